@@ -1,0 +1,58 @@
+/* codegen -- programs to native code through LLVM's C API; the only room that
+ * knows LLVM.  Emission is by explicit vectors: what the loop IR says is what
+ * runs, LLVM only selects, schedules and allocates registers. */
+#ifndef RETORT_CODEGEN_H
+#define RETORT_CODEGEN_H
+
+#include "ir/loops.h"
+#include "runtime/abi.h"
+
+struct target_opts {
+	const char *triple;      /* NULL: this machine's */
+	const char *cpu;         /* NULL or "native", else an LLVM cpu name: x86-64-v3, znver4, cortex-a72 */
+	int opt_level;
+	bool time, keep_temps;
+	const char *dump_llvm;   /* path for the module's text, or NULL */
+};
+struct target;
+struct target *target_open(const struct target_opts *, struct diag *); /* NULL: reported */
+void target_close(struct target *);
+/* For pass_opts.machine: */
+void target_machine(const struct target *, int *vector_bits, int *vector_regs, bool *masked, int64_t *l1, int64_t *l2);
+const char *target_triple(const struct target *);
+const char *target_cpu(const struct target *);
+void targets_print(FILE *); /* triples and cpus known */
+
+/* ---- in process (ORC): compile, look up the program; valid until jit_close */
+struct jit;
+struct jit *jit_open(struct target *, const struct program *, const char *manifest, struct diag *);
+const struct rt_program *jit_program(const struct jit *);
+void jit_close(struct jit *);
+
+/* ---- to a file.  One object may hold several programs (a trainer's). */
+enum emit { EMIT_OBJECT, EMIT_STATIC, EMIT_SHARED, EMIT_EXE, EMIT_ASM, EMIT_LLVM };
+/* The inference library's C entry points (NAME_run and so on, see header.c). */
+bool emit_library(struct target *, const struct program *, const char *name, const char *manifest,
+                  enum emit, const char *path, struct diag *);
+/* Writes NAME.h beside. */
+bool emit_header(const struct program *, const char *name, const char *manifest, const char *path, struct diag *);
+
+struct trainer_image {
+	const char *config;
+	int nstages;
+	const struct program *const *train;
+	const char *const *stage_config;
+	const struct program *eval;
+	int ncached;
+	const struct program *const *cached;
+	const void *onnx;
+	size_t onnx_bytes;
+	int npatches;
+	const struct rt_patch *patches;
+};
+bool emit_trainer(struct target *, const struct trainer_image *, const char *path, struct diag *);
+
+/* where libretort_rt.a is: beside the compiler's installation or in its build tree */
+const char *runtime_library(void);
+
+#endif

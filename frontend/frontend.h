@@ -1,0 +1,46 @@
+/* frontend -- files to graphs and back.  protobuf-c and YAML are known here only;
+ * the messages die before import returns. */
+#ifndef RETORT_FRONTEND_H
+#define RETORT_FRONTEND_H
+
+#include "ir/ir.h"
+
+struct dim_bind { const char *name; int64_t lo, hi; }; /* --dim N=16, N=1..64 */
+struct import_opts {
+	int ndims;
+	const struct dim_bind *dims;
+	/* --dim x:0=16 and shapes of the tensors at hand: inputs by name */
+	int nshapes;
+	const struct input_shape { const char *input; int rank; int64_t dims[MAX_RANK]; } *shapes;
+	int64_t default_dim;     /* value of a symbol nothing binds; 0: keep it symbolic, unbounded */
+	bool states;             /* float initializers that nodes read become VAL_STATE (a student), else constants */
+	bool training;           /* BatchNormalization and Dropout in training form whatever the file says; else inference form */
+	bool keep_going;         /* check: import what is known, report all problems */
+	const char *model_name;  /* for locations; NULL: the file's base name */
+};
+/* .onnx binary or .onnxtxt text by content; NULL: reported.  Node locations name
+ * the file and node.  Every named ONNX tensor is findable by graph_find. */
+struct graph *onnx_import(struct arena *, const char *path, const struct import_opts *, struct diag *);
+struct value *graph_find(struct graph *, const char *onnx_name); /* by name; NULL */
+
+/* Text syntax (onnx/defs/parser) to binary and back. */
+bool onnx_text_to_binary(const char *in, const char *out, struct diag *);
+
+/* The student's file in inference form with its parameters as raw_data at known
+ * offsets: BatchNormalization with one output and training_mode 0, Dropout
+ * dropped, `outputs` kept (NULL: all).  names[i] of the initializers that are
+ * parameters or running statistics -> patch[i]. */
+struct onnx_patch { const char *name; int64_t offset, bytes; };
+bool onnx_export_template(const char *path, struct arena *, void **bytes, size_t *size,
+                          int *npatch, struct onnx_patch **patch, struct diag *);
+/* What inspect prints of a file without compiling it. */
+struct onnx_summary { int64_t ir_version, opset; const char *producer; int nodes, initializers; };
+bool onnx_summarize(const char *path, struct arena *, struct onnx_summary *, struct diag *);
+/* TensorProto files of the ONNX test layout (input_0.pb); NULL: reported */
+struct tensor *onnx_tensor_read(struct arena *, const char *path, const char **name, struct diag *);
+
+/* npy.c: NumPy arrays */
+struct tensor *npy_read(struct arena *, const char *path, struct diag *);
+bool npy_write(const char *path, const struct tensor *, struct diag *);
+
+#endif

@@ -1,0 +1,93 @@
+/* recipe -- what `retort distill` reads (docs/recipe.md), checked against its
+ * schema: unknown keys, wrong types and dangling references are errors with file,
+ * line and the nearest known name.  Paths come out joined to the recipe's folder
+ * or data root. */
+#ifndef RETORT_RECIPE_H
+#define RETORT_RECIPE_H
+
+#include "ir/ir.h"
+
+struct recipe_field { const char *name, *file; int line; int64_t classes; bool has_ignore; int64_t ignore; const char *balance; };
+struct recipe_split { int n; struct recipe_field *fields; int line; const char *from; double fraction; }; /* from: taken out of that split */
+struct recipe_augment { const char *kind; double p; int64_t n; int line; }; /* flip_h p, flip_v p, crop n (pad), cutout n, noise p */
+
+struct recipe_input {            /* feeds one ONNX input of a model */
+	const char *onnx, *field;
+	double scale, offset;    /* x*scale + offset; 1, 0 */
+	int nnorm;               /* normalize: per channel (axis 1), after scale */
+	double *mean, *std;
+	int npad; int64_t *pad;  /* optional zeros around: lo.., hi.. of the sample's dims */
+	int line;
+};
+struct recipe_name { const char *name, *onnx; int line; };  /* outputs and taps */
+struct recipe_model {
+	const char *name, *path;
+	int line;
+	int ninputs, noutputs, ntaps, nfrozen;
+	struct recipe_input *inputs;
+	struct recipe_name *outputs, *taps;
+	const char **frozen;     /* glob patterns on initializer names */
+	const char *init;        /* "onnx", "kaiming", "xavier" */
+};
+struct recipe_task { const char *name, *head, *target; double weight; int nmetrics; const char **metrics; int line; const char *data; };
+struct recipe_term {
+	const char *name, *task, *loss; /* ce kd soft_ce mse bce cosine hint */
+	double weight, temperature;
+	bool tau_squared;
+	int nteachers;           /* several: their mean */
+	const char **teachers;   /* "big.y": output or tap */
+	const char *student;     /* tap or output; NULL: the task's head */
+	const char *adaptor;     /* "auto" (default for hint), "none", "linear", "conv1x1" */
+	const char *reduction;   /* "batchmean" (default) or "mean" */
+	int line;
+};
+struct recipe_optimizer {
+	const char *kind;        /* sgd adam adamw */
+	double lr, momentum, dampening, weight_decay, beta1, beta2, eps;
+	bool nesterov;
+	int line;
+};
+struct recipe_schedule {
+	const char *kind;        /* constant step multistep cosine linear onecycle plateau */
+	double warmup_epochs, gamma, min_lr, max_lr, factor;
+	int64_t step_epochs, patience;
+	int nmilestones; int64_t *milestones;
+	int line;
+};
+struct recipe_stage {
+	const char *name;
+	int64_t epochs;
+	struct recipe_optimizer optimizer;
+	struct recipe_schedule schedule;
+	int nterms; struct recipe_term *terms;  /* its own, else the recipe's */
+	int nfrozen; const char **frozen;
+	bool batch_norm_frozen;
+	int line;
+};
+struct recipe {
+	const char *path, *dir, *name;
+	int64_t seed;
+	const char *data_root;
+	struct recipe_split train, val, test;
+	/* several datasets in one step, each with its own splits (data: {sets: {NAME: {...}}}):
+	 * a batch is the concatenation of one batch from each; tasks name theirs */
+	int nsets;
+	struct recipe_set { const char *name; struct recipe_split train, val, test; int64_t batch, limit; int line; } *sets;
+	int64_t batch;
+	bool shuffle, drop_last;
+	int naugment; struct recipe_augment *augments;
+	struct recipe_model student;
+	int nteachers; struct recipe_model *teachers;
+	int ntasks; struct recipe_task *tasks;
+	int nterms; struct recipe_term *terms;
+	int nstages; struct recipe_stage *stages;  /* at least one */
+	int early_patience;        /* 0: none; train.early_stop: {patience, monitor} */
+	const char *early_monitor;
+	int ncached; const char **cached;
+	const char *library_name;
+	bool emit_static, emit_shared, emit_exe, emit_onnx;
+};
+/* data_root: --data, or NULL for the recipe's. NULL: reported (every problem found, not just the first). */
+struct recipe *recipe_read(struct arena *, const char *path, const char *data_root, struct diag *);
+
+#endif

@@ -1,0 +1,162 @@
+/* loops -- the lowered form: kernels of loop nests over buffers, scalar SSA
+ * registers, and register-tiled contractions.  passes/lower makes it, codegen
+ * turns it into LLVM, print and the tests read it.
+ *
+ * A kernel's leading perfectly nested PARALLEL loops form its piece space: the
+ * product of their extents is the number of pieces, piece = flat index with the
+ * last loop fastest.  Pieces write disjoint memory and may run in any order on
+ * any thread, so results do not depend on the number of threads. */
+#ifndef RETORT_LOOPS_H
+#define RETORT_LOOPS_H
+
+#include "ir/ir.h"
+
+/* index = c + sum coef*var (+ regcoef * integer register) in elements */
+struct term { int var; int64_t coef; };
+struct affine {
+	int64_t c;
+	int n;
+	struct term t[14];
+	int reg;             /* -1: none.  An i64 register, from data */
+	int64_t regcoef;
+};
+#define AFFINE(c_) ((struct affine){.c = (c_), .reg = -1})
+void affine_add(struct affine *, int var, int64_t coef); /* merges equal vars */
+
+/* lo <= e < hi must hold for the access to happen */
+struct guard { struct affine e; int64_t lo, hi; };
+
+enum stmt_kind { S_FOR, S_CONST, S_INDEX, S_OP, S_LOAD, S_STORE, S_ACC, S_REDUCE, S_TILE };
+
+/* PARALLEL: pieces.  SERIAL: a loop.  UNROLL: copied out.  VECTOR: the lanes; at
+ * most one VECTOR loop is open at a time; every register set inside is a vector,
+ * registers and loads not depending on its variable are splats.  A VECTOR loop's
+ * extent may be anything: full vectors, then one masked tail.  SERIAL and UNROLL
+ * loops may stand inside a VECTOR loop (they run over whole vectors). */
+enum for_kind { FOR_PARALLEL, FOR_SERIAL, FOR_UNROLL, FOR_VECTOR };
+
+struct stmt;
+struct body { VEC(struct stmt *) s; };
+
+/* One operand of a tile: element (row0,row1,col,k...) lies at
+ * index(loop vars) + row0*rstride[0] + row1*rstride[1] + col*cstride + sum k_i*kstride[i] */
+struct tile_operand {
+	int buf;
+	struct affine index;
+	int64_t rstride[2], cstride, kstride[6];
+};
+/* acc[row0,row1,col] = sum over k of a*b, rows0*rows1*cols accumulators held in
+ * registers.  A does not vary with col (scalars, broadcast), B not with the rows
+ * and has cstride 1 (vectors).  The k loops run in the order given, k[0]
+ * outermost; the innermost is unrolled `unroll` times.  The epilogue is then run
+ * for every row (row variables bound, unrolled) as if inside a VECTOR loop over
+ * colvar, with register `acc` holding the sum.  valid_cols <= cols: lanes at or
+ * past it are computed (B is readable there) but not stored. */
+struct tile {
+	int64_t rows[2], cols, valid_cols;
+	int nk;
+	int64_t k[6];
+	int unroll;
+	struct tile_operand a, b;
+	int rowvar[2], colvar;
+	int acc;
+	enum dtype dtype;        /* f32 or f64 */
+	struct body epilogue;
+};
+
+struct stmt {
+	enum stmt_kind kind;
+	/* S_FOR */
+	enum for_kind loop;
+	int var;
+	int64_t extent;          /* a symbol's handle (negative) only on PARALLEL and SERIAL loops */
+	struct body body;
+	/* S_OP: dst = op(src...), all of dtype `type` except comparisons, select's
+	 * condition (bool) and cast.  S_CONST: dst = f or i.  S_INDEX: dst = affine (i64). */
+	int dst;
+	enum op op;
+	enum dtype type;         /* of dst; for comparisons of the operands */
+	int src[3];
+	double f;
+	int64_t i;
+	/* S_LOAD: dst = buf[index], or `src[0]` (-1: zero) where a guard fails.
+	 * S_STORE: buf[index] = src[0], not where a guard fails. */
+	int buf;
+	struct affine index;
+	int nguard;
+	struct guard guard[10];
+	/* S_ACC: dst is an accumulator that starts at f/i (identity of op); declared
+	 * outside the loops it sums over.  S_REDUCE: dst = op(dst, src[0]).  op is add,
+	 * mul, max, min, and, or.  Declared outside a VECTOR loop and reduced inside:
+	 * per lane, then combined in a fixed tree when the loop ends. */
+	struct tile *tile;       /* S_TILE */
+};
+
+/* ---- buffers: memory of one program */
+enum space {
+	SPACE_WORK,   /* arena, planned offsets */
+	SPACE_CONST,  /* read-only blob */
+	SPACE_STATE,  /* parameters, optimiser slots, running statistics */
+	SPACE_IO      /* one pointer per input then output; offset = index */
+};
+struct buffer {
+	int id;
+	enum dtype dtype;
+	enum space space;
+	int64_t offset;          /* bytes within the space; SPACE_IO: index */
+	int64_t count, bytes;    /* elements (physical) */
+	const struct value *value; /* NULL: scratch */
+	const void *data;        /* SPACE_CONST, and SPACE_STATE's initial content: packed in its layout */
+	int first, last;         /* calls between which a SPACE_WORK buffer lives */
+	struct buffer *alias;    /* shares memory with (views of plain layout, in place updates) */
+};
+
+/* A loop nest.  Buffers are numbered parameters, so two calls that differ only in
+ * their buffers share one kernel (and one LLVM function). */
+struct kernel {
+	const char *name;        /* "conv_relu_3" */
+	struct loc loc;
+	int nbuf, nvar, nreg;
+	enum dtype *buf_type;    /* [nbuf] */
+	bool *buf_written;       /* [nbuf] */
+	enum dtype *reg_type;    /* [nreg] */
+	int64_t pieces;          /* product of the parallel extents (symbols: at their upper bound) */
+	struct body body;
+	double flops;
+};
+struct call {
+	struct kernel *kernel;
+	struct buffer **arg;     /* [kernel->nbuf] */
+	bool provider_blas;      /* else: kernel */
+	struct blas_call *blas;  /* provider_blas: one cblas_sgemm per batch item */
+	struct loc loc;
+};
+/* C[m,n] = alpha*op(A)*op(B), row-major, arg[0]=A arg[1]=B arg[2]=C; batch items strided */
+struct blas_call { bool ta, tb; int64_t m, n, k, lda, ldb, ldc, batch, sa, sb, sc; };
+
+struct io { const char *name; struct value *value; struct buffer *buffer; };
+struct program {
+	const char *name;
+	struct arena *arena;
+	struct graph *graph;
+	VEC(struct buffer *) buffers;
+	VEC(struct call) calls;
+	VEC(struct io) inputs;
+	VEC(struct io) outputs;
+	VEC(struct io) states;   /* io.buffer in SPACE_STATE, data = initial content */
+	int64_t work_bytes, const_bytes, state_bytes; /* set by plan */
+};
+
+/* loops.c: making, printing */
+struct kernel *kernel_new(struct arena *, const char *name, struct loc);
+int kernel_buf(struct arena *, struct kernel *, enum dtype, bool written);
+int kernel_var(struct kernel *);
+int kernel_reg(struct arena *, struct kernel *, enum dtype);
+struct stmt *stmt_new(struct arena *, struct body *, enum stmt_kind); /* appended */
+void kernel_finish(struct kernel *);             /* counts pieces */
+void kernel_verify(const struct kernel *);       /* dies on malformed loops */
+void kernel_print(const struct kernel *, struct str *); /* also the key for sharing kernels */
+void program_print(const struct program *, struct str *);
+int64_t affine_max(const struct affine *, const int64_t *extent_of_var);
+
+#endif

@@ -1,0 +1,51 @@
+/* distill -- the graphs of a recipe.  Inputs, outputs and states are named as
+ * runtime/abi.h says (struct rt_trainer). */
+#ifndef RETORT_DISTILL_H
+#define RETORT_DISTILL_H
+
+#include "passes/passes.h"
+
+/* Described without the recipe's file format, so that passes need not see the
+ * frontend: driver/distill.c fills it from struct recipe. */
+struct distill_input {       /* graph input of a model <- data field */
+	struct value *value;     /* VAL_INPUT in the model's graph */
+	const char *field;
+	double scale, offset;
+	int nnorm; const double *mean, *std;
+	int npad; const int64_t *pad;
+};
+struct distill_model {
+	const char *name;
+	struct graph *graph;     /* student: states, training form (and eval form in graph_eval) */
+	struct graph *graph_eval; /* student only: inference form over the same parameter names */
+	int ninputs; struct distill_input *inputs;
+	int nnames;              /* outputs and taps by the recipe's names */
+	struct distill_name { const char *name, *onnx; } *names;
+	bool cached;             /* teacher whose outputs arrive as $teacher.NAME.OUT */
+};
+struct distill_field { const char *name; enum dtype dtype; int rank; int64_t dims[MAX_RANK]; /* of one sample */
+                       int64_t classes; bool has_ignore; int64_t ignore; const double *class_weights;
+                       int64_t first_row, rows; /* its rows in the batch when several sets are concatenated; rows 0: all */ };
+struct distill_term { const char *name, *task, *loss, *student, *adaptor, *reduction; double weight, temperature; bool tau_squared;
+                      int nteachers; const char *const *teachers; struct loc loc; };
+struct distill_task { const char *name, *head, *target; double weight; int nmetrics; const char *const *metrics; struct loc loc; };
+struct distill {
+	const char *name;
+	int64_t batch, seed;
+	int nfields; struct distill_field *fields;
+	struct distill_model student;
+	int nteachers; struct distill_model *teachers;
+	int ntasks; struct distill_task *tasks;
+	int nterms; struct distill_term *terms;
+	struct optimizer optimizer;
+	int nfrozen; const char *const *frozen; /* glob patterns */
+	bool batch_norm_frozen;
+};
+/* The whole step: inputs -> teachers, student, terms, gradients, updates. */
+struct graph *distill_train_graph(struct arena *, const struct distill *, struct diag *);
+/* Inference form: loss terms and metrics as sums over the valid rows. */
+struct graph *distill_eval_graph(struct arena *, const struct distill *, struct diag *);
+/* One cached teacher: fields -> $teacher.NAME.OUT for every output a term reads. */
+struct graph *distill_teacher_graph(struct arena *, const struct distill *, int teacher, struct diag *);
+
+#endif

@@ -1,0 +1,76 @@
+/* passes -- from an imported graph to a planned program.  pipeline.c is the
+ * table; every pass says what it requires and what it leaves. */
+#ifndef RETORT_PASSES_H
+#define RETORT_PASSES_H
+
+#include "ir/ir.h"
+#include "ir/layout.h"
+#include "ir/loops.h"
+
+/* What the passes may know of the machine that will run the code. */
+struct machine {
+	int vector_bits;         /* 512, 256, 128 */
+	int vector_regs;         /* 32 or 16 */
+	bool masked;             /* cheap masked loads and stores */
+	int64_t l1, l2;          /* bytes */
+};
+enum blas_use { BLAS_NEVER, BLAS_AUTO, BLAS_ALWAYS };
+
+struct pass_opts {
+	struct machine machine;
+	int opt_level;           /* 0..3 */
+	enum blas_use blas;
+	bool verify_each, time_passes, precise;
+	const char *dump;        /* comma list of pass names, "all", or NULL: IR to stderr after */
+	const char *stop_after;
+	bool check_grad;
+};
+struct pass_ctx {
+	struct arena *arena;     /* what outlives the pass */
+	struct diag *diag;
+	const struct pass_opts *opts;
+	struct program *program; /* made by lower */
+};
+struct pass {
+	const char *name, *help;
+	bool (*run)(struct graph *, struct pass_ctx *);
+};
+extern const struct pass passes[];
+extern const int npasses;
+/* The inference or step pipeline over a graph, up to opts->stop_after. */
+bool passes_run(struct graph *, struct pass_ctx *);
+/* "fold,cse,dce": the named passes in order (retort opt). */
+bool passes_run_named(struct graph *, const char *names, struct pass_ctx *);
+struct program *compile_graph(struct graph *, struct pass_ctx *); /* the whole pipeline; NULL: reported */
+
+/* the passes, in pipeline order; each in the file of its name */
+bool pass_simplify(struct graph *, struct pass_ctx *); /* algebra, BN and scale into conv weights, transposes into contract; before and after expand */
+bool pass_fold(struct graph *, struct pass_ctx *);     /* constants through the evaluator */
+bool pass_cse(struct graph *, struct pass_ctx *);
+bool pass_dce(struct graph *, struct pass_ctx *);
+bool pass_expand(struct graph *, struct pass_ctx *);   /* leaves core only */
+bool pass_layout(struct graph *, struct pass_ctx *);   /* sets value->layout, inserts relayout */
+bool pass_lower(struct graph *, struct pass_ctx *);    /* clusters into kernels (cluster.c), writes ctx->program */
+bool pass_plan(struct graph *, struct pass_ctx *);     /* offsets of every buffer */
+
+/* grad.c: appends the gradient of scalar `loss` with respect to wrt[]; dwrt[i]
+ * NULL where none flows.  Works on mixed graphs: rows with a gradient of their
+ * own stay whole, other composites are expanded first. */
+bool grad_build(struct graph *, struct value *loss, int n, struct value *const *wrt,
+                struct value **dwrt, struct diag *);
+
+/* update.c: the optimiser as graph updates */
+enum optimizer_kind { OPT_SGD, OPT_ADAM, OPT_ADAMW };
+struct optimizer {
+	enum optimizer_kind kind;
+	double lr, momentum, dampening, weight_decay, beta1, beta2, eps;
+	bool nesterov;
+};
+/* lr: f32 rank-0 value (a graph input), step: i64 rank-0 counting from 1. Adds
+ * slot states "NAME:momentum", "NAME:m", "NAME:v" and the updates. */
+bool update_build(struct graph *, const struct optimizer *, struct value *lr, struct value *step,
+                  int n, struct value *const *params, struct value *const *grads, struct diag *);
+
+/* distill.c: the training, evaluation and teacher graphs of a recipe (distill.h) */
+
+#endif

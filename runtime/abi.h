@@ -1,0 +1,94 @@
+/* abi -- what compiled code and the C runtime agree on.  codegen writes these
+ * structs as constants into the object, the runtime (and the in-process JIT)
+ * read them.  Plain C, no compiler types.  Bump RT_ABI on any change. */
+#ifndef RETORT_ABI_H
+#define RETORT_ABI_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define RT_ABI 1u
+#define RT_ALIGN 64
+
+/* element types: the ONNX enumerators */
+enum rt_dtype { RT_F32 = 1, RT_U8 = 2, RT_I8 = 3, RT_U16 = 4, RT_I16 = 5, RT_I32 = 6, RT_I64 = 7, RT_BOOL = 9, RT_F16 = 10, RT_F64 = 11, RT_U32 = 12, RT_U64 = 13 };
+
+struct rt_tensor {
+	const char *name;
+	int32_t dtype, rank;
+	const int64_t *dims;     /* a symbolic dim at its upper bound */
+	int64_t bytes;
+	int64_t offset;          /* states: in the state block; inputs, outputs: index */
+};
+
+/* Memory of one run: base[0] work, base[1] constants, base[2] state, base[3...]
+ * inputs then outputs in order.  All aligned to RT_ALIGN but inputs and outputs,
+ * which need their element's alignment only.  sym: symbolic dims (NULL if none). */
+typedef void rt_call_fn(int32_t call, void *const *base, const int64_t *sym, int64_t begin, int64_t end);
+
+struct rt_program {
+	uint32_t abi;
+	const char *name;
+	int32_t ncalls, ninputs, noutputs, nstates, nsyms;
+	const int64_t *pieces;       /* [ncalls]: call c runs pieces [0, pieces[c]) */
+	const char *const *call_names; /* [ncalls] for profiles: "conv_relu_3 layer1.0.conv1" */
+	const double *flops;         /* [ncalls] */
+	rt_call_fn *call;
+	int64_t work_bytes, const_bytes, state_bytes;
+	const void *constants;       /* const_bytes, mapped read-only */
+	const void *state_init;      /* state_bytes */
+	const struct rt_tensor *inputs, *outputs, *states;
+	const char *manifest;        /* JSON */
+};
+
+/* ---- pool.c: SPMD threads.  rt_run walks the calls, every thread takes a fixed
+ * slice of each call's pieces, a spin barrier stands between calls. */
+struct rt_pool;
+struct rt_pool *rt_pool_create(int threads);  /* NULL: out of memory; 1 thread needs none */
+void rt_pool_destroy(struct rt_pool *);
+int rt_pool_threads(const struct rt_pool *);
+void rt_run(struct rt_pool *, const struct rt_program *, void *const *base, const int64_t *sym);
+/* the same, adding each call's nanoseconds to ns[ncalls]; one thread's view */
+void rt_run_timed(struct rt_pool *, const struct rt_program *, void *const *base, const int64_t *sym, int64_t *ns);
+void *rt_alloc(size_t bytes);                 /* RT_ALIGN aligned, zeroed; NULL: out of memory */
+void rt_free(void *);
+
+/* ---- blas.c: the other provider of contractions; emitted calls only with --blas */
+void rt_sgemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+              const float *b, int64_t ldb, float *c, int64_t ldc);
+
+/* ---- trainer: an executable is a compiled struct rt_trainer and
+ *   int main(int argc, char **argv) { return rt_trainer_main(&trainer, argc, argv); }
+ * (main lives in the runtime; the object defines `const struct rt_trainer retort_trainer`).
+ *
+ * Program inputs are named after data fields (`image`, `label`: one batch, as the
+ * file stores it) or start with `$`: $lr f32, $step i64 (updates done + 1),
+ * $seed i64, $valid i64 (rows of the batch that count; evaluation programs mask
+ * by it), $teacher.NAME.OUT f32 (cached teacher outputs of the batch).
+ * Train outputs: `loss`, `term.NAME` (means over the batch), `metric.TASK.NAME.num`
+ * and `.den` (sums; a metric is num/den).  Evaluation outputs: the same names, where
+ * loss and terms come as `.num`/`.den` sums over the valid rows. */
+struct rt_stage { const struct rt_program *train; const char *config; };
+struct rt_trainer {
+	uint32_t abi;
+	const char *config;          /* lines "key value...", see trainer_config.md in docs/ */
+	int32_t nstages;
+	const struct rt_stage *stages;
+	const struct rt_program *eval;      /* shares the states of train, by name */
+	int32_t ncached;             /* teachers whose outputs are cached */
+	const struct rt_program *const *cached; /* outputs $teacher.NAME.OUT */
+	/* the student in inference form, parameters patched at these offsets */
+	const void *onnx;
+	int64_t onnx_bytes;
+	int32_t npatches;
+	const struct rt_patch { const char *state; int64_t offset, bytes; } *patches;
+};
+int rt_trainer_main(const struct rt_trainer *, int argc, char **argv);
+extern const struct rt_trainer retort_trainer;
+
+/* ---- infer_main.c: the standalone executable of a model: NAME x=x.npy -o y=y.npy
+ * [--threads N] [--bench N]; the object defines `retort_model`. */
+int rt_infer_main(const struct rt_program *, int argc, char **argv);
+extern const struct rt_program *const retort_model;
+
+#endif
