@@ -161,6 +161,7 @@ void graph_replace(struct graph *, struct value *from, struct value *to);
 /* The same for many at once: to[v->id], NULL = keep; chains are followed. */
 void graph_replace_all(struct graph *, struct value **to, int n);
 void graph_sweep(struct graph *);          /* drops dead nodes from the list */
+void graph_unique_names(struct graph *);   /* every value and node gets a name, none twice */
 int *graph_use_counts(struct arena *scratch, const struct graph *); /* by value id; outputs and updates count */
 /* Copies nodes of src into dst (appended).  map[src value id]: in, preset
  * replacements (inputs, say); out, every value's copy.  prefix goes before names. */
@@ -279,6 +280,37 @@ struct value *b_unbroadcast(struct build *, struct value *dy, const struct value
 struct value *b_contract(struct build *, const char *spec, struct value *a, struct value *b);
 struct value *b_softmax(struct build *, struct value *, int axis);      /* composite */
 struct value *b_log_softmax(struct build *, struct value *, int axis);  /* composite */
+
+/* ---- rewrite.c: one sweep that replaces nodes; what simplify, fold, expand and
+ * lowering-by-graph passes are written with.  graph_rewrite calls visit for every
+ * live node in order, its operands already replaced by what earlier visits said.
+ * Whatever the visit makes (through rw->b, or graph_node on rw->b.g) lands right
+ * before the visited node.  rewrite_value(rw, from, to) makes `to` stand for
+ * `from` in every later node, output and update, at once and in O(1); chains are
+ * followed.  rewrite_node replaces all outputs of a node and marks it dead.
+ * A visit that does nothing keeps the node.  Returning false (reported) stops the
+ * sweep; the graph stays well formed and graph_rewrite returns false.
+ * nested: nodes made by a visit are visited too (expansions of expansions), at
+ * most 64 deep; else they are left as they are.  rw->changed counts replacements.
+ * Node lists must not be touched otherwise during a sweep; graph_replace on the
+ * graph must not be used, graph_node and b_* may.  Afterwards dead nodes are gone. */
+struct rewrite {
+	struct graph *g;
+	struct build b;       /* at the visited node: b.loc is its loc (with maker, if one was given) */
+	void *ctx;
+	int changed;
+	bool nested;
+	const char *maker;
+	VEC(struct value *) to; /* by value id; private */
+	int depth;              /* private */
+};
+bool graph_rewrite(struct graph *, struct diag *, const char *maker, bool nested,
+                   bool (*visit)(struct rewrite *, struct node *), void *ctx);
+void rewrite_value(struct rewrite *, struct value *from, struct value *to); /* an unnamed `to` takes from's name */
+struct value *rewrite_get(struct rewrite *, struct value *);                 /* what stands for it now */
+/* outs[i] NULL only where node->out[i] is NULL or unused.  dtype and dims must agree (dies). */
+void rewrite_node(struct rewrite *, struct node *, struct value *const *outs);
+bool rewrite_expand(struct rewrite *, struct node *); /* row->expand, then rewrite_node; false: reported */
 
 /* infer.c: helpers for shape rules, and inference of one node through its row */
 bool node_infer(struct graph *, struct node *, struct diag *);
