@@ -59,19 +59,21 @@ void rt_sgemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const flo
 
 /* ---- trainer: an executable is a compiled struct rt_trainer and
  *   int main(int argc, char **argv) { return rt_trainer_main(&trainer, argc, argv); }
- * (main lives in the runtime; the object defines `const struct rt_trainer retort_trainer`).
+ * (main lives in the runtime; the object defines `const struct rt_trainer retort_trainer`;
+ * runtime/link_flags.h says how to link).
  *
  * Program inputs are named after data fields (`image`, `label`: one batch, as the
  * file stores it) or start with `$`: $lr f32, $step i64 (updates done + 1),
  * $seed i64, $valid i64 (rows of the batch that count; evaluation programs mask
- * by it), $teacher.NAME.OUT f32 (cached teacher outputs of the batch).
+ * by it; with several data sets $valid.SET, one each), $teacher.NAME.OUT f32
+ * (cached teacher outputs of the batch).
  * Train outputs: `loss`, `term.NAME` (means over the batch), `metric.TASK.NAME.num`
  * and `.den` (sums; a metric is num/den).  Evaluation outputs: the same names, where
  * loss and terms come as `.num`/`.den` sums over the valid rows. */
 struct rt_stage { const struct rt_program *train; const char *config; };
 struct rt_trainer {
 	uint32_t abi;
-	const char *config;          /* lines "key value...", see trainer_config.md in docs/ */
+	const char *config;          /* lines "key value...", docs/trainer-config.md */
 	int32_t nstages;
 	const struct rt_stage *stages;
 	const struct rt_program *eval;      /* shares the states of train, by name */
