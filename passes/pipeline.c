@@ -1,0 +1,162 @@
+/* pipeline -- the order of the passes, as a table:
+ *
+ *   mixed graph          simplify fold           algebra while composites are whole
+ *        |               expand                  core operators only
+ *   core graph           simplify fold cse dce   weights take scales and biases
+ *        |               layout fold dce         memory layouts; constants packed
+ *   core graph + layouts lower                   kernels, in ctx->program
+ *        |               plan                    offsets in one arena
+ *   program
+ *
+ * A name may stand in the order more than once; --dump and --stop-after match
+ * every occurrence and the first one respectively. */
+#include "passes/passes.h"
+
+#include <string.h>
+#include <time.h>
+
+const struct pass passes[] = {
+    {"simplify",
+	"algebra: scales and shifts into weights, transposes into contractions, no-ops away",
+	pass_simplify},
+    {"fold", "operators on constants become constants", pass_fold},
+    {"cse", "one node for equal ones", pass_cse},
+    {"dce", "drop what no output or update needs", pass_dce},
+    {"expand", "composites into core operators", pass_expand},
+    {"layout", "memory layout of every value", pass_layout},
+    {"lower", "clusters of nodes into kernels", pass_lower},
+    {"plan", "memory of every buffer", pass_plan},
+};
+const int npasses = sizeof passes / sizeof passes[0];
+
+static const char order[] =
+    "dce,simplify,fold,expand,simplify,fold,cse,simplify,fold,cse,dce,layout,fold,dce,lower,plan";
+
+/* Is name one of the comma list, or the list "all"? */
+static bool
+listed(const char *list, const char *name)
+{
+	size_t n = strlen(name);
+
+	if (!list)
+		return false;
+	if (strcmp(list, "all") == 0)
+		return true;
+	for (const char *s = list; s; s = strchr(s, ',')) {
+		s += *s == ',';
+		if (strncmp(s, name, n) == 0 && (s[n] == ',' || !s[n]))
+			return true;
+	}
+	return false;
+}
+
+static const struct pass *
+pass_find(const char *name, size_t n)
+{
+	for (int i = 0; i < npasses; i++)
+		if (strlen(passes[i].name) == n && strncmp(passes[i].name, name, n) == 0)
+			return &passes[i];
+	return NULL;
+}
+
+static bool
+unknown_pass(struct diag *d, const char *name)
+{
+	const char *names[sizeof passes / sizeof passes[0]];
+	const char *near;
+
+	for (int i = 0; i < npasses; i++)
+		names[i] = passes[i].name;
+	near = str_nearest(name, names, npasses);
+	if (near)
+		return diag_usage(d, "no pass is called \"%s\"; did you mean \"%s\"?", name, near);
+	return diag_usage(d, "no pass is called \"%s\"; `retort passes` lists them", name);
+}
+
+static double
+now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static void
+dump(const struct pass *p, struct graph *g, const struct pass_ctx *ctx)
+{
+	struct str text = {0};
+
+	str_addf(&text, "# after %s\n", p->name);
+	graph_print(g, &text, 16);
+	if (ctx->program && strcmp(p->name, "lower") == 0)
+		program_print(ctx->program, &text);
+	fwrite(text.s, 1, text.n, stderr);
+	str_free(&text);
+}
+
+static bool
+run_one(const struct pass *p, struct graph *g, struct pass_ctx *ctx)
+{
+	double start = now_ms();
+	bool ok = p->run(g, ctx);
+
+	if (ctx->opts->time_passes)
+		fprintf(
+		    stderr, "%-10s %9.3f ms  %6d nodes\n", p->name, now_ms() - start, g->nodes.n);
+	if (!ok)
+		return false;
+	if (ctx->opts->verify_each)
+		graph_verify(g, p->name);
+	if (listed(ctx->opts->dump, p->name))
+		dump(p, g, ctx);
+	return true;
+}
+
+bool
+passes_run_named(struct graph *g, const char *names, struct pass_ctx *ctx)
+{
+	const char *stop = ctx->opts->stop_after;
+
+	if (stop && !pass_find(stop, strlen(stop)))
+		return unknown_pass(ctx->diag, stop);
+	for (const char *s = names; *s;) {
+		size_t n = strcspn(s, ", ");
+		const struct pass *p = pass_find(s, n);
+
+		if (n && !p)
+			return unknown_pass(ctx->diag, arena_strndup(ctx->arena, s, n));
+		if (n && !run_one(p, g, ctx))
+			return false;
+		if (n && stop && strcmp(stop, p->name) == 0)
+			return true;
+		s += n;
+		s += strspn(s, ", ");
+	}
+	return true;
+}
+
+bool
+passes_run(struct graph *g, struct pass_ctx *ctx)
+{
+	return passes_run_named(g, order, ctx);
+}
+
+struct program *
+compile_graph(struct graph *g, struct pass_ctx *ctx)
+{
+	struct pass_opts opts = *ctx->opts;
+	const struct pass_opts *given = ctx->opts;
+	bool ok;
+
+	ctx->program = NULL;
+	if (opts.verify_each)
+		graph_verify(g, "import");
+	opts.stop_after = NULL;
+	ctx->opts = &opts;
+	ok = passes_run(g, ctx);
+	ctx->opts = given;
+	if (ok)
+		require(ctx->program);
+	return ok ? ctx->program : NULL;
+}
