@@ -41,7 +41,7 @@ void *xrealloc(void *, size_t);
 
 /* ---- vec: growable arrays.  VEC(T) declares one; with an arena the old block
  * is abandoned to the arena on growth, with NULL it lives on the heap. */
-#define VEC(T) struct { T *v; int n, cap; }
+#define VEC(...) struct { __VA_ARGS__ *v; int n, cap; }
 void *vec_grow(struct arena *, void *v, int *cap, int need, size_t size);
 #define vec_push(a, vec, ...)                                                  \
 	((vec)->n == (vec)->cap                                                \

@@ -44,6 +44,7 @@ struct tile_operand {
 	int buf;
 	struct affine index;
 	int64_t rstride[2], cstride, kstride[6];
+	int64_t cbstride;        /* of B: from one column group to the next */
 };
 /* acc[row0,row1,col] = sum over k of a*b, rows0*rows1*cols accumulators held in
  * registers.  A does not vary with col (scalars, broadcast), B not with the rows
@@ -51,14 +52,18 @@ struct tile_operand {
  * outermost; the innermost is unrolled `unroll` times.  The epilogue is then run
  * for every row (row variables bound, unrolled) as if inside a VECTOR loop over
  * colvar, with register `acc` holding the sum.  valid_cols <= cols: lanes at or
- * past it are computed (B is readable there) but not stored. */
+ * past it are computed (B is readable there) but not stored.
+ * cblocks > 1: that many column groups of `cols` each, B's apart by cbstride; the
+ * epilogue runs for every (row, group) with cblockvar bound to the group; then
+ * cols is a whole number of vectors and valid_cols == cols. */
 struct tile {
 	int64_t rows[2], cols, valid_cols;
 	int nk;
 	int64_t k[6];
 	int unroll;
 	struct tile_operand a, b;
-	int rowvar[2], colvar;
+	int64_t cblocks;         /* >= 1 */
+	int rowvar[2], colvar, cblockvar;
 	int acc;
 	enum dtype dtype;        /* f32 or f64 */
 	struct body epilogue;

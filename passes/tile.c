@@ -1,0 +1,396 @@
+/* tile -- register-tiled kernels: contractions (tile.c) and convolutions
+ * (tile_conv.c) as S_TILE statements with the cluster's maps as epilogue.
+ *
+ * A tile's rows are broadcast scalars of A, its columns vectors of B; which
+ * operand is which, and how B is packed, was settled by layout.c with the same
+ * questions (tile.h).  Row tails are spread: M rows in ceil(M/most) tiles of two
+ * heights that differ by one, so no tile is much smaller than the best. */
+#include "passes/tile_emit.h"
+
+#include <string.h>
+
+struct split
+split_even(int64_t n, int64_t most)
+{
+	int64_t tiles = (n + most - 1) / most;
+	struct split s = {.high = (n + tiles - 1) / tiles, .low = n / tiles};
+
+	s.nhigh = s.high == s.low ? tiles : n - s.low * tiles;
+	s.nlow = tiles - s.nhigh;
+	return s;
+}
+
+/* Stride in elements of one step along logical dim d, unblocked; -1 if blocked. */
+int64_t
+tile_stride(const struct value *v, int d, int64_t *inner)
+{
+	int64_t stride[MAX_PHYS], found = -1;
+
+	if (inner)
+		*inner = 0;
+	if (!v->layout) {
+		int64_t s = 1;
+
+		for (int i = v->rank - 1; i > d; i--)
+			s *= v->dims[i];
+		return s;
+	}
+	layout_strides(v->layout, stride);
+	for (int p = 0; p < v->layout->n; p++)
+		if (v->layout->phys[p].dim == d) {
+			if (found < 0)
+				found = stride[p];
+			else if (inner)
+				*inner = stride[p];
+		}
+	return found;
+}
+
+bool
+tile_dim_blocked(const struct value *v, int d)
+{
+	int digits = 0;
+
+	if (v->layout)
+		for (int p = 0; p < v->layout->n; p++)
+			digits += v->layout->phys[p].dim == d;
+	return digits > 1;
+}
+
+/* Whether v, broadcast against a result of rank `rank`, has axes d and d+1 both
+ * absent or both whole and adjacent, so that one index can run over the two. */
+static bool
+runs_over(const struct value *v, const struct value *out, int d)
+{
+	int shift = out->rank - v->rank;
+	int64_t a = d - shift >= 0 ? v->dims[d - shift] : 1;
+	int64_t b = d + 1 - shift >= 0 ? v->dims[d + 1 - shift] : 1;
+
+	if (a == 1 && b == 1)
+		return true;
+	if (a != out->dims[d] || b != out->dims[d + 1])
+		return false;
+	d -= shift;
+	if (v->layout && (v->layout->lo[d] || v->layout->hi[d] || v->layout->lo[d + 1] || v->layout->hi[d + 1]))
+		return false;
+	if (tile_dim_blocked(v, d) || tile_dim_blocked(v, d + 1))
+		return false;
+	return tile_stride(v, d, NULL) == tile_stride(v, d + 1, NULL) * v->dims[d + 1];
+}
+
+bool
+tile_mergeable(const struct cluster *cl, int d)
+{
+	const struct value *out = cl->anchor->out[0];
+
+	for (int i = 0; i < cl->outputs.n; i++)
+		if (cl->outputs.v[i]->rank != out->rank || !runs_over(cl->outputs.v[i], out, d))
+			return false;
+	for (int i = 0; i < cl->nodes.n; i++) {
+		const struct node *n = cl->nodes.v[i];
+
+		if (n == cl->anchor)
+			continue;
+		if (op_info[n->op].class != OC_map)
+			return false;
+		for (int k = 0; k < n->nin; k++) {
+			if (!n->in[k])
+				continue;
+			/* values made inside the cluster are registers, but one that
+			 * the anchor's shape does not cover has dims of its own */
+			if (!runs_over(n->in[k], out, d) && n->in[k] != out)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* The epilogue: the cluster's maps at idx, with the sum in tile->acc. */
+void
+tile_epilogue(struct emit *e, struct tile *t, const struct index *idx)
+{
+	struct body *outer = e->body;
+
+	emit_forget(e);
+	e->body = &t->epilogue;
+	e->memo[e->cl->anchor->out[0]->id] = t->acc;
+	for (int i = 0; i < e->cl->outputs.n; i++) {
+		struct value *v = e->cl->outputs.v[i];
+
+		emit_store(e, v, idx, emit_value(e, v, idx));
+	}
+	e->body = outer;
+	emit_forget(e);
+}
+
+struct tile *
+tile_begin(struct emit *e, enum dtype type, int64_t rows0, int64_t rows1, int64_t groups, int64_t cols)
+{
+	struct stmt *s = stmt_new(e->lo->a, e->body, S_TILE);
+	struct tile *t = arena_new(e->lo->a, struct tile);
+
+	s->tile = t;
+	t->dtype = type;
+	t->rows[0] = rows0;
+	t->rows[1] = rows1;
+	t->cblocks = groups;
+	t->cols = t->valid_cols = cols;
+	t->unroll = rows0 * rows1 * groups < 8 ? 4 : 1;
+	t->rowvar[0] = emit_var(e, rows0);
+	t->rowvar[1] = emit_var(e, rows1);
+	t->cblockvar = emit_var(e, groups);
+	t->colvar = emit_var(e, cols);
+	t->acc = kernel_reg(e->lo->a, e->k, type);
+	t->a.index = t->b.index = AFFINE(0);
+	return t;
+}
+
+/* ---- contraction */
+
+/* One letter of a contraction as the loops see it: strides in A, B and C's dim. */
+struct letter {
+	char c;
+	int dim_c;
+	int64_t size, stride_a, stride_b;
+	struct { int dim; int64_t size, stride_a; } first; /* outermost of the letters merged */
+};
+
+struct gemm {
+	struct lower *lo;
+	struct cluster *cl;
+	struct contract_roles r;
+	struct value *a, *b, *c;
+	struct letter rows[MAX_RANK], cols[MAX_RANK], batch[MAX_RANK], k[6];
+	int nrows, ncols, nbatch, nk;
+	int64_t block;
+	int64_t step;                /* elements of B from one column group to the next */
+};
+
+static int
+position(const char *s, int n, char c)
+{
+	const char *at = memchr(s, c, (size_t)n);
+
+	return at ? (int)(at - s) : -1;
+}
+
+static struct letter
+letter(const struct gemm *g, char c)
+{
+	struct letter l = {.c = c, .size = g->r.size[(int)c]};
+	int a = position(g->r.sa, g->r.na, c), b = position(g->r.sb, g->r.nb, c);
+
+	l.dim_c = position(g->r.sc, g->r.nc, c);
+	if (a >= 0)
+		l.stride_a = tile_stride(g->a, a, NULL);
+	if (b >= 0)
+		l.stride_b = tile_stride(g->b, b, NULL);
+	l.first.dim = l.dim_c;
+	l.first.size = l.size;
+	l.first.stride_a = l.stride_a;
+	return l;
+}
+
+/* Adjacent row letters that every tensor runs through as one become one: the
+ * inner letter runs over both, the outer stays at zero. */
+static void
+merge_rows(struct gemm *g)
+{
+	for (int i = g->nrows - 2; i >= 0; i--) {
+		struct letter *x = &g->rows[i], *y = &g->rows[i + 1];
+
+		if (x->dim_c + 1 != y->first.dim || x->stride_a != y->first.stride_a * y->first.size ||
+		    !tile_mergeable(g->cl, x->dim_c))
+			continue;
+		y->size *= x->size;
+		y->first = x->first;
+		memmove(x, y, sizeof *x * (size_t)(g->nrows - i - 1));
+		g->nrows--;
+	}
+}
+
+static void
+merge_k(struct gemm *g)
+{
+	for (int i = g->nk - 2; i >= 0; i--) {
+		struct letter *x = &g->k[i], *y = &g->k[i + 1];
+
+		if (x->stride_a != y->stride_a * y->size || x->stride_b != y->stride_b * y->size)
+			continue;
+		y->size *= x->size;
+		memmove(x, y, sizeof *x * (size_t)(g->nk - i - 1));
+		g->nk--;
+	}
+}
+
+/* A range of column groups: ntiles times `groups` of them from block0 on. The last
+ * group of a width that is no multiple of the block is alone and `valid` wide. */
+struct columns { int64_t block0, ntiles, groups, valid; };
+
+/* Tiles of `height` rows from row `base` on, `count` of them, at the loops' place. */
+static void
+gemm_tiles(struct gemm *g, struct emit *e, const struct columns *col, const struct index *at, struct affine a,
+           struct affine b, int abuf, int bbuf, int64_t base, int64_t count, int64_t height, enum for_kind loop)
+{
+	struct letter one = {.size = 1, .dim_c = -1};
+	struct letter *row = g->nrows ? &g->rows[g->nrows - 1] : &one;
+	struct body *outer = e->body;
+	struct index idx[MAX_RANK];
+	int coldim = position(g->r.sc, g->r.nc, g->r.col), var;
+
+	memcpy(idx, at, sizeof idx);
+	emit_for(e, loop, count, &var);
+	a.c += base * row->stride_a;
+	affine_add(&a, var, height * row->stride_a);
+	struct tile *t = tile_begin(e, g->c->dtype, 1, height, col->groups, g->block);
+	t->valid_cols = col->valid;
+	t->a = (struct tile_operand){.buf = abuf, .index = a};
+	t->a.rstride[1] = row->stride_a;
+	t->b = (struct tile_operand){.buf = bbuf, .index = b, .cstride = 1, .cbstride = g->step};
+	t->nk = g->nk;
+	for (int i = 0; i < g->nk; i++) {
+		t->k[i] = g->k[i].size;
+		t->a.kstride[i] = g->k[i].stride_a;
+		t->b.kstride[i] = g->k[i].stride_b;
+	}
+	if (row->dim_c >= 0) {
+		idx[row->dim_c].whole.c += base;
+		affine_add(&idx[row->dim_c].whole, var, height);
+		affine_add(&idx[row->dim_c].whole, t->rowvar[1], 1);
+	}
+	affine_add(&idx[coldim].whole, t->cblockvar, g->block);
+	affine_add(&idx[coldim].whole, t->colvar, 1);
+	tile_epilogue(e, t, idx);
+	e->body = outer;
+}
+
+static double
+letters_size(const struct letter *l, int n, char but)
+{
+	double size = 1;
+
+	for (int i = 0; i < n; i++)
+		if (l[i].c != but)
+			size *= (double)l[i].size;
+	return size;
+}
+
+/* part 0, 1: the tiles of one height, each a piece; 2: both, serially in a piece */
+static void
+gemm_kernel(struct gemm *g, const struct columns *col, struct split s, int part)
+{
+	struct emit *e = emit_begin(g->lo, g->cl, "gemm");
+	struct index idx[MAX_RANK];
+	struct body *top = e->body;
+	struct affine a = AFFINE(0), b = AFFINE(0);
+	int coldim = position(g->r.sc, g->r.nc, g->r.col), var;
+
+	for (int i = 0; i < MAX_RANK; i++)
+		idx[i] = index_of(AFFINE(0));
+	int abuf = emit_buf(e, lower_buffer(g->lo, g->a), false);
+	int bbuf = emit_buf(e, lower_buffer(g->lo, g->b), false);
+	for (int i = 0; i < g->nbatch; i++) {
+		emit_for(e, FOR_PARALLEL, g->batch[i].size, &var);
+		affine_add(&idx[g->batch[i].dim_c].whole, var, 1);
+		affine_add(&a, var, g->batch[i].stride_a);
+		affine_add(&b, var, g->batch[i].stride_b);
+	}
+	for (int i = 0; i + 1 < g->nrows; i++) { /* all but the last, the tiled one */
+		emit_for(e, FOR_PARALLEL, g->rows[i].size, &var);
+		affine_add(&idx[g->rows[i].dim_c].whole, var, 1);
+		affine_add(&a, var, g->rows[i].stride_a);
+	}
+	for (int i = 0; i < g->ncols; i++) {
+		if (g->cols[i].c == g->r.col)
+			continue;
+		emit_for(e, FOR_PARALLEL, g->cols[i].size, &var);
+		affine_add(&idx[g->cols[i].dim_c].whole, var, 1);
+		affine_add(&b, var, g->cols[i].stride_b);
+	}
+	emit_for(e, FOR_PARALLEL, col->ntiles, &var);
+	idx[coldim].whole.c = col->block0 * g->block;
+	affine_add(&idx[coldim].whole, var, col->groups * g->block);
+	b.c += col->block0 * g->step;
+	affine_add(&b, var, col->groups * g->step);
+	enum for_kind loop = part == 2 ? FOR_SERIAL : FOR_PARALLEL;
+	if (part != 1 && s.nhigh)
+		gemm_tiles(g, e, col, idx, a, b, abuf, bbuf, 0, s.nhigh, s.high, loop);
+	if (part != 0 && s.nlow)
+		gemm_tiles(g, e, col, idx, a, b, abuf, bbuf, s.high * s.nhigh, s.nlow, s.low, loop);
+	e->body = top;
+	double rows = part == 0 ? (double)(s.high * s.nhigh) : part == 1 ? (double)(s.low * s.nlow) : (double)(s.high * s.nhigh + s.low * s.nlow);
+	e->k->flops = 2 * rows * (double)(col->ntiles * col->groups * col->valid) * letters_size(g->batch, g->nbatch, 0) *
+	              letters_size(g->rows, g->nrows - 1, 0) * letters_size(g->cols, g->ncols, g->r.col) *
+	              letters_size(g->k, g->nk, 0);
+	emit_end(e);
+}
+
+/* Few columns and many rows: the row tiles are the pieces. */
+static void
+gemm_columns(struct gemm *g, const struct columns *col)
+{
+	int64_t most = tile_rows(&g->lo->ctx->opts->machine, col->groups);
+	int64_t rows = g->nrows ? g->rows[g->nrows - 1].size : 1;
+
+	if (g->c->dtype == DT_f64 && most > 1)
+		most /= 2;
+	struct split s = split_even(rows, most);
+	double pieces = (double)col->ntiles * letters_size(g->batch, g->nbatch, 0) *
+	                letters_size(g->rows, g->nrows - 1, 0) * letters_size(g->cols, g->ncols, g->r.col);
+	if (pieces >= 16 || s.nhigh + s.nlow < 4) {
+		gemm_kernel(g, col, s, 2);
+		return;
+	}
+	if (s.nhigh)
+		gemm_kernel(g, col, s, 0);
+	if (s.nlow)
+		gemm_kernel(g, col, s, 1);
+}
+
+bool
+lower_contract_tile(struct lower *lo, struct cluster *cl)
+{
+	struct gemm g = {.lo = lo, .cl = cl};
+	struct node *n = cl->anchor;
+
+	if (!contract_roles(n, &g.r))
+		return false;
+	g.a = n->in[g.r.a];
+	g.b = n->in[g.r.b];
+	g.c = n->out[0];
+	if (g.a->layout || g.c->layout)
+		return false;
+	g.block = tile_block(&lo->ctx->opts->machine);
+	int bdim = position(g.r.sb, g.r.nb, g.r.col);
+	bool panels = g.b->layout != NULL;
+	if (!panels && tile_stride(g.b, bdim, NULL) != 1)
+		return false;
+	g.step = panels ? tile_stride(g.b, bdim, NULL) : g.block;
+	for (const char *s = g.r.batch; *s; s++)
+		g.batch[g.nbatch++] = letter(&g, *s);
+	for (const char *s = g.r.rows; *s; s++)
+		g.rows[g.nrows++] = letter(&g, *s);
+	for (const char *s = g.r.cols; *s; s++)
+		g.cols[g.ncols++] = letter(&g, *s);
+	for (const char *s = g.r.k; *s; s++)
+		g.k[g.nk++] = letter(&g, *s);
+	merge_rows(&g);
+	merge_k(&g);
+	/* the tiled row letter is the longest */
+	for (int i = 0; i + 1 < g.nrows; i++)
+		if (g.rows[i].size > g.rows[g.nrows - 1].size) {
+			struct letter t = g.rows[i];
+
+			g.rows[i] = g.rows[g.nrows - 1];
+			g.rows[g.nrows - 1] = t;
+		}
+	int64_t width = g.r.size[(int)g.r.col], full = width / g.block;
+	if (full) {
+		int64_t groups = tile_groups(&lo->ctx->opts->machine, full);
+
+		gemm_columns(&g, &(struct columns){0, full / groups, groups, g.block});
+	}
+	if (width % g.block)
+		gemm_columns(&g, &(struct columns){full, 1, 1, width % g.block});
+	return true;
+}

@@ -1,0 +1,49 @@
+/* tile -- what layout.c and tile.c agree on about register-tiled kernels: which
+ * nodes they serve and the memory layouts these want. */
+#ifndef RETORT_TILE_H
+#define RETORT_TILE_H
+
+#include "passes/passes.h"
+
+/* Lanes of a column group: the channel block of activations and weights. */
+int64_t tile_block(const struct machine *);
+/* Rows and column groups of a register tile: rows * groups accumulators of
+ * `block` lanes, plus the groups' vectors and a broadcast, fit the registers. */
+int64_t tile_rows(const struct machine *, int64_t groups);
+/* Groups to walk at once over `blocks` of them, leaving none over. */
+int64_t tile_groups(const struct machine *, int64_t blocks);
+
+/* A contraction seen as C[batch.., rows.., cols..] = sum A[batch, rows, k] B[batch, cols, k];
+ * B holds C's contiguous letter.  Letters by name in the node's spec. */
+struct contract_roles {
+	const char *sa, *sb, *sc;       /* subscripts of A, B (after the swap) and C */
+	int na, nb, nc;
+	int a, b;                       /* which operands they are: 0, 1 */
+	char batch[MAX_RANK + 1], rows[MAX_RANK + 1], cols[MAX_RANK + 1], k[MAX_RANK + 1];
+	char col;                       /* C's contiguous letter */
+	int64_t size[128];
+};
+bool contract_roles(const struct node *, struct contract_roles *); /* false: not for tiles */
+/* The panels B is packed in: batch, cols, k in order, the col letter in blocks. */
+const struct layout *contract_panels(struct arena *, const struct contract_roles *, const struct value *b, int64_t block);
+
+/* A convolution and its gradients; false: not for tiles. */
+struct conv_shape {
+	int spatial;                    /* number of spatial dims, 1 to 3 */
+	int64_t n, ic, oc, group;
+	int64_t in[3], out[3], kernel[3], stride[3], dilation[3], lo[3], hi[3];
+};
+bool conv_shape_of(const struct node *, struct conv_shape *); /* of any group */
+bool conv_tiled(const struct node *, struct conv_shape *);    /* group 1, f32, constant dims */
+bool conv_stem(const struct conv_shape *, int64_t block);     /* few input channels: x is unblocked */
+/* kh, kw, ... inside blocks of output (rows of the result) and summed channels:
+ * {out/b}{in/b}{k..}{in b}{out b}; swap: the data gradient's, roles exchanged */
+const struct layout *conv_weight_layout(struct arena *, const struct conv_shape *, int64_t block, bool swap);
+/* Halo of dy that the data gradient reads. */
+void conv_grad_halo(const struct conv_shape *, int64_t *lo, int64_t *hi);
+/* Taps of one phase of the strided data gradient along dim d: output positions
+ * i*stride + phase take taps first + j*step, j < count, at dy index i + offset - j*back. */
+struct conv_phase { int64_t count, first, step, offset, back, outputs; };
+struct conv_phase conv_phase(const struct conv_shape *, int d, int64_t phase);
+
+#endif

@@ -1,0 +1,495 @@
+/* tile_conv -- convolution and its two gradients over blocked channels as tiles.
+ *
+ *   y [n,oc,p]  = sum ic,k  x[n,ic,p*s+k*d-lo]  w[oc,ic,k]     rows: pixels of y
+ *   dx[n,ic,q]  = sum oc,k dy[n,oc,(q+lo-k*d)/s] w[oc,ic,k]    rows: pixels of one phase of dx
+ *   dw[oc,ic,k] = sum n,p   x[n,ic,p*s+k*d-lo] dy[n,oc,p]      rows: taps and input channels
+ *
+ * Columns are always a block of channels.  Halos make every tap readable, so
+ * there is no edge code.  The innermost two spatial dims are tiled; a third, and
+ * the second where rows do not reach over it, are loops. */
+#include "passes/tile_emit.h"
+
+#include <string.h>
+
+struct conv {
+	struct lower *lo;
+	struct cluster *cl;
+	struct node *n;
+	struct conv_shape s;
+	int64_t block;
+	int last;                    /* the innermost spatial dim, 0-based */
+};
+
+/* Elements from one index to the next of spatial dim d (0-based). */
+static int64_t
+spatial_stride(const struct value *v, int d)
+{
+	return tile_stride(v, 2 + d, NULL);
+}
+
+/* Where logical spatial index 0 lies: behind the halos. */
+static int64_t
+halo_offset(const struct value *v, int spatial)
+{
+	int64_t at = 0;
+
+	for (int d = 0; d < spatial; d++)
+		at += v->layout->lo[2 + d] * spatial_stride(v, d);
+	return at;
+}
+
+/* Summed channels of operand A: loops over blocks, then inside a block, or one
+ * loop over unblocked planes.  outer = -1 where there is one block only. */
+struct channels { int64_t blocks, inside, outer_stride, inner_stride; };
+static struct channels
+channels_of(const struct value *v, int64_t block)
+{
+	struct channels c = {1, v->dims[1], 0, 0};
+
+	c.outer_stride = tile_stride(v, 1, &c.inner_stride);
+	if (!tile_dim_blocked(v, 1)) {
+		c.inner_stride = c.outer_stride;
+		c.outer_stride = 0;
+		return c;
+	}
+	c.blocks = (v->dims[1] + block - 1) / block;
+	c.inside = c.blocks > 1 ? block : v->dims[1];
+	return c;
+}
+
+static void
+tile_k(struct tile *t, int64_t extent, int64_t a, int64_t b)
+{
+	if (extent == 1)
+		return;
+	t->k[t->nk] = extent;
+	t->a.kstride[t->nk] = a;
+	t->b.kstride[t->nk++] = b;
+}
+
+/* A value whose channels come in groups of columns: index of dim 1. */
+static struct index
+channel_index(int64_t block, int pvar, int64_t groups, const struct tile *t)
+{
+	struct index x = {.whole = AFFINE(0), .block = block, .outer = AFFINE(0), .inner = AFFINE(0)};
+
+	affine_add(&x.outer, pvar, groups);
+	affine_add(&x.outer, t->cblockvar, 1);
+	affine_add(&x.inner, t->colvar, 1);
+	affine_add(&x.whole, pvar, groups * block);
+	affine_add(&x.whole, t->cblockvar, block);
+	affine_add(&x.whole, t->colvar, 1);
+	return x;
+}
+
+/* ---- forward and data gradient: rows are pixels of the result */
+
+/* One spatial dim of the result as the loops run it: `outputs` positions, at
+ * stride*i + first of the result, reading A at astep*i + abase, taps as k. */
+struct axis { int64_t outputs, first, stride, astep, abase, taps, atap, wfirst, wtap; };
+
+struct pixels {
+	struct conv *c;
+	struct emit *e;
+	struct value *a, *w, *r;
+	struct axis ax[3];
+	int64_t groups;
+	int abuf, bbuf, nvar, pvar;
+	bool flat;                   /* the two inner dims run as one */
+};
+
+static void
+pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t base0, int64_t h0, int var0,
+           int64_t base1, int64_t h1, int var1)
+{
+	struct conv *c = p->c;
+	struct emit *e = p->e;
+	int d1 = c->last, d0 = c->last - 1;
+	struct tile *t = tile_begin(e, DT_f32, h0, h1, p->groups, c->block);
+	struct channels ch = channels_of(p->a, c->block);
+	int64_t wn = p->w->layout->n, ws[MAX_PHYS];
+	struct index idx[MAX_RANK];
+	struct affine b = AFFINE(0);
+
+	memcpy(idx, at, sizeof idx);
+	layout_strides(p->w->layout, ws);
+	/* packed weights: {out}{in blocks}{k..}[{in}]{out lanes} */
+	bool stem = !tile_dim_blocked(p->w, p->w->layout->phys[1].dim);
+	const int64_t *wk = &ws[2];
+	int64_t win = stem ? ws[1] : ws[wn - 2];
+
+	affine_add(&b, p->pvar, p->groups * ws[0]);
+	for (int d = 0; d <= d1; d++)
+		b.c += p->ax[d].wfirst * wk[d];
+	if (d0 >= 0) {
+		a.c += base0 * p->ax[d0].astep * spatial_stride(p->a, d0);
+		if (var0 >= 0)
+			affine_add(&a, var0, h0 * p->ax[d0].astep * spatial_stride(p->a, d0));
+	}
+	a.c += base1 * p->ax[d1].astep * spatial_stride(p->a, d1);
+	affine_add(&a, var1, h1 * p->ax[d1].astep * spatial_stride(p->a, d1));
+	t->a = (struct tile_operand){.buf = p->abuf, .index = a};
+	t->b = (struct tile_operand){.buf = p->bbuf, .index = b, .cstride = 1, .cbstride = ws[0]};
+	t->a.rstride[0] = d0 >= 0 ? p->ax[d0].astep * spatial_stride(p->a, d0) : 0;
+	t->a.rstride[1] = p->ax[d1].astep * spatial_stride(p->a, d1);
+	tile_k(t, ch.blocks, ch.outer_stride, ws[1]);
+	if (stem)
+		tile_k(t, ch.inside, ch.inner_stride, win);
+	for (int d = 0; d <= d1; d++)
+		tile_k(t, p->ax[d].taps, p->ax[d].atap * spatial_stride(p->a, d), p->ax[d].wtap * wk[d]);
+	if (!stem)
+		tile_k(t, ch.inside, ch.inner_stride, win);
+	if (!t->nk) { /* one product */
+		t->nk = 1;
+		t->k[0] = 1;
+	}
+	idx[1] = channel_index(c->block, p->pvar, p->groups, t);
+	if (d0 >= 0 && !p->flat) {
+		struct affine *x = &idx[2 + d0].whole;
+
+		x->c += base0 * p->ax[d0].stride;
+		if (var0 >= 0)
+			affine_add(x, var0, h0 * p->ax[d0].stride);
+		affine_add(x, t->rowvar[0], p->ax[d0].stride);
+	}
+	struct affine *x = &idx[2 + d1].whole;
+	x->c += base1 * p->ax[d1].stride;
+	affine_add(x, var1, h1 * p->ax[d1].stride);
+	affine_add(x, t->rowvar[1], p->ax[d1].stride);
+	tile_epilogue(e, t, idx);
+}
+
+/* Tiles of one height h0 (rows of pixels) over the width, two widths. */
+static void
+pixel_rows(struct pixels *p, const struct index *at, struct affine a, int64_t base0, int64_t h0, int var0,
+           struct split w)
+{
+	struct body *outer = p->e->body;
+	int var;
+
+	if (w.nhigh) {
+		emit_for(p->e, FOR_SERIAL, w.nhigh, &var);
+		pixel_tile(p, at, a, base0, h0, var0, 0, w.high, var);
+		p->e->body = outer;
+	}
+	if (w.nlow) {
+		emit_for(p->e, FOR_SERIAL, w.nlow, &var);
+		pixel_tile(p, at, a, base0, h0, var0, w.high * w.nhigh, w.low, var);
+		p->e->body = outer;
+	}
+}
+
+/* A kernel over rows [base0, base0 + count*h0) of the second-innermost dim. */
+static void
+pixel_kernel(struct pixels *p, int64_t base0, int64_t count, int64_t h0, struct split w)
+{
+	struct conv *c = p->c;
+	struct emit *e = p->e = emit_begin(c->lo, c->cl, c->n->op == OP_conv ? "conv" : "conv_grad_data");
+	struct body *top = e->body;
+	struct index idx[MAX_RANK];
+	struct affine a = AFFINE(halo_offset(p->a, c->s.spatial));
+	int64_t blocks = (p->r->dims[1] + c->block - 1) / c->block, n0;
+	int var0 = -1, vard;
+
+	p->abuf = emit_buf(e, lower_buffer(c->lo, p->a), false);
+	p->bbuf = emit_buf(e, lower_buffer(c->lo, p->w), false);
+	for (int i = 0; i < MAX_RANK; i++)
+		idx[i] = index_of(AFFINE(0));
+	for (int d = 0; d <= c->last; d++) {
+		a.c += p->ax[d].abase * spatial_stride(p->a, d);
+		idx[2 + d].whole.c = p->ax[d].first;
+	}
+	n0 = tile_stride(p->a, 0, NULL);
+	emit_for(e, FOR_PARALLEL, c->s.n, &p->nvar);
+	affine_add(&a, p->nvar, n0);
+	affine_add(&idx[0].whole, p->nvar, 1);
+	emit_for(e, FOR_PARALLEL, blocks / p->groups, &p->pvar);
+	for (int d = 0; d < c->last - 1; d++) { /* depth */
+		emit_for(e, FOR_PARALLEL, p->ax[d].outputs, &vard);
+		affine_add(&a, vard, p->ax[d].astep * spatial_stride(p->a, d));
+		affine_add(&idx[2 + d].whole, vard, p->ax[d].stride);
+	}
+	if (c->last > 0 && !p->flat)
+		emit_for(e, FOR_PARALLEL, count, &var0);
+	pixel_rows(p, idx, a, base0, h0, var0, w);
+	e->body = top;
+	double taps = 1, outs = (double)(w.high * w.nhigh + w.low * w.nlow) * (double)(h0 * count);
+	for (int d = 0; d <= c->last; d++)
+		taps *= (double)p->ax[d].taps;
+	for (int d = 0; d < c->last - 1; d++)
+		outs *= (double)p->ax[d].outputs;
+	e->k->flops = 2 * taps * outs * (double)c->s.n * (double)c->s.ic * (double)c->s.oc;
+	emit_end(e);
+}
+
+/* One phase (all of it, forward): the result's pixels that the axes describe. */
+static void
+pixel_phase(struct conv *c, struct value *a, struct value *w, const struct axis *ax)
+{
+	struct value *r = c->n->out[0];
+	struct pixels p = {.c = c, .a = a, .w = w, .r = r};
+	int64_t blocks = (r->dims[1] + c->block - 1) / c->block;
+	int d1 = c->last, d0 = c->last - 1;
+
+	memcpy(p.ax, ax, sizeof p.ax);
+	p.groups = tile_groups(&c->lo->ctx->opts->machine, blocks);
+	int64_t most = tile_rows(&c->lo->ctx->opts->machine, p.groups);
+	int64_t wide = p.ax[d1].outputs, tall = d0 >= 0 ? p.ax[d0].outputs : 1;
+	/* pointwise over whole planes: the plane is one row of pixels */
+	if (d0 >= 0 && p.ax[d0].taps == 1 && p.ax[d1].taps == 1 && p.ax[d0].astep == 1 && p.ax[d1].astep == 1 &&
+	    p.ax[d0].stride == 1 && p.ax[d1].stride == 1 &&
+	    spatial_stride(a, d0) == spatial_stride(a, d1) * a->dims[2 + d1] && a->dims[2 + d1] == wide &&
+	    wide == r->dims[2 + d1] && tile_mergeable(c->cl, 2 + d0)) {
+		p.flat = true;
+		p.ax[d1].outputs = wide *= tall;
+		p.ax[d0].outputs = tall = 1;
+	}
+	struct split ws = split_even(wide, most);
+	int64_t h = wide * 2 <= most ? most / wide : 1;
+	if (h > tall)
+		h = tall;
+	struct split hs = split_even(tall, h);
+	if (hs.nhigh)
+		pixel_kernel(&p, 0, hs.nhigh, hs.high, ws);
+	if (hs.nlow)
+		pixel_kernel(&p, hs.high * hs.nhigh, hs.nlow, hs.low, ws);
+}
+
+static bool
+forward(struct conv *c)
+{
+	struct axis ax[3] = {{.outputs = 1}};
+	const struct conv_shape *s = &c->s;
+
+	for (int d = 0; d < s->spatial; d++)
+		ax[d] = (struct axis){.outputs = s->out[d], .stride = 1, .astep = s->stride[d], .abase = -s->lo[d],
+		    .taps = s->kernel[d], .atap = s->dilation[d], .wtap = 1};
+	pixel_phase(c, c->n->in[0], c->n->in[1], ax);
+	return true;
+}
+
+/* Phases that no tap reaches: zero through the epilogue. */
+static void
+zero_phase(struct conv *c, const struct axis *ax)
+{
+	struct emit *e = emit_begin(c->lo, c->cl, "conv_grad_data_zero");
+	struct value *r = c->n->out[0];
+	struct body *top = e->body;
+	struct index idx[MAX_RANK];
+	int64_t blocks = (r->dims[1] + c->block - 1) / c->block;
+	int var, cb;
+
+	emit_for(e, FOR_PARALLEL, c->s.n, &var);
+	idx[0] = index_of(AFFINE(0));
+	affine_add(&idx[0].whole, var, 1);
+	emit_for(e, FOR_PARALLEL, blocks, &cb);
+	for (int d = 0; d <= c->last; d++) {
+		emit_for(e, d == 0 ? FOR_PARALLEL : FOR_SERIAL, ax[d].outputs, &var);
+		idx[2 + d] = index_of(AFFINE(ax[d].first));
+		affine_add(&idx[2 + d].whole, var, ax[d].stride);
+	}
+	emit_for(e, FOR_VECTOR, c->block, &var);
+	idx[1] = (struct index){.whole = AFFINE(0), .block = c->block, .outer = AFFINE(0), .inner = AFFINE(0)};
+	affine_add(&idx[1].outer, cb, 1);
+	affine_add(&idx[1].inner, var, 1);
+	affine_add(&idx[1].whole, cb, c->block);
+	affine_add(&idx[1].whole, var, 1);
+	emit_forget(e);
+	emit_note(e, r, idx, emit_const(e, DT_f32, 0));
+	for (int i = 0; i < c->cl->outputs.n; i++)
+		emit_store(e, c->cl->outputs.v[i], idx, emit_value(e, c->cl->outputs.v[i], idx));
+	e->body = top;
+	emit_end(e);
+}
+
+static bool
+data_gradient(struct conv *c)
+{
+	const struct conv_shape *s = &c->s;
+	int64_t phases = 1;
+
+	for (int d = 0; d < s->spatial; d++)
+		phases *= s->stride[d];
+	for (int64_t f = 0; f < phases; f++) {
+		struct axis ax[3] = {{.outputs = 1}};
+		int64_t rest = f;
+		bool taps = true, any = true;
+
+		for (int d = s->spatial - 1; d >= 0; d--) {
+			int64_t phase = rest % s->stride[d];
+			struct conv_phase p = conv_phase(s, d, phase);
+
+			rest /= s->stride[d];
+			taps &= p.count > 0;
+			any &= p.outputs > 0;
+			ax[d] = (struct axis){.outputs = p.outputs, .first = phase, .stride = s->stride[d], .astep = 1,
+			    .abase = p.offset, .taps = p.count, .atap = -p.back, .wfirst = p.first, .wtap = p.step};
+		}
+		if (any && taps)
+			pixel_phase(c, c->n->in[0], c->n->in[1], ax);
+		else if (any)
+			zero_phase(c, ax);
+	}
+	return true;
+}
+
+/* ---- weight gradient: rows are taps of the innermost dim and input channels.
+ * One image at a time, its sum kept in registers; dw accumulates in memory from
+ * the second image (nvar counts them from 1, -1: the first) on. */
+static void
+weight_tile(struct conv *c, struct emit *e, int64_t groups, int64_t ics, int pvar, int bvar, int nvar, const int *kvar,
+            int cvar)
+{
+	const struct conv_shape *s = &c->s;
+	struct value *x = c->n->in[0], *dy = c->n->in[1], *dw = c->n->out[0];
+	struct channels ch = channels_of(x, c->block);
+	bool stem = !tile_dim_blocked(x, 1);
+	int d1 = c->last;
+	int64_t taps = kvar[d1] >= 0 ? 1 : s->kernel[d1];
+	struct tile *t = tile_begin(e, DT_f32, taps, ics, groups, c->block);
+	struct affine a = AFFINE(halo_offset(x, s->spatial)), b = AFFINE(halo_offset(dy, s->spatial));
+	int64_t yinner, yblock = tile_stride(dy, 1, &yinner);
+	struct index idx[MAX_RANK];
+
+	if (nvar >= 0) {
+		a.c += tile_stride(x, 0, NULL);
+		b.c += tile_stride(dy, 0, NULL);
+		affine_add(&a, nvar, tile_stride(x, 0, NULL));
+		affine_add(&b, nvar, tile_stride(dy, 0, NULL));
+	}
+	affine_add(&b, pvar, groups * yblock);
+	if (bvar >= 0)
+		affine_add(&a, bvar, ch.outer_stride);
+	affine_add(&a, cvar, ics * ch.inner_stride);
+	for (int i = 0; i < MAX_RANK; i++)
+		idx[i] = index_of(AFFINE(0));
+	for (int d = 0; d <= d1; d++) {
+		a.c -= s->lo[d] * spatial_stride(x, d);
+		if (kvar[d] < 0)
+			continue;
+		affine_add(&a, kvar[d], s->dilation[d] * spatial_stride(x, d));
+		affine_add(&idx[2 + d].whole, kvar[d], 1);
+	}
+	if (taps > 1)
+		affine_add(&idx[2 + d1].whole, t->rowvar[0], 1);
+	t->a = (struct tile_operand){.buf = emit_buf(e, lower_buffer(c->lo, x), false), .index = a};
+	t->b = (struct tile_operand){.buf = emit_buf(e, lower_buffer(c->lo, dy), false), .index = b, .cstride = 1,
+	    .cbstride = yblock};
+	t->a.rstride[0] = s->dilation[d1] * spatial_stride(x, d1);
+	t->a.rstride[1] = ch.inner_stride;
+	for (int d = 0; d <= d1; d++)
+		tile_k(t, s->out[d], s->stride[d] * spatial_stride(x, d), spatial_stride(dy, d));
+	if (!t->nk) {
+		t->nk = 1;
+		t->k[0] = 1;
+	}
+	idx[0] = channel_index(c->block, pvar, groups, t);
+	struct index *ci = &idx[1];
+	if (!stem) {
+		*ci = (struct index){.whole = AFFINE(0), .block = c->block, .outer = AFFINE(0), .inner = AFFINE(0)};
+		affine_add(&ci->outer, bvar, 1);
+		affine_add(&ci->inner, cvar, ics);
+		affine_add(&ci->inner, t->rowvar[1], 1);
+		affine_add(&ci->whole, bvar, c->block);
+	}
+	affine_add(&ci->whole, cvar, ics);
+	affine_add(&ci->whole, t->rowvar[1], 1);
+
+	struct body *outer = e->body;
+	e->body = &t->epilogue;
+	emit_forget(e);
+	struct affine at = emit_address(e, dw, idx);
+	int buf = emit_buf(e, lower_buffer(c->lo, dw), true), sum = t->acc;
+	if (nvar >= 0) {
+		struct stmt *ld = stmt_new(e->lo->a, e->body, S_LOAD);
+
+		ld->dst = kernel_reg(e->lo->a, e->k, DT_f32);
+		ld->type = DT_f32;
+		ld->src[0] = -1;
+		ld->buf = buf;
+		ld->index = at;
+		sum = emit_op(e, OP_add, DT_f32, ld->dst, t->acc, -1);
+	}
+	struct stmt *st = stmt_new(e->lo->a, e->body, S_STORE);
+	st->type = DT_f32;
+	st->src[0] = sum;
+	st->buf = buf;
+	st->index = at;
+	e->body = outer;
+	emit_forget(e);
+}
+
+static int64_t
+divisor_upto(int64_t n, int64_t most)
+{
+	int64_t d = most < n ? most : n;
+
+	while (d > 1 && n % d)
+		d--;
+	return d < 1 ? 1 : d;
+}
+
+static bool
+weight_gradient(struct conv *c)
+{
+	const struct conv_shape *s = &c->s;
+	struct value *x = c->n->in[0];
+	int64_t oblocks = (s->oc + c->block - 1) / c->block;
+	int64_t groups = tile_groups(&c->lo->ctx->opts->machine, oblocks);
+	int64_t most = tile_rows(&c->lo->ctx->opts->machine, groups);
+	int d1 = c->last, kvar[3] = {-1, -1, -1}, pvar, bvar = -1, cvar, nvar;
+	struct channels ch = channels_of(x, c->block);
+	bool stem = !tile_dim_blocked(x, 1);
+
+	if (c->cl->nodes.n != 1)
+		return false; /* nothing may hang on a sum still in memory */
+	/* lanes of a last, partial block are zero in x, so whole blocks may be summed */
+	int64_t lanes = stem ? s->ic : c->block;
+	bool loop_taps = s->kernel[d1] > most;
+	int64_t ics = divisor_upto(lanes, loop_taps ? most : most / s->kernel[d1]);
+	struct emit *e = emit_begin(c->lo, c->cl, "conv_grad_weight");
+	struct body *top = e->body;
+	emit_for(e, FOR_PARALLEL, oblocks / groups, &pvar);
+	if (!stem)
+		emit_for(e, FOR_PARALLEL, ch.blocks, &bvar);
+	for (int d = 0; d < d1; d++)
+		emit_for(e, FOR_PARALLEL, s->kernel[d], &kvar[d]);
+	if (loop_taps)
+		emit_for(e, FOR_PARALLEL, s->kernel[d1], &kvar[d1]);
+	emit_for(e, FOR_PARALLEL, lanes / ics, &cvar);
+	/* the first image stores, the others add */
+	struct body *piece = e->body;
+	weight_tile(c, e, groups, ics, pvar, bvar, -1, kvar, cvar);
+	if (s->n > 1) {
+		e->body = piece;
+		emit_for(e, FOR_SERIAL, s->n - 1, &nvar);
+		weight_tile(c, e, groups, ics, pvar, bvar, nvar, kvar, cvar);
+	}
+	e->body = top;
+	e->k->flops = 2.0 * (double)s->n * (double)s->oc * (double)s->ic;
+	for (int d = 0; d <= d1; d++)
+		e->k->flops *= (double)(s->kernel[d] * s->out[d]);
+	emit_end(e);
+	return true;
+}
+
+bool
+lower_conv_tile(struct lower *lo, struct cluster *cl)
+{
+	struct conv c = {.lo = lo, .cl = cl, .n = cl->anchor};
+
+	if (!conv_tiled(c.n, &c.s))
+		return false;
+	c.block = tile_block(&lo->ctx->opts->machine);
+	c.last = c.s.spatial - 1;
+	for (int i = 0; i < 2; i++)
+		if (!c.n->in[i]->layout)
+			return false;
+	if (!c.n->out[0]->layout)
+		return false;
+	if (c.n->op == OP_conv)
+		return forward(&c);
+	if (c.n->op == OP_conv_grad_data)
+		return data_gradient(&c);
+	return weight_gradient(&c);
+}

@@ -1,0 +1,18 @@
+/* tile_emit -- shared by tile.c and tile_conv.c. */
+#ifndef RETORT_TILE_EMIT_H
+#define RETORT_TILE_EMIT_H
+
+#include "passes/lower.h"
+#include "passes/tile.h"
+
+/* n = nhigh*high + nlow*low with high <= most, the high ones first */
+struct split { int64_t high, low, nhigh, nlow; };
+struct split split_even(int64_t n, int64_t most);
+int64_t tile_stride(const struct value *, int dim, int64_t *inner);
+bool tile_dim_blocked(const struct value *, int dim);
+/* One index may run over axes d, d+1 of the anchor's result in every tensor of the cluster. */
+bool tile_mergeable(const struct cluster *, int d);
+struct tile *tile_begin(struct emit *, enum dtype, int64_t rows0, int64_t rows1, int64_t groups, int64_t cols);
+void tile_epilogue(struct emit *, struct tile *, const struct index *);
+
+#endif
