@@ -52,7 +52,7 @@ struct tile_operand {
  * outermost; the innermost is unrolled `unroll` times.  The epilogue is then run
  * for every row (row variables bound, unrolled) as if inside a VECTOR loop over
  * colvar, with register `acc` holding the sum.  valid_cols <= cols: lanes at or
- * past it are computed (B is readable there) but not stored.
+ * past it are neither loaded nor stored (B need not be readable there).
  * cblocks > 1: that many column groups of `cols` each, B's apart by cbstride; the
  * epilogue runs for every (row, group) with cblockvar bound to the group; then
  * cols is a whole number of vectors and valid_cols == cols. */
