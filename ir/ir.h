@@ -35,10 +35,11 @@ static inline bool dtype_is_int(enum dtype t)
 {
 	return dtype_info[t].class == DC_INT || dtype_info[t].class == DC_UINT;
 }
-/* One element of packed data to and from the evaluator's types. */
+/* One element of packed data to and from the evaluator's types.  Complex: i counts
+ * parts.  Floats put into integers are truncated and saturate, NaN is 0. */
 double dtype_get_f(enum dtype, const void *data, int64_t i);
 int64_t dtype_get_i(enum dtype, const void *data, int64_t i);
-void dtype_put_f(enum dtype, void *data, int64_t i, double);  /* rounds to nearest even; ints saturate */
+void dtype_put_f(enum dtype, void *data, int64_t i, double);  /* rounds to nearest even */
 void dtype_put_i(enum dtype, void *data, int64_t i, int64_t); /* wraps */
 
 /* ---- dim.c: a dim is a constant >= 0, or (negative) a handle of a symbolic
@@ -46,6 +47,8 @@ void dtype_put_i(enum dtype, void *data, int64_t i, int64_t); /* wraps */
  * Equal expressions have equal handles, so == compares dims. */
 static inline bool dim_const(int64_t d) { return d >= 0; }
 struct graph;
+/* The same name gives the same handle, bounds intersected; lo == hi gives a constant.
+ * Constant results below zero are 0, overflow is INT64_MAX: check constants first. */
 int64_t dim_symbol(struct graph *, const char *name, int64_t lo, int64_t hi);
 int64_t dim_add(struct graph *, int64_t, int64_t);
 int64_t dim_sub(struct graph *, int64_t, int64_t);
@@ -57,6 +60,10 @@ int64_t dim_max(struct graph *, int64_t, int64_t);
 int64_t dim_lo(const struct graph *, int64_t);
 int64_t dim_hi(const struct graph *, int64_t);         /* INT64_MAX: unbounded */
 const char *dim_text(struct graph *, int64_t);         /* "16", "N", "(N*2)" */
+int dim_symbols(const struct graph *, int64_t *d, int max); /* the symbols, in order of making; how many there are */
+/* The value for given symbols: symbol(ctx, name, handle) is asked for each. */
+int64_t dim_eval(const struct graph *, int64_t, int64_t (*symbol)(void *, const char *, int64_t), void *ctx);
+int64_t dim_import(struct graph *dst, const struct graph *src, int64_t); /* the same expression in another graph */
 
 /* ---- tensor.c: constant data, packed little endian, row-major */
 struct tensor {
@@ -194,7 +201,7 @@ enum op_class {
 	OC_index,     /* gather, scatter_add: addresses from data */
 	OC_other      /* has its own case in lowering */
 };
-struct attr_info { const char *name; enum attr_kind kind; double def_num; const char *def_str; bool required; };
+struct attr_info { const char *name; enum attr_kind kind; double def_num; const char *def_str; bool required, has_def; };
 struct op_info {
 	const char *id;       /* "add": as the IR text spells it */
 	const char *onnx;     /* "Add", "com.microsoft::FusedMatMul"; NULL: not ONNX's */
@@ -217,6 +224,9 @@ struct op_info {
 extern const struct op_info op_info[NOP];
 enum op op_from_onnx(const char *domain, const char *type); /* OP_none if unknown; "" and "ai.onnx" are one */
 enum op op_from_id(const char *id);
+const struct attr_info *op_attr(enum op, const char *name); /* NULL: the row has no such attribute */
+/* INTS attributes of core rows that hold dims (symbols' handles are negative): "dims", "count". */
+bool attr_holds_dims(enum op, const char *name);
 #define OP(id, onnx, since, imin, imax, omin, omax, class, infer, expand, grad, eval) \
 	bool infer(struct graph *, struct node *, struct diag *);                      \
 	bool expand(struct build *, const struct node *, struct value **);             \
