@@ -330,6 +330,9 @@ void value_set(struct value *, enum dtype, int rank, const int64_t *dims);
 int axis_normal(const struct node *, struct diag *, int64_t axis, int rank); /* -1: reported */
 /* Constant integer operand (already folded): count, or -1 if not constant. */
 int value_ints(const struct value *, struct arena *, int64_t **);
+const char *value_type_text(struct graph *, const struct value *); /* "f32[N,784]" */
+/* Dies unless `got` may stand for `want`, an output of n: same dtype and dims. */
+void value_agrees(struct graph *, const struct node *n, const struct value *want, const struct value *got);
 /* Expands node (a composite) in place: its outputs are replaced.  False: reported. */
 bool node_expand(struct graph *, struct node *, struct diag *);
 
