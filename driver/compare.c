@@ -1,0 +1,91 @@
+/* compare -- how far a result is from its reference: absolute, relative, in units
+ * in the last place of the reference's type.  Integers must be equal. */
+#include "driver/driver.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+/* Size of one unit in the last place at x, for the mantissa of the type. */
+static double
+ulp_at(enum dtype t, double x)
+{
+	int mantissa = 24, least = -149, e;
+
+	if (t == DT_f64)
+		mantissa = 53, least = -1074;
+	else if (t == DT_f16)
+		mantissa = 11, least = -24;
+	else if (t == DT_bf16)
+		mantissa = 8, least = -133;
+	if (x == 0 || !isfinite(x))
+		return ldexp(1, least);
+	frexp(x, &e);
+	e -= mantissa;
+	return ldexp(1, e < least ? least : e);
+}
+
+static void
+note(struct difference *r, int64_t i, double got, double want, double err, bool bad)
+{
+	if (bad)
+		r->bad++;
+	if (err > r->max_abs || (bad && r->bad == 1)) {
+		if (err > r->max_abs)
+			r->max_abs = err;
+		r->worst = i;
+		r->got = got;
+		r->want = want;
+	}
+}
+
+bool
+tensor_compare(struct arena *a, const struct tensor *got, const struct tensor *want, double rtol, double atol,
+               struct difference *r, const char **why)
+{
+	*r = (struct difference){.count = tensor_count(want)};
+	if (got->dtype != want->dtype) {
+		*why = arena_printf(a, "type %s where %s is expected", dtype_info[got->dtype].name, dtype_info[want->dtype].name);
+		return false;
+	}
+	if (!dims_equal(got->rank, got->dims, want->rank, want->dims)) {
+		*why = arena_printf(a, "shape %s where %s is expected", dims_text(a, got->rank, got->dims),
+		                    dims_text(a, want->rank, want->dims));
+		return false;
+	}
+	for (int64_t i = 0; i < r->count; i++) {
+		double x, y, err;
+
+		if (want->dtype == DT_str) {
+			const char *const *sx = got->data, *const *sy = want->data;
+
+			if (strcmp(sx[i], sy[i]) != 0)
+				note(r, i, 0, 0, 1, true);
+			continue;
+		}
+		if (!dtype_is_float(want->dtype)) {
+			int64_t ix = dtype_get_i(got->dtype, got->data, i), iy = dtype_get_i(want->dtype, want->data, i);
+
+			if (ix != iy)
+				note(r, i, (double)ix, (double)iy, fabs((double)ix - (double)iy), true);
+			continue;
+		}
+		x = dtype_get_f(got->dtype, got->data, i);
+		y = dtype_get_f(want->dtype, want->data, i);
+		if (fabs(y) > r->max_ref && isfinite(y))
+			r->max_ref = fabs(y);
+		if (x == y || (isnan(x) && isnan(y)))
+			continue;
+		if (!isfinite(x) || !isfinite(y)) {
+			note(r, i, x, y, INFINITY, true);
+			continue;
+		}
+		err = fabs(x - y);
+		note(r, i, x, y, err, err > atol + rtol * fabs(y));
+		if (y != 0 && err / fabs(y) > r->max_rel)
+			r->max_rel = err / fabs(y);
+		if (err / ulp_at(want->dtype, y) > r->max_ulp)
+			r->max_ulp = err / ulp_at(want->dtype, y);
+	}
+	return true;
+}

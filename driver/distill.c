@@ -1,0 +1,301 @@
+/* retort distill RECIPE.yaml -o DIR: the recipe's step, evaluation and teachers as
+ * programs, one trainer executable out of them; then the trainer runs and its
+ * student becomes a library. */
+#include "driver/distill.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* ---- the trainer */
+static struct program *
+compile_step(struct job *j, struct target *t, struct graph *g)
+{
+	return g ? model_compile(j->d, t, g) : NULL;
+}
+
+static bool
+build_programs(struct job *j, struct target *t, struct trainer_image *image)
+{
+	struct arena *a = j->d->arena;
+	struct diag *diag = &j->d->diag;
+	int n = j->r->nstages;
+	const struct program **train = arena_array(a, const struct program *, n);
+	const struct program **cached = arena_array(a, const struct program *, j->dist.nteachers + 1);
+	const char **config = arena_array(a, const char *, n);
+
+	for (int i = 0; i < n; i++) {
+		const struct recipe_stage *st = &j->r->stages[i];
+
+		if (!job_stage(j, st))
+			return false;
+		train[i] = compile_step(j, t, distill_train_graph(a, &j->dist, diag));
+		if (!train[i])
+			return false;
+		config[i] = job_stage_config(j, st);
+	}
+	image->eval = compile_step(j, t, distill_eval_graph(a, &j->dist, diag));
+	if (!image->eval)
+		return false;
+	for (int i = 0; i < j->dist.nteachers; i++)
+		if (j->dist.teachers[i].cached) {
+			cached[image->ncached] = compile_step(j, t, distill_teacher_graph(a, &j->dist, i, diag));
+			if (!cached[image->ncached])
+				return false;
+			image->ncached++;
+		}
+	image->nstages = n;
+	image->train = train;
+	image->stage_config = config;
+	image->cached = cached;
+	return true;
+}
+
+static bool
+build_trainer(struct job *j, struct target *t, const char *path)
+{
+	struct arena *a = j->d->arena;
+	struct trainer_image image = {0};
+	struct onnx_patch *patch;
+	struct rt_patch *patches;
+	void *onnx;
+	int64_t start;
+
+	if (!build_programs(j, t, &image))
+		return false;
+	if (!onnx_export_template(j->r->student.path, a, &onnx, &image.onnx_bytes, &image.npatches, &patch, &j->d->diag))
+		return false;
+	image.onnx = onnx;
+	patches = arena_array(a, struct rt_patch, image.npatches + 1);
+	for (int i = 0; i < image.npatches; i++)
+		patches[i] = (struct rt_patch){patch[i].name, patch[i].offset, patch[i].bytes};
+	image.patches = patches;
+	image.config = job_config(j);
+	start = now_ns();
+	if (!emit_trainer(t, &image, path, &j->d->diag))
+		return false;
+	if (j->d->o.verbose)
+		diag_note(&j->d->diag, LOC_FILE(path), "emitted in %.1f ms", (double)(now_ns() - start) / 1e6);
+	return true;
+}
+
+/* ---- running it: it has the terminal; what interrupts us interrupts it */
+static volatile sig_atomic_t child_pid;
+
+static void
+forward(int sig)
+{
+	if (child_pid > 0)
+		kill((pid_t)child_pid, sig);
+}
+
+static bool
+run_trainer(struct job *j, const char *path)
+{
+	struct words *pass = &j->d->o.pass_on;
+	char **argv = arena_array(j->d->arena, char *, pass->n + 8);
+	struct sigaction forward_it = {.sa_handler = forward}, ignore = {.sa_handler = SIG_IGN}, old_int, old_term;
+	int n = 0, status = 0;
+	pid_t pid;
+
+	argv[n++] = (char *)(uintptr_t)path;
+	argv[n++] = "--out";
+	argv[n++] = (char *)(uintptr_t)j->out;
+	for (int i = 0; i < pass->n; i++)
+		argv[n++] = (char *)(uintptr_t)pass->v[i];
+	fflush(stdout);
+	fflush(stderr);
+	pid = fork();
+	if (pid < 0)
+		return diag_io(&j->d->diag, LOC_FILE(path), "cannot fork: %s", strerror(errno));
+	if (pid == 0) {
+		execv(path, argv);
+		fprintf(stderr, "%s: cannot be run: %s\n", path, strerror(errno));
+		_exit(STATUS_IO);
+	}
+	child_pid = pid;
+	sigaction(SIGINT, &ignore, &old_int); /* the terminal sends it to the trainer too */
+	sigaction(SIGTERM, &forward_it, &old_term);
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	sigaction(SIGINT, &old_int, NULL);
+	sigaction(SIGTERM, &old_term, NULL);
+	if (WIFSIGNALED(status))
+		return diag_error(&j->d->diag, STATUS_INTERNAL, LOC_FILE(path), "the trainer ended by a signal: %s; --resume goes on from its last checkpoint",
+		                  strsignal(WTERMSIG(status)));
+	if (WEXITSTATUS(status) != 0) {
+		j->d->exit_status = WEXITSTATUS(status); /* it has said why */
+		return false;
+	}
+	return true;
+}
+
+/* ---- the student's library */
+struct emitted { const char *path; enum emit emit; bool wanted; };
+
+/* The shared library must give what compiling in memory gives, byte for byte. */
+static bool
+check_library(struct job *j, const char *lib, const char *name, const char *onnx)
+{
+	struct driver *d = j->d;
+	struct graph *g = model_import(d, onnx, 0, NULL, NULL);
+	struct session s = {0};
+	const char *real = lib[0] == '/' ? lib : arena_printf(d->arena, "./%s", lib);
+	size_t (*workspace_size)(void);
+	int (*run)(const void *, const void *, void *, size_t);
+	void *so, **out, *work;
+	bool ok = g && session_open(d, &s, g, NULL);
+
+	if (!ok) {
+		session_close(&s);
+		return false;
+	}
+	so = dlopen(real, RTLD_NOW | RTLD_LOCAL);
+	if (!so) {
+		ok = diag_error(&d->diag, STATUS_INTERNAL, LOC_FILE(lib), "cannot be loaded: %s", dlerror());
+		goto end;
+	}
+	*(void **)&workspace_size = dlsym(so, arena_printf(d->arena, "%s_workspace_size", name));
+	*(void **)&run = dlsym(so, arena_printf(d->arena, "%s_run", name));
+	if (!workspace_size || !run) {
+		ok = diag_error(&d->diag, STATUS_INTERNAL, LOC_FILE(lib), "has no %s_run", name);
+		goto end;
+	}
+	session_fill(&s);
+	session_run(&s);
+	out = arena_array(d->arena, void *, s.rt->noutputs + 1);
+	for (int i = 0; i < s.rt->noutputs; i++)
+		out[i] = rt_alloc((size_t)s.rt->outputs[i].bytes + RT_ALIGN);
+	work = rt_alloc(workspace_size() + RT_ALIGN);
+	ok = run(s.base + 3, out, work, workspace_size()) == 0;
+	for (int i = 0; ok && i < s.rt->noutputs; i++)
+		ok = memcmp(out[i], s.base[3 + s.rt->ninputs + i], (size_t)s.rt->outputs[i].bytes) == 0;
+	if (!ok)
+		diag_error(&d->diag, STATUS_INTERNAL, LOC_FILE(lib), "does not give what retort run gives for %s", onnx);
+	for (int i = 0; i < s.rt->noutputs; i++)
+		rt_free(out[i]);
+	rt_free(work);
+end:
+	if (so)
+		dlclose(so);
+	session_close(&s);
+	return ok;
+}
+
+static bool
+emit_student(struct job *j)
+{
+	struct driver *d = j->d;
+	struct recipe *r = j->r;
+	struct arena *a = d->arena;
+	const char *name = r->library_name ? r->library_name : "student";
+	const char *onnx = path_join(a, j->out, "student.onnx"), *manifest;
+	struct emitted e[] = {
+		{arena_printf(a, "%s/lib%s.a", j->out, name), EMIT_STATIC, r->emit_static},
+		{arena_printf(a, "%s/lib%s.so", j->out, name), EMIT_SHARED, r->emit_shared},
+		{arena_printf(a, "%s/%s", j->out, name), EMIT_EXE, r->emit_exe},
+	};
+	struct graph *g = model_import(d, onnx, 0, NULL, NULL);
+	struct target *t = g ? model_target(d) : NULL;
+	struct program *p;
+	bool ok;
+
+	if (!t)
+		return false;
+	manifest = model_manifest(d, t, onnx, g);
+	p = model_compile(d, t, g);
+	ok = p && emit_header(p, name, manifest, arena_printf(a, "%s/%s.h", j->out, name), &d->diag);
+	for (int i = 0; ok && i < 3; i++)
+		if (e[i].wanted)
+			ok = emit_library(t, p, name, manifest, e[i].emit, e[i].path, &d->diag);
+	target_close(t);
+	if (ok && r->emit_shared && !d->o.target)
+		ok = check_library(j, e[1].path, name, onnx);
+	if (ok && !r->emit_onnx)
+		unlink(onnx);
+	return ok;
+}
+
+/* ---- the verb */
+static bool
+depfile(struct job *j, const char *trainer)
+{
+	const char **read = arena_array(j->d->arena, const char *, j->r->nteachers + 2);
+	int n = 0;
+
+	read[n++] = j->r->path;
+	read[n++] = j->r->student.path;
+	for (int i = 0; i < j->r->nteachers; i++)
+		read[n++] = j->r->teachers[i].path;
+	return model_depfile(j->d, trainer, n, read);
+}
+
+static void
+say_what_is_where(struct job *j)
+{
+	const char *name = j->r->library_name ? j->r->library_name : "student";
+
+	if (j->d->o.quiet)
+		return;
+	printf("%s: train%s %s.h", j->out, j->r->emit_onnx ? " student.onnx" : "", name);
+	if (j->r->emit_static)
+		printf(" lib%s.a", name);
+	if (j->r->emit_shared)
+		printf(" lib%s.so", name);
+	if (j->r->emit_exe)
+		printf(" %s", name);
+	puts(" metrics.jsonl report.html checkpoints/");
+}
+
+bool
+verb_distill(struct driver *d)
+{
+	const char *path = opts_one(d, "the recipe"), *trainer;
+	struct job j = {.d = d};
+	struct target *t;
+	bool ok;
+
+	if (!path)
+		return false;
+	if (d->o.data) {
+		vec_push(d->arena, &d->o.pass_on, "--data");
+		vec_push(d->arena, &d->o.pass_on, d->o.data);
+	}
+	j.r = recipe_read(d->arena, path, d->o.data, &d->diag);
+	if (!j.r)
+		return false;
+	if (d->o.batch) {
+		if (d->o.batch < 1 || j.r->nsets)
+			return diag_usage(&d->diag, "--batch=%" PRId64 ": %s", d->o.batch,
+			                  j.r->nsets ? "this recipe has several sets, each with its own batch" : "at least 1");
+		j.r->batch = d->o.batch;
+	}
+	j.out = d->o.outputs.n ? d->o.outputs.v[0] : arena_printf(d->arena, "%s.out", j.r->name);
+	if (!job_read_data(&j) || !job_import(&j))
+		return false;
+	t = model_target(d);
+	if (!t)
+		return false;
+	trainer = path_join(d->arena, j.out, "train");
+	if (!strchr(trainer, '/'))
+		trainer = arena_printf(d->arena, "./%s", trainer);
+	ok = dir_make(&d->diag, j.out) && build_trainer(&j, t, trainer);
+	target_close(t);
+	if (!ok || (d->o.depfile && !depfile(&j, trainer)))
+		return false;
+	if (d->o.build_only) {
+		if (!d->o.quiet)
+			printf("%s\n", trainer);
+		return true;
+	}
+	if (!run_trainer(&j, trainer) || !emit_student(&j))
+		return false;
+	say_what_is_where(&j);
+	return true;
+}

@@ -1,0 +1,53 @@
+/* distill -- what the parts of `retort distill` share: the recipe, what is known
+ * of its data, and the description that passes/distill works from. */
+#ifndef RETORT_DRIVER_DISTILL_H
+#define RETORT_DRIVER_DISTILL_H
+
+#include "driver/driver.h"
+#include "frontend/recipe.h"
+#include "passes/distill.h"
+
+/* One set of the recipe; a recipe without `sets` has one, "main". */
+struct job_set {
+	const char *name;
+	const struct recipe_split *train, *val, *test;
+	int64_t batch, limit, first_row;
+	int line;
+};
+struct job_field {
+	const char *name;
+	int set;                 /* index; -1: several have it */
+	enum dtype dtype;
+	int rank;
+	int64_t dims[MAX_RANK];  /* of one sample */
+	const struct recipe_field *recipe;
+	int64_t classes;         /* the recipe's, or the number of folders; 0: unknown */
+	double *class_weights;   /* NULL: all 1 */
+};
+struct job {
+	struct driver *d;
+	struct recipe *r;
+	const char *out;         /* folder */
+	int nsets;
+	struct job_set *sets;
+	int nfields;
+	struct job_field *fields;
+	int64_t batch;           /* rows of a step, all sets together */
+	struct distill dist;
+};
+
+static inline struct loc
+job_loc(const struct job *j, int line)
+{
+	return (struct loc){.file = j->r->path, .node = -1, .line = line};
+}
+
+/* distill_data.c */
+bool job_read_data(struct job *);             /* sets, fields: dtype and shape of every data file */
+const char *job_config(struct job *);         /* docs/trainer-config.md, "The run" */
+const char *job_stage_config(struct job *, const struct recipe_stage *);
+/* distill_model.c */
+bool job_import(struct job *);                /* fills dist but for terms and optimizer */
+bool job_stage(struct job *, const struct recipe_stage *); /* those */
+
+#endif

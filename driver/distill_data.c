@@ -1,0 +1,324 @@
+/* distill_data -- the recipe's data: what the files hold, and the text that tells
+ * the trainer where they are (docs/trainer-config.md). */
+#include "driver/distill.h"
+
+#include "runtime/data.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *
+absolute(struct arena *a, const char *path)
+{
+	char *cwd;
+	const char *full;
+
+	if (!path || path[0] == '/')
+		return path;
+	cwd = getcwd(NULL, 0);
+	full = arena_printf(a, "%s/%s", cwd ? cwd : ".", str_starts(path, "./") ? path + 2 : path);
+	free(cwd);
+	return full;
+}
+
+static void
+make_sets(struct job *j)
+{
+	struct recipe *r = j->r;
+	struct arena *a = j->d->arena;
+
+	if (r->nsets == 0) {
+		j->nsets = 1;
+		j->sets = arena_new(a, struct job_set);
+		j->sets[0] = (struct job_set){.name = "main", .train = &r->train, .val = &r->val, .test = &r->test,
+		                              .batch = r->batch, .line = r->train.line};
+		j->batch = r->batch;
+		return;
+	}
+	j->nsets = r->nsets;
+	j->sets = arena_array(a, struct job_set, r->nsets);
+	for (int i = 0; i < r->nsets; i++) {
+		struct recipe_set *s = &r->sets[i];
+
+		j->sets[i] = (struct job_set){.name = s->name, .train = &s->train, .val = &s->val, .test = &s->test,
+		                              .batch = s->batch, .limit = s->limit, .first_row = j->batch, .line = s->line};
+		j->batch += s->batch;
+	}
+}
+
+/* weight of class c = samples / (classes * samples of c): their mean over the data is 1 */
+static double *
+inverse_frequency(struct job *j, const struct rt_array *labels, int64_t classes)
+{
+	double *w = arena_array(j->d->arena, double, classes);
+	enum dtype type = dtype_from_onnx(labels->dtype);
+	int64_t n = 0;
+
+	for (int64_t i = 0; i < labels->rows; i++) {
+		int64_t c = dtype_get_i(type, labels->data, i);
+
+		if (c >= 0 && c < classes) {
+			w[c]++;
+			n++;
+		}
+	}
+	for (int64_t c = 0; c < classes; c++)
+		w[c] = w[c] > 0 ? (double)n / ((double)classes * w[c]) : 0;
+	return w;
+}
+
+static struct job_field *
+find_field(struct job *j, const char *name)
+{
+	for (int i = 0; i < j->nfields; i++)
+		if (strcmp(j->fields[i].name, name) == 0)
+			return &j->fields[i];
+	return NULL;
+}
+
+static bool
+read_field(struct job *j, int set, const struct recipe_field *rf)
+{
+	struct diag *diag = &j->d->diag;
+	struct loc loc = job_loc(j, rf->line);
+	struct job_field *f = find_field(j, rf->name);
+	struct rt_msg msg = {0};
+	struct rt_array array = {0};
+	enum dtype type;
+
+	if (!rt_data_open(&array, rf->file, rt_data_role(rf->name, rf->classes > 0), 0, &msg))
+		return diag_error(diag, msg.status == 4 ? STATUS_IO : STATUS_INVALID, loc, "field \"%s\": %s", rf->name, msg.text);
+	type = dtype_from_onnx(array.dtype);
+	if (array.rank < 1 || array.rank - 1 > MAX_RANK || array.rows < 1) {
+		rt_data_close(&array);
+		return diag_invalid(diag, loc, "field \"%s\": %s has no samples", rf->name, rf->file);
+	}
+	if (f && (f->dtype != type || !dims_equal(f->rank, f->dims, array.rank - 1, array.dims + 1))) {
+		diag_invalid(diag, loc, "field \"%s\" is %s%s in set \"%s\" but %s%s in set \"%s\"", rf->name, dtype_info[f->dtype].name,
+		             dims_text(j->d->arena, f->rank, f->dims), j->sets[f->set < 0 ? 0 : f->set].name, dtype_info[type].name,
+		             dims_text(j->d->arena, array.rank - 1, array.dims + 1), j->sets[set].name);
+		rt_data_close(&array);
+		return false;
+	}
+	if (f) {
+		f->set = -1;
+	} else {
+		f = &j->fields[j->nfields++];
+		*f = (struct job_field){.name = rf->name, .set = set, .dtype = type, .rank = array.rank - 1, .recipe = rf};
+		if (f->rank)
+			memcpy(f->dims, array.dims + 1, sizeof *f->dims * (size_t)f->rank);
+		f->classes = rf->classes ? rf->classes : array.nclasses;
+		if (rf->balance && strcmp(rf->balance, "inverse_freq") == 0 && f->classes > 0)
+			f->class_weights = inverse_frequency(j, &array, f->classes);
+	}
+	if (array.rows < j->sets[set].batch && j->r->drop_last)
+		diag_invalid(diag, loc, "field \"%s\": %" PRId64 " samples in %s are fewer than the batch of %" PRId64
+		             "; make data.batch smaller", rf->name, array.rows, rf->file, j->sets[set].batch);
+	rt_data_close(&array);
+	return true;
+}
+
+bool
+job_read_data(struct job *j)
+{
+	int n = 0;
+
+	make_sets(j);
+	for (int s = 0; s < j->nsets; s++)
+		n += j->sets[s].train->n;
+	j->fields = arena_array(j->d->arena, struct job_field, n + 1);
+	for (int s = 0; s < j->nsets; s++)
+		for (int i = 0; i < j->sets[s].train->n; i++)
+			read_field(j, s, &j->sets[s].train->fields[i]);
+	return j->d->diag.errors == 0;
+}
+
+/* ---- text */
+static void
+quote(struct str *s, const char *text)
+{
+	str_add(s, " \"");
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+
+		if (c == '"' || c == '\\')
+			str_addf(s, "\\%c", c);
+		else if (c == '\n')
+			str_add(s, "\\n");
+		else if (c == '\t')
+			str_add(s, "\\t");
+		else if (c < 32 || c == 127)
+			str_addf(s, "\\x%02x", c);
+		else
+			str_addn(s, text, 1);
+	}
+	str_add(s, "\"");
+}
+
+static void
+split_lines(struct job *j, struct str *s, const char *key, const struct recipe_split *split)
+{
+	for (int i = 0; i < split->n; i++) {
+		str_add(s, key);
+		quote(s, split->fields[i].name);
+		quote(s, absolute(j->d->arena, split->fields[i].file));
+		str_add(s, "\n");
+	}
+}
+
+static void
+set_lines(struct job *j, struct str *s, int index)
+{
+	const struct job_set *set = &j->sets[index];
+
+	str_add(s, "set");
+	quote(s, set->name);
+	str_addf(s, " %" PRId64 " %" PRId64 "\n", set->batch, set->limit);
+	for (int i = 0; i < set->train->n; i++) {
+		const struct job_field *f = find_field(j, set->train->fields[i].name);
+
+		str_add(s, "field");
+		quote(s, f->name);
+		str_addf(s, " %d", dtype_info[f->dtype].onnx);
+		for (int k = 0; k < f->rank; k++)
+			str_addf(s, " %" PRId64, f->dims[k]);
+		str_add(s, "\n");
+		if (f->classes) {
+			str_add(s, "classes");
+			quote(s, f->name);
+			str_addf(s, " %" PRId64 "\n", f->classes);
+		}
+		if (f->recipe->has_ignore) {
+			str_add(s, "ignore");
+			quote(s, f->name);
+			str_addf(s, " %" PRId64 "\n", f->recipe->ignore);
+		}
+	}
+	split_lines(j, s, "train", set->train);
+	if (set->val->from)
+		str_addf(s, "val_from %s %.17g\n", set->val->from, set->val->fraction);
+	split_lines(j, s, "val", set->val);
+	split_lines(j, s, "test", set->test);
+}
+
+static void
+info(struct str *s, const char *key, const char *value)
+{
+	str_add(s, "info");
+	quote(s, key);
+	quote(s, value);
+	str_add(s, "\n");
+}
+
+static const char *
+optimizer_text(struct arena *a, const struct recipe_optimizer *o)
+{
+	if (strcmp(o->kind, "sgd") == 0)
+		return arena_printf(a, "sgd, lr %g, momentum %g%s, weight decay %g", o->lr, o->momentum,
+		                    o->nesterov ? " (nesterov)" : "", o->weight_decay);
+	return arena_printf(a, "%s, lr %g, betas %g %g, eps %g, weight decay %g", o->kind, o->lr, o->beta1, o->beta2, o->eps,
+	                    o->weight_decay);
+}
+
+static char *
+keep(struct arena *a, struct str *s)
+{
+	char *text = arena_strndup(a, s->s, s->n);
+
+	str_free(s);
+	return text;
+}
+
+const char *
+job_config(struct job *j)
+{
+	struct recipe *r = j->r;
+	struct str s = {0};
+	size_t size;
+	char *text;
+
+	str_add(&s, "retort_trainer 1\nname");
+	quote(&s, r->name);
+	str_addf(&s, "\nseed %" PRId64 "\n", j->d->o.seed >= 0 ? j->d->o.seed : r->seed);
+	if (r->data_root) {
+		str_add(&s, "root");
+		quote(&s, absolute(j->d->arena, r->data_root));
+		str_add(&s, "\n");
+	}
+	str_addf(&s, "batch %" PRId64 "\nshuffle %d\ndrop_last %d\n", j->batch, r->shuffle, r->drop_last);
+	for (int i = 0; i < r->naugment; i++) {
+		const struct recipe_augment *g = &r->augments[i];
+
+		if (strcmp(g->kind, "crop") == 0 || strcmp(g->kind, "cutout") == 0)
+			str_addf(&s, "augment %s %" PRId64 "\n", g->kind, g->n);
+		else
+			str_addf(&s, "augment %s %.17g\n", g->kind, g->p);
+	}
+	if (r->early_patience)
+		str_addf(&s, "early_stop %d\n", r->early_patience);
+	if (r->early_monitor) {
+		str_add(&s, "monitor");
+		quote(&s, r->early_monitor);
+		str_add(&s, "\n");
+	}
+	info(&s, "student", r->student.path);
+	for (int i = 0; i < r->nteachers; i++)
+		info(&s, arena_printf(j->d->arena, "teacher %s", r->teachers[i].name), r->teachers[i].path);
+	for (int i = 0; i < r->nstages; i++)
+		info(&s, r->nstages > 1 ? arena_printf(j->d->arena, "optimizer of stage %d", i + 1) : "optimizer",
+		     optimizer_text(j->d->arena, &r->stages[i].optimizer));
+	for (int i = 0; i < j->nsets; i++)
+		set_lines(j, &s, i);
+	text = file_read(&j->d->diag, r->path, &size);
+	if (text && size < 256 * 1024) {
+		str_add(&s, "recipe");
+		quote(&s, text);
+		str_add(&s, "\n");
+	}
+	free(text);
+	return keep(j->d->arena, &s);
+}
+
+static void
+schedule_line(struct str *s, const struct recipe_schedule *c)
+{
+	if (!c->kind || strcmp(c->kind, "constant") == 0) {
+		str_add(s, "schedule constant\n");
+	} else if (strcmp(c->kind, "step") == 0) {
+		str_addf(s, "schedule step %" PRId64 " %.17g\n", c->step_epochs, c->gamma);
+	} else if (strcmp(c->kind, "multistep") == 0) {
+		str_addf(s, "schedule multistep %.17g", c->gamma);
+		for (int i = 0; i < c->nmilestones; i++)
+			str_addf(s, " %" PRId64, c->milestones[i]);
+		str_add(s, "\n");
+	} else if (strcmp(c->kind, "cosine") == 0 || strcmp(c->kind, "linear") == 0) {
+		str_addf(s, "schedule %s %.17g\n", c->kind, c->min_lr);
+	} else if (strcmp(c->kind, "onecycle") == 0) {
+		str_addf(s, "schedule onecycle %.17g\n", c->max_lr);
+	} else {
+		str_addf(s, "schedule plateau %.17g %" PRId64 "\n", c->factor, c->patience);
+	}
+	if (c->warmup_epochs > 0)
+		str_addf(s, "warmup_epochs %.17g\n", c->warmup_epochs);
+}
+
+const char *
+job_stage_config(struct job *j, const struct recipe_stage *st)
+{
+	const struct recipe_term *terms = st->nterms ? st->terms : j->r->terms;
+	int n = st->nterms ? st->nterms : j->r->nterms;
+	struct str s = {0};
+
+	str_add(&s, "name");
+	quote(&s, st->name ? st->name : "main");
+	str_addf(&s, "\nepochs %" PRId64 "\nlr %.17g\n", st->epochs, st->optimizer.lr);
+	schedule_line(&s, &st->schedule);
+	for (int i = 0; i < n; i++) {
+		str_add(&s, "weight");
+		quote(&s, terms[i].name);
+		str_addf(&s, " %.17g\n", terms[i].weight);
+	}
+	return keep(j->d->arena, &s);
+}

@@ -1,0 +1,337 @@
+/* distill_model -- the recipe's models as graphs, and the description of a step
+ * that passes/distill works from. */
+#include "driver/distill.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+/* ---- fields */
+static const struct job_field *
+field_of(struct job *j, const char *name)
+{
+	for (int i = 0; i < j->nfields; i++)
+		if (strcmp(j->fields[i].name, name) == 0)
+			return &j->fields[i];
+	return NULL;
+}
+
+static void
+fill_fields(struct job *j)
+{
+	struct distill *ds = &j->dist;
+
+	ds->nfields = j->nfields;
+	ds->fields = arena_array(j->d->arena, struct distill_field, j->nfields + 1);
+	for (int i = 0; i < j->nfields; i++) {
+		const struct job_field *f = &j->fields[i];
+		struct distill_field *o = &ds->fields[i];
+
+		*o = (struct distill_field){.name = f->name, .dtype = f->dtype, .rank = f->rank, .classes = f->classes,
+		                            .has_ignore = f->recipe->has_ignore, .ignore = f->recipe->ignore,
+		                            .class_weights = f->class_weights};
+		memcpy(o->dims, f->dims, sizeof o->dims);
+		if (f->set >= 0 && j->nsets > 1) {
+			o->first_row = j->sets[f->set].first_row;
+			o->rows = j->sets[f->set].batch;
+		}
+	}
+}
+
+/* ---- import */
+/* Rows that reach a model: of the sets that have the field it reads. */
+static int64_t
+rows_of(struct job *j, const struct job_field *f)
+{
+	return f->set >= 0 ? j->sets[f->set].batch : j->batch;
+}
+
+static void
+input_shape(struct job *j, const struct recipe_input *in, bool whole, struct input_shape *s)
+{
+	const struct job_field *f = field_of(j, in->field);
+
+	*s = (struct input_shape){.input = in->onnx, .rank = 1};
+	s->dims[0] = rows_of(j, f);
+	if (!whole)
+		return;
+	s->rank = 1 + f->rank;
+	for (int i = 0; i < f->rank; i++) {
+		s->dims[1 + i] = f->dims[i];
+		if (i < in->npad / 2)
+			s->dims[1 + i] += in->pad[i] + in->pad[in->npad / 2 + i];
+	}
+}
+
+static struct graph *
+import_once(struct job *j, const struct recipe_model *m, bool states, bool training, bool whole)
+{
+	struct import_opts io = {.states = states, .training = training, .model_name = NULL};
+	struct input_shape *shapes = arena_array(j->d->arena, struct input_shape, m->ninputs + 1);
+
+	for (int i = 0; i < m->ninputs; i++)
+		input_shape(j, &m->inputs[i], whole, &shapes[io.nshapes++]);
+	io.shapes = shapes;
+	io.default_dim = whole ? j->batch : 0;
+	return onnx_import(j->d->arena, m->path, &io, &j->d->diag);
+}
+
+/* The batch goes to axis 0; where more is symbolic the data's shape decides. */
+static struct graph *
+import_model(struct job *j, const struct recipe_model *m, bool states, bool training)
+{
+	struct graph *g;
+	bool symbolic = false;
+
+	for (int i = 0; i < m->ninputs; i++)
+		if (!field_of(j, m->inputs[i].field)) {
+			diag_invalid(&j->d->diag, job_loc(j, m->inputs[i].line),
+			             "input \"%s\" reads field \"%s\" but data.train has none of that name", m->inputs[i].onnx,
+			             m->inputs[i].field);
+			return NULL;
+		}
+	g = import_once(j, m, states, training, false);
+	for (int i = 0; g && i < g->inputs.n; i++)
+		for (int k = 0; k < g->inputs.v[i]->rank; k++)
+			symbolic |= !dim_const(g->inputs.v[i]->dims[k]);
+	return symbolic ? import_once(j, m, states, training, true) : g;
+}
+
+static bool
+fill_model(struct job *j, const struct recipe_model *m, struct graph *g, struct distill_model *out)
+{
+	struct arena *a = j->d->arena;
+
+	out->name = m->name;
+	out->graph = g;
+	out->ninputs = m->ninputs;
+	out->inputs = arena_array(a, struct distill_input, m->ninputs + 1);
+	for (int i = 0; i < m->ninputs; i++) {
+		const struct recipe_input *in = &m->inputs[i];
+		struct loc loc = job_loc(j, in->line);
+		const char **names = arena_array(a, const char *, g->inputs.n + 1), *near;
+		struct value *v = NULL;
+
+		for (int k = 0; k < g->inputs.n; k++) {
+			names[k] = g->inputs.v[k]->name;
+			if (strcmp(names[k], in->onnx) == 0)
+				v = g->inputs.v[k];
+		}
+		if (!v) {
+			near = str_nearest(in->onnx, names, g->inputs.n);
+			return diag_invalid(&j->d->diag, loc, "%s has no input \"%s\"; %s \"%s\"", m->path, in->onnx,
+			                    near ? "did you mean" : "its first is", near ? near : g->inputs.n ? names[0] : "");
+		}
+		out->inputs[i] = (struct distill_input){.value = v, .field = in->field, .scale = in->scale, .offset = in->offset,
+		                                        .nnorm = in->nnorm, .mean = in->mean, .std = in->std, .npad = in->npad,
+		                                        .pad = in->pad};
+	}
+	for (int k = 0; k < g->inputs.n; k++) {
+		bool fed = false;
+
+		for (int i = 0; i < m->ninputs; i++)
+			fed |= strcmp(m->inputs[i].onnx, g->inputs.v[k]->name) == 0;
+		if (!fed)
+			return diag_invalid(&j->d->diag, job_loc(j, m->line),
+			                    "%s: input \"%s\" of %s is not fed; add it under inputs", m->name, g->inputs.v[k]->name, m->path);
+	}
+	out->nnames = m->noutputs + m->ntaps;
+	out->names = arena_array(a, struct distill_name, out->nnames + 1);
+	for (int i = 0; i < m->noutputs; i++)
+		out->names[i] = (struct distill_name){m->outputs[i].name, m->outputs[i].onnx};
+	for (int i = 0; i < m->ntaps; i++)
+		out->names[m->noutputs + i] = (struct distill_name){m->taps[i].name, m->taps[i].onnx};
+	return true;
+}
+
+/* ---- init: kaiming | xavier.  Weights are uniform in +-sqrt(6/fan_in), resp.
+ * +-sqrt(6/(fan_in+fan_out)); embeddings normal with variance 1/width; scales of
+ * normalisations and running variances 1, everything else of rank 1 is 0.  Every
+ * number depends on the seed, the parameter's name and its place only. */
+static uint64_t
+mix(uint64_t x)
+{
+	x += 0x9e3779b97f4a7c15u;
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+	return x ^ (x >> 31);
+}
+
+static double
+uniform(uint64_t key, uint64_t i)
+{
+	return (double)(mix(key + mix(i)) >> 11) / 9007199254740992.0;
+}
+
+static uint64_t
+name_key(const char *name, uint64_t seed)
+{
+	uint64_t h = mix(seed);
+
+	for (; *name; name++)
+		h = mix(h ^ (unsigned char)*name);
+	return h;
+}
+
+/* The first node that reads v and which of its inputs v is, through casts and Identity. */
+static const struct node *
+reader(const struct graph *g, const struct value *v, int *input)
+{
+	for (int i = 0; i < g->nodes.n; i++)
+		for (int k = 0; k < g->nodes.v[i]->nin; k++)
+			if (g->nodes.v[i]->in[k] == v && !g->nodes.v[i]->dead) {
+				const struct node *n = g->nodes.v[i];
+
+				if (n->op == OP_Identity || n->op == OP_cast || n->op == OP_transpose || n->op == OP_reshape)
+					return reader(g, n->out[0], input);
+				*input = k;
+				return n;
+			}
+	return NULL;
+}
+
+/* [out, in, taps...], except where the node multiplies from the left: [in, out] */
+static void
+fans(const struct node *n, const struct tensor *t, double *in, double *out)
+{
+	const char *onnx = n && n->loc.op ? n->loc.op : n ? op_info[n->op].onnx : NULL;
+	double taps = 1;
+	bool left = onnx && (strcmp(onnx, "MatMul") == 0 ||
+	                     (strcmp(onnx, "Gemm") == 0 && !(attr_find(n, "transB") && attr_find(n, "transB")->i)));
+
+	for (int i = 2; i < t->rank; i++)
+		taps *= (double)t->dims[i];
+	*in = (left ? (double)t->dims[0] : (double)t->dims[1]) * taps;
+	*out = (left ? (double)t->dims[1] : (double)t->dims[0]) * taps;
+}
+
+static bool
+is_norm_scale(const struct node *n, int input)
+{
+	const char *onnx = n && n->loc.op ? n->loc.op : "";
+
+	if (strstr(onnx, "Normalization"))
+		return input == 1 || (input == 4 && strcmp(onnx, "BatchNormalization") == 0);
+	return false;
+}
+
+static void
+initialize(struct job *j, struct graph *g, const char *how)
+{
+	bool xavier = strcmp(how, "xavier") == 0;
+	int64_t seed = j->d->o.seed >= 0 ? j->d->o.seed : j->r->seed;
+
+	for (int s = 0; s < g->states.n; s++) {
+		struct value *v = g->states.v[s];
+		struct tensor *t;
+		const struct node *n;
+		int input = 0;
+		int64_t count;
+		uint64_t key = name_key(v->name, (uint64_t)seed);
+
+		if (!dtype_is_float(v->dtype) || !v->data)
+			continue;
+		n = reader(g, v, &input);
+		t = tensor_new(g->arena, v->dtype, v->rank, v->dims);
+		count = tensor_count(t);
+		for (int64_t i = 0; i < count; i++) {
+			double in, out, x = 0, u = uniform(key, (uint64_t)i);
+
+			if (v->rank < 2) {
+				x = is_norm_scale(n, input) ? 1 : 0;
+			} else if (n && n->op == OP_gather) {
+				x = sqrt(-2 * log(1 - u)) * cos(6.283185307179586 * uniform(~key, (uint64_t)i)) /
+				    sqrt((double)t->dims[t->rank - 1]);
+			} else {
+				fans(n, t, &in, &out);
+				x = (2 * u - 1) * sqrt(6 / (xavier ? in + out : in));
+			}
+			dtype_put_f(t->dtype, t->data, i, x);
+		}
+		v->data = t;
+	}
+}
+
+/* ---- all of it */
+static bool
+named_in(const char *name, int n, const char **list)
+{
+	for (int i = 0; i < n; i++)
+		if (strcmp(name, list[i]) == 0)
+			return true;
+	return false;
+}
+
+bool
+job_import(struct job *j)
+{
+	struct recipe *r = j->r;
+	struct arena *a = j->d->arena;
+	struct distill *ds = &j->dist;
+	struct graph *train = import_model(j, &r->student, true, true);
+	struct graph *eval = train ? import_model(j, &r->student, true, false) : NULL;
+
+	if (eval && fill_model(j, &r->student, train, &ds->student)) {
+		ds->student.name = "student";
+		ds->student.graph_eval = eval;
+		if (r->student.init && strcmp(r->student.init, "onnx") != 0) {
+			initialize(j, train, r->student.init);
+			initialize(j, eval, r->student.init);
+		}
+	}
+	ds->nteachers = r->nteachers;
+	ds->teachers = arena_array(a, struct distill_model, r->nteachers + 1);
+	for (int i = 0; i < r->nteachers; i++) {
+		struct graph *g = import_model(j, &r->teachers[i], false, false);
+
+		if (g && fill_model(j, &r->teachers[i], g, &ds->teachers[i]))
+			ds->teachers[i].cached = named_in(r->teachers[i].name, r->ncached, r->cached);
+	}
+	ds->name = r->name;
+	ds->batch = j->batch;
+	ds->seed = j->d->o.seed >= 0 ? j->d->o.seed : r->seed;
+	fill_fields(j);
+	ds->ntasks = r->ntasks;
+	ds->tasks = arena_array(a, struct distill_task, r->ntasks + 1);
+	for (int i = 0; i < r->ntasks; i++)
+		ds->tasks[i] = (struct distill_task){
+			.name = r->tasks[i].name, .head = r->tasks[i].head, .target = r->tasks[i].target,
+			.weight = r->tasks[i].weight, .nmetrics = r->tasks[i].nmetrics, .metrics = r->tasks[i].metrics,
+			.loc = job_loc(j, r->tasks[i].line)};
+	return j->d->diag.errors == 0;
+}
+
+static struct optimizer
+optimizer_of(const struct recipe_optimizer *o)
+{
+	return (struct optimizer){
+		.kind = strcmp(o->kind, "sgd") == 0 ? OPT_SGD : strcmp(o->kind, "adam") == 0 ? OPT_ADAM : OPT_ADAMW,
+		.lr = o->lr, .momentum = o->momentum, .dampening = o->dampening, .weight_decay = o->weight_decay,
+		.beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps, .nesterov = o->nesterov};
+}
+
+bool
+job_stage(struct job *j, const struct recipe_stage *st)
+{
+	const struct recipe_term *terms = st->nterms ? st->terms : j->r->terms;
+	int nterms = st->nterms ? st->nterms : j->r->nterms, nfrozen = j->r->student.nfrozen + st->nfrozen;
+	const char **frozen = arena_array(j->d->arena, const char *, nfrozen + 1);
+	struct distill *ds = &j->dist;
+
+	ds->nterms = nterms;
+	ds->terms = arena_array(j->d->arena, struct distill_term, nterms + 1);
+	for (int i = 0; i < nterms; i++)
+		ds->terms[i] = (struct distill_term){
+			.name = terms[i].name, .task = terms[i].task, .loss = terms[i].loss, .student = terms[i].student,
+			.adaptor = terms[i].adaptor, .reduction = terms[i].reduction, .weight = terms[i].weight,
+			.temperature = terms[i].temperature, .tau_squared = terms[i].tau_squared,
+			.nteachers = terms[i].nteachers, .teachers = terms[i].teachers,
+			.loc = job_loc(j, terms[i].line)};
+	for (int i = 0; i < nfrozen; i++)
+		frozen[i] = i < j->r->student.nfrozen ? j->r->student.frozen[i] : st->frozen[i - j->r->student.nfrozen];
+	ds->nfrozen = nfrozen;
+	ds->frozen = frozen;
+	ds->batch_norm_frozen = st->batch_norm_frozen;
+	ds->optimizer = optimizer_of(&st->optimizer);
+	return true;
+}

@@ -1,0 +1,117 @@
+/* driver -- the command `retort`: one file per verb.  Everything that several
+ * verbs do with a model (import, compile, bind memory, run) is in model.c. */
+#ifndef RETORT_DRIVER_H
+#define RETORT_DRIVER_H
+
+#include "codegen/codegen.h"
+#include "frontend/frontend.h"
+#include "passes/passes.h"
+
+#define RETORT_VERSION "0.1.0"
+
+struct words { const char **v; int n, cap; };
+
+/* What the command line said; opts.c has the one table that fills it. */
+struct options {
+	struct words args;    /* positional */
+	struct words outputs; /* every -o */
+	struct words dims;    /* every --dim */
+	struct words refs;    /* every --ref */
+	struct words pass_on; /* for the trainer, as given */
+	const char *emit, *name, *target, *cpu, *weights, *blas, *precision;
+	const char *depfile, *passes, *dump, *stop_after, *svg, *data;
+	int64_t opt_level, threads, jobs, timeout_s, memory_mib, ms, batch, seed;
+	double rtol, atol;
+	bool verbose, quiet, color, no_color, json, print_plan, save_temps, time_passes;
+	bool verify_each, precise, grad, per_node, markdown, build_only, resume, help;
+};
+struct driver {
+	struct arena *arena;
+	struct diag diag;
+	struct options o;
+	int exit_status;     /* of a trainer that has failed and said why; 0: diag's */
+};
+
+/* A verb returns false after reporting; main turns diag.status into the exit. */
+struct verb {
+	const char *name, *synopsis, *help;
+	bool (*run)(struct driver *);
+};
+extern const struct verb verbs[];
+extern const int nverbs;
+bool verb_bench(struct driver *);
+bool verb_check(struct driver *);
+bool verb_compile(struct driver *);
+bool verb_distill(struct driver *);
+bool verb_inspect(struct driver *);
+bool verb_ops(struct driver *);
+bool verb_opt(struct driver *);
+bool verb_passes(struct driver *);
+bool verb_run(struct driver *);
+bool verb_targets(struct driver *);
+bool verb_verify(struct driver *);
+
+/* ---- opts.c */
+/* argv past the verb; reports and returns false at the first mistake. */
+bool opts_parse(struct driver *, int verb, int argc, char **argv);
+void opts_help(FILE *, int verb);
+/* The one positional argument of most verbs. */
+const char *opts_one(struct driver *, const char *what);
+
+/* ---- model.c */
+/* Names a tensor file: "x=x.npy" or "x.npy" (name NULL). */
+struct named { const char *name, *path; };
+struct named named_split(struct arena *, const char *arg);
+struct tensor *tensor_read(struct driver *, const char *path, const char **name); /* .npy or .pb */
+/* Imports for inference with --dim and, where tensors are at hand, their shapes
+ * (in[i] may be NULL; names[i] NULL: the i-th input). */
+struct graph *model_import(struct driver *, const char *path, int n, struct tensor *const *in, const char *const *names);
+/* For check: everything reported, and with training the student's view (states). */
+struct graph *model_import_for(struct driver *, const char *path, bool keep_going, bool training);
+struct target *model_target(struct driver *);
+struct pass_opts model_pass_opts(struct driver *, const struct target *);
+struct program *model_compile(struct driver *, const struct target *, struct graph *);
+/* JSON: model, digest, inputs, outputs, target, flags; goes into what is emitted. */
+const char *model_manifest(struct driver *, const struct target *, const char *path, const struct graph *);
+/* Make's rule: out depends on the files read; to --depfile. */
+bool model_depfile(struct driver *, const char *out, int n, const char *const *read);
+void model_print_plan(struct driver *, const struct program *);
+
+/* A program with memory of its own, ready to run. */
+struct session {
+	struct target *target;
+	struct jit *jit;
+	const struct rt_program *rt;
+	struct rt_pool *pool;
+	void **base;         /* as runtime/abi.h */
+	int64_t *sym;
+};
+/* Compiles g in memory; close with session_close even after false. */
+bool session_open(struct driver *, struct session *, struct graph *, const char *path);
+void session_close(struct session *);
+/* Copies a tensor into input i after checking dtype and dims. */
+bool session_input(struct driver *, struct session *, int i, const struct tensor *, const char *file);
+void session_fill(struct session *); /* inputs: floats random in [-1,1), integers 0 */
+void session_run(struct session *);
+struct tensor *session_output(struct driver *, struct session *, int i); /* borrows the session's memory */
+int64_t now_ns(void);
+
+/* ---- compare.c: how far a result is from its reference */
+struct difference {
+	double max_abs, max_rel, max_ref, max_ulp;
+	int64_t bad, count, worst; /* elements outside the tolerance; index of the worst */
+	double got, want;          /* at worst */
+};
+/* False where dtype or dims differ (why is set). */
+bool tensor_compare(struct arena *, const struct tensor *got, const struct tensor *want, double rtol, double atol,
+                    struct difference *, const char **why);
+const char *dims_text(struct arena *, int rank, const int64_t *dims);  /* "[1,3]" of constants */
+const char *value_text(struct arena *, struct graph *, const struct value *); /* "f32[N,3]" */
+
+/* ---- flops.c: of one core node whose dims are constants (a multiply-add is two) */
+double node_flops(const struct node *);
+
+/* ---- svg.c */
+bool graph_svg(struct driver *, struct graph *, const char *path);
+
+#endif

@@ -1,0 +1,441 @@
+/* retort verify: compiled code against expected outputs.  A case is a folder with
+ * model.onnx and test_data_set_N/ (ONNX's layout), or a model with its inputs and
+ * --ref outputs.  Every case runs in a forked child under limits of time and
+ * memory, so that one that crashes or hangs is one failed case. */
+#include "driver/driver.h"
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum outcome { PASSED, FAILED, UNSUPPORTED };
+
+struct testcase {
+	const char *path;           /* folder, or the model itself when dir is false */
+	bool dir;
+	pid_t pid;
+	int64_t started;
+	bool timed_out;
+	FILE *report;               /* the child's text, last line the outcome */
+	bool done;
+	enum outcome outcome;
+};
+struct cases { struct testcase *v; int n, cap; };
+
+/* ---- one data set */
+struct dataset {
+	int nin, nout;
+	const char **in_file, **in_name, **out_file, **out_name;
+	struct tensor **in, **out;
+};
+
+static void
+report_difference(const char *what, const char *name, const struct difference *r)
+{
+	printf("  %s %s: max abs %.3g, rel %.3g, %.3g ulp, reference up to %.3g", what, name, r->max_abs, r->max_rel,
+	       r->max_ulp, r->max_ref);
+	if (r->bad)
+		printf("; %" PRId64 " of %" PRId64 " outside, worst at %" PRId64 ": %.9g, expected %.9g", r->bad, r->count, r->worst,
+		       r->got, r->want);
+	putchar('\n');
+}
+
+static bool
+compare_outputs(struct driver *d, struct session *s, const struct dataset *ds, bool *same)
+{
+	for (int i = 0; i < ds->nout; i++) {
+		struct difference r;
+		const char *why = "";
+		int index = ds->out_name[i] ? -1 : i;
+
+		for (int k = 0; k < s->rt->noutputs; k++)
+			if (ds->out_name[i] && strcmp(ds->out_name[i], s->rt->outputs[k].name) == 0)
+				index = k;
+		if (index < 0 && i < s->rt->noutputs && str_ends(ds->out_file[i], ".pb"))
+			index = i; /* in the test layout the place counts */
+		if (index < 0 || index >= s->rt->noutputs)
+			return diag_invalid(&d->diag, LOC_FILE(ds->out_file[i]), "the model has no output \"%s\"",
+			                    ds->out_name[i] ? ds->out_name[i] : "");
+		if (!tensor_compare(d->arena, session_output(d, s, index), ds->out[i], d->o.rtol, d->o.atol, &r, &why)) {
+			printf("  output %s: %s\n", s->rt->outputs[index].name, why);
+			*same = false;
+			continue;
+		}
+		if (r.bad)
+			*same = false;
+		if (r.bad || d->o.verbose || d->o.args.n == 1)
+			report_difference("output", s->rt->outputs[index].name, &r);
+	}
+	return true;
+}
+
+/* ---- --per-node: every value of the imported graph becomes an output */
+
+
+static void
+per_node_report(struct driver *d, struct session *s, struct graph *evaluated, const struct dataset *ds, int ntap,
+                const int *value_id, const struct node *const *node)
+{
+	struct eval_opts eo = {.arena = d->arena};
+	struct etensor **in = arena_array(d->arena, struct etensor *, evaluated->inputs.n + 1);
+	struct etensor **out = arena_array(d->arena, struct etensor *, evaluated->outputs.n + 1);
+	struct etensor **all = arena_array(d->arena, struct etensor *, evaluated->nvalue + 1);
+
+
+	for (int i = 0; i < evaluated->inputs.n; i++)
+		for (int k = 0; k < ds->nin; k++)
+			if (strcmp(ds->in_name[k], evaluated->inputs.v[i]->name) == 0)
+				in[i] = etensor_from(d->arena, ds->in[k]);
+	if (!eval_graph(&eo, evaluated, in, out, NULL, all, &d->diag))
+		return;
+	printf("  %5s %-16s %-28s %10s %10s %10s\n", "node", "operator", "name", "max abs", "max rel", "ulp");
+	for (int i = 0; i < ntap; i++) {
+		int k = s->rt->noutputs - ntap + i;
+		const struct etensor *e = all[value_id[i]];
+		struct difference r;
+		const char *why = "";
+
+		if (!e)
+			continue;
+		if (!tensor_compare(d->arena, session_output(d, s, k), etensor_to(d->arena, e), d->o.rtol, d->o.atol, &r, &why)) {
+			printf("  %5d %-16s %-28s %s\n", node[i]->loc.node, op_info[node[i]->op].id, node[i]->name ? node[i]->name : "", why);
+			continue;
+		}
+		printf("  %5d %-16s %-28s %10.3g %10.3g %10.3g%s\n", node[i]->loc.node,
+		       node[i]->loc.op ? node[i]->loc.op : op_info[node[i]->op].id, node[i]->loc.name ? node[i]->loc.name : "",
+		       r.max_abs, r.max_rel, r.max_ulp, r.bad ? "  <- outside" : "");
+	}
+}
+
+static bool
+run_dataset(struct driver *d, const char *model, struct dataset *ds, bool *same)
+{
+	struct graph *g = model_import(d, model, ds->nin, ds->in, ds->in_name), *oracle = NULL;
+	struct session s;
+	int ntap = 0, *value_id = NULL;
+	const struct node **node = NULL;
+	bool ok;
+
+	if (!g)
+		return false;
+	for (int i = 0; i < ds->nin && i < g->inputs.n; i++)
+		if (!ds->in_name[i])
+			ds->in_name[i] = g->inputs.v[i]->name;
+	if (d->o.per_node) {
+		oracle = model_import(d, model, ds->nin, ds->in, ds->in_name);
+		value_id = arena_array(d->arena, int, g->nodes.n + 1);
+		node = arena_array(d->arena, const struct node *, g->nodes.n + 1);
+		for (int i = 0; oracle && i < g->nodes.n; i++)
+			if (!g->nodes.v[i]->dead && g->nodes.v[i]->nout && g->nodes.v[i]->out[0]) {
+				value_id[ntap] = g->nodes.v[i]->out[0]->id;
+				node[ntap] = oracle->nodes.v[i];
+				graph_output(g, arena_printf(d->arena, "$node.%d", ntap), g->nodes.v[i]->out[0]);
+				ntap++;
+			}
+	}
+	ok = session_open(d, &s, g, NULL);
+	for (int i = 0; ok && i < s.rt->ninputs; i++) {
+		int k = 0;
+
+		while (k < ds->nin && (!ds->in_name[k] || strcmp(ds->in_name[k], s.rt->inputs[i].name) != 0))
+			k++;
+		if (k == ds->nin && i < ds->nin && str_ends(ds->in_file[i], ".pb"))
+			k = i;
+		ok = k < ds->nin ? session_input(d, &s, i, ds->in[k], ds->in_file[k])
+		                 : diag_invalid(&d->diag, LOC_FILE(model), "input \"%s\" has no data", s.rt->inputs[i].name);
+	}
+	if (ok) {
+		session_run(&s);
+		ok = compare_outputs(d, &s, ds, same);
+	}
+	if (ok && oracle)
+		per_node_report(d, &s, oracle, ds, ntap, value_id, node);
+	session_close(&s);
+	return ok;
+}
+
+/* ---- reading a case */
+static int
+count_files(struct arena *a, const char *dir, const char *stem)
+{
+	int n = 0;
+
+	while (file_exists(arena_printf(a, "%s/%s_%d.pb", dir, stem, n)))
+		n++;
+	return n;
+}
+
+static bool
+read_tensors(struct driver *d, const char *dir, const char *stem, int *n, const char ***file, const char ***name,
+             struct tensor ***t)
+{
+	*n = count_files(d->arena, dir, stem);
+	*file = arena_array(d->arena, const char *, *n + 1);
+	*name = arena_array(d->arena, const char *, *n + 1);
+	*t = arena_array(d->arena, struct tensor *, *n + 1);
+	for (int i = 0; i < *n; i++) {
+		(*file)[i] = arena_printf(d->arena, "%s/%s_%d.pb", dir, stem, i);
+		(*t)[i] = onnx_tensor_read(d->arena, (*file)[i], &(*name)[i], &d->diag);
+		if (!(*t)[i])
+			return false;
+		if ((*name)[i] && !*(*name)[i])
+			(*name)[i] = NULL;
+	}
+	return true;
+}
+
+static bool
+run_folder(struct driver *d, const char *dir, bool *same)
+{
+	const char *model = arena_printf(d->arena, "%s/model.onnx", dir);
+	int sets = 0;
+
+	for (int i = 0;; i++) {
+		const char *set = arena_printf(d->arena, "%s/test_data_set_%d", dir, i);
+		struct dataset ds = {0};
+
+		if (!file_exists(set))
+			break;
+		sets++;
+		if (!read_tensors(d, set, "input", &ds.nin, &ds.in_file, &ds.in_name, &ds.in) ||
+		    !read_tensors(d, set, "output", &ds.nout, &ds.out_file, &ds.out_name, &ds.out) || !run_dataset(d, model, &ds, same))
+			return false;
+	}
+	if (!sets)
+		return diag_invalid(&d->diag, LOC_FILE(dir), "has no test_data_set_0/");
+	return true;
+}
+
+static bool
+read_named(struct driver *d, int n, const char *const *args, const char ***file, const char ***name, struct tensor ***t)
+{
+	*file = arena_array(d->arena, const char *, n + 1);
+	*name = arena_array(d->arena, const char *, n + 1);
+	*t = arena_array(d->arena, struct tensor *, n + 1);
+	for (int i = 0; i < n; i++) {
+		struct named arg = named_split(d->arena, args[i]);
+		const char *inner = NULL;
+
+		(*file)[i] = arg.path;
+		(*t)[i] = tensor_read(d, arg.path, &inner);
+		(*name)[i] = arg.name ? arg.name : inner;
+		if (!(*t)[i])
+			return false;
+	}
+	return true;
+}
+
+static bool
+run_model(struct driver *d, bool *same)
+{
+	struct dataset ds = {.nin = d->o.args.n - 1, .nout = d->o.refs.n};
+
+	return read_named(d, ds.nin, d->o.args.v + 1, &ds.in_file, &ds.in_name, &ds.in) &&
+	       read_named(d, ds.nout, d->o.refs.v, &ds.out_file, &ds.out_name, &ds.out) &&
+	       run_dataset(d, d->o.args.v[0], &ds, same);
+}
+
+/* ---- finding cases */
+static int
+by_path(const void *a, const void *b)
+{
+	return strcmp(((const struct testcase *)a)->path, ((const struct testcase *)b)->path);
+}
+
+static void
+find_cases(struct driver *d, const char *dir, int depth, struct cases *c)
+{
+	struct dirent *e;
+	DIR *dp;
+
+	if (file_exists(arena_printf(d->arena, "%s/model.onnx", dir))) {
+		vec_push(d->arena, c, (struct testcase){.path = dir, .dir = true});
+		return;
+	}
+	dp = depth > 0 ? opendir(dir) : NULL;
+	while (dp && (e = readdir(dp))) {
+		struct stat st;
+		const char *sub = arena_printf(d->arena, "%s/%s", dir, e->d_name);
+
+		if (e->d_name[0] != '.' && stat(sub, &st) == 0 && S_ISDIR(st.st_mode))
+			find_cases(d, sub, depth - 1, c);
+	}
+	if (dp)
+		closedir(dp);
+}
+
+/* ---- children */
+#if defined(__SANITIZE_ADDRESS__)
+enum { LIMIT_MEMORY = 0 }; /* shadow memory is larger than any limit */
+#else
+enum { LIMIT_MEMORY = 1 };
+#endif
+
+static _Noreturn void
+child(struct driver *d, const struct testcase *c)
+{
+	struct rlimit limit = {(rlim_t)d->o.memory_mib << 20, (rlim_t)d->o.memory_mib << 20};
+	bool same = true, ok;
+	enum outcome outcome;
+
+	if (LIMIT_MEMORY)
+		setrlimit(RLIMIT_AS, &limit);
+	limit.rlim_cur = limit.rlim_max = 0;
+	setrlimit(RLIMIT_CORE, &limit);
+	dup2(fileno(c->report), 1);
+	dup2(fileno(c->report), 2);
+	ok = c->dir ? run_folder(d, c->path, &same) : run_model(d, &same);
+	outcome = ok && same                               ? PASSED
+	          : !ok && d->diag.status == STATUS_UNSUPPORTED ? UNSUPPORTED
+	                                                        : FAILED;
+	printf("#%d %d\n", (int)outcome, (int)(ok ? STATUS_OK : d->diag.status));
+	fflush(stdout);
+	_exit(0);
+}
+
+static bool
+start_case(struct driver *d, struct testcase *c)
+{
+	c->report = tmpfile();
+	if (!c->report)
+		return diag_io(&d->diag, LOC_NONE, "no temporary file can be made");
+	fflush(stdout);
+	fflush(stderr);
+	c->started = now_ns();
+	c->pid = fork();
+	if (c->pid < 0)
+		return diag_error(&d->diag, STATUS_INTERNAL, LOC_NONE, "cannot fork");
+	if (c->pid == 0)
+		child(d, c);
+	return true;
+}
+
+static void
+finish_case(struct driver *d, struct testcase *c, int wait_status)
+{
+	struct str s = {0};
+	char buf[4096], *last;
+	size_t n;
+	int outcome, status;
+
+	rewind(c->report);
+	while ((n = fread(buf, 1, sizeof buf, c->report)) > 0)
+		str_addn(&s, buf, n);
+	fclose(c->report);
+	c->done = true;
+	last = s.s ? strrchr(s.s, '#') : NULL;
+	if (last && (last == s.s || last[-1] == '\n') && sscanf(last, "#%d %d", &outcome, &status) == 2) {
+		*last = '\0';
+		c->outcome = (enum outcome)outcome;
+		if (d->o.args.n && !c->dir && status != STATUS_OK && d->diag.status == STATUS_OK)
+			d->diag.status = (enum status)status; /* the child has reported it */
+	} else {
+		c->outcome = FAILED;
+		if (c->timed_out)
+			str_addf(&s, "  stopped after %" PRId64 " s (--timeout)\n", d->o.timeout_s);
+		else if (WIFSIGNALED(wait_status))
+			str_addf(&s, "  crashed: %s\n", strsignal(WTERMSIG(wait_status)));
+	}
+	if (c->outcome != PASSED || !d->o.quiet)
+		printf("%s %s (%.2f s)\n", c->outcome == PASSED ? "ok  " : c->outcome == FAILED ? "FAIL" : "none", c->path,
+		       (double)(now_ns() - c->started) / 1e9);
+	if (s.s && *s.s && (c->outcome != PASSED || !d->o.quiet))
+		fputs(s.s, stdout);
+	str_free(&s);
+}
+
+/* Keeps up to --jobs children going; kills those over time. */
+static bool
+run_cases(struct driver *d, struct cases *c)
+{
+	int next = 0, running = 0, done = 0;
+
+	while (done < c->n) {
+		int status;
+		pid_t pid;
+
+		while (next < c->n && running < d->o.jobs) {
+			if (!start_case(d, &c->v[next]))
+				return false;
+			next++;
+			running++;
+		}
+		pid = waitpid(-1, &status, WNOHANG);
+		if (pid <= 0) {
+			usleep(2000);
+			for (int i = 0; i < next; i++)
+				if (!c->v[i].done && !c->v[i].timed_out && now_ns() - c->v[i].started > d->o.timeout_s * 1000000000) {
+					c->v[i].timed_out = true;
+					kill(c->v[i].pid, SIGKILL);
+				}
+			continue;
+		}
+		for (int i = 0; i < next; i++)
+			if (!c->v[i].done && c->v[i].pid == pid) {
+				finish_case(d, &c->v[i], status);
+				running--;
+				done++;
+			}
+	}
+	return true;
+}
+
+static void
+print_json(const struct cases *c, const int *count)
+{
+	struct str s = {0};
+
+	str_addf(&s, "{\"passed\":%d,\"failed\":%d,\"unsupported\":%d,\"cases\":[", count[PASSED], count[FAILED], count[UNSUPPORTED]);
+	for (int i = 0; i < c->n; i++) {
+		str_add(&s, i ? ",{\"case\":" : "{\"case\":");
+		str_json(&s, c->v[i].path);
+		str_addf(&s, ",\"outcome\":\"%s\"}", c->v[i].outcome == PASSED ? "passed" : c->v[i].outcome == FAILED ? "failed" : "unsupported");
+	}
+	str_add(&s, "]}");
+	puts(s.s);
+	str_free(&s);
+}
+
+bool
+verb_verify(struct driver *d)
+{
+	struct cases c = {0};
+	int count[3] = {0};
+
+	if (d->o.args.n == 0)
+		return diag_usage(&d->diag, "give case folders, or a model with inputs and --ref: retort verify M.onnx x=x.npy --ref y=y.npy");
+	if (d->o.refs.n) {
+		vec_push(d->arena, &c, (struct testcase){.path = d->o.args.v[0]});
+	} else {
+		for (int i = 0; i < d->o.args.n; i++) {
+			int before = c.n;
+
+			if (!file_exists(d->o.args.v[i]))
+				return diag_io(&d->diag, LOC_FILE(d->o.args.v[i]), "no such file or folder");
+			find_cases(d, d->o.args.v[i], 8, &c);
+			if (c.n == before)
+				return diag_usage(&d->diag, "%s: no case here (a folder with model.onnx and test_data_set_0/); for a model give --ref",
+				                  d->o.args.v[i]);
+		}
+		qsort(c.v, (size_t)c.n, sizeof *c.v, by_path);
+	}
+	if (!run_cases(d, &c))
+		return false;
+	for (int i = 0; i < c.n; i++)
+		count[c.v[i].outcome]++;
+	if (d->o.json)
+		print_json(&c, count);
+	printf("verify: %d passed, %d failed, %d unsupported\n", count[PASSED], count[FAILED], count[UNSUPPORTED]);
+	if (count[FAILED] && d->diag.status == STATUS_OK)
+		d->diag.status = STATUS_VERIFY;
+	if (!d->o.refs.n && count[FAILED])
+		d->diag.status = STATUS_VERIFY;
+	return d->diag.status == STATUS_OK;
+}
