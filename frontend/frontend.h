@@ -9,7 +9,8 @@ struct dim_bind { const char *name; int64_t lo, hi; }; /* --dim N=16, N=1..64 */
 struct import_opts {
 	int ndims;
 	const struct dim_bind *dims;
-	/* --dim x:0=16 and shapes of the tensors at hand: inputs by name */
+	/* --dim x:0=16 and shapes of the tensors at hand: inputs by name.  -1, and axes
+	 * from rank on: as the file says (so rank may be less than the input's) */
 	int nshapes;
 	const struct input_shape { const char *input; int rank; int64_t dims[MAX_RANK]; } *shapes;
 	int64_t default_dim;     /* value of a symbol nothing binds; 0: keep it symbolic, unbounded */
