@@ -1,0 +1,528 @@
+/* build -- making nodes with their types inferred, and folding and simplifying
+ * what is free to simplify at that moment. */
+#include "ir/ir.h"
+
+#include <string.h>
+
+enum { FOLD_MAX = 65536 }; /* elements of a constant worth making at build time */
+
+struct build
+build_at(struct graph *g, struct diag *d, struct loc loc, const char *maker)
+{
+	if (maker)
+		loc.maker = maker;
+	return (struct build){.g = g, .diag = d, .loc = loc, .fold = true};
+}
+
+struct node *
+b_node(struct build *b, enum op op, int nin, struct value *const *in, int nout, int nattr,
+    const struct attr *attrs)
+{
+	struct node *n;
+	int i;
+
+	for (i = 0; i < nin && (i < op_info[op].in_min || op_info[op].in_max < 0); i++)
+		if (!in[i])
+			return NULL;
+	n = graph_node(b->g, op, NULL, b->loc, nin, in, nout);
+	for (i = 0; i < nattr; i++)
+		if (attrs[i].name && attrs[i].kind != ATTR_NONE)
+			node_set_attr(b->g, n, &attrs[i]);
+	if (node_infer(b->g, n, b->diag))
+		return n;
+	n->dead = true;
+	if (b->g->nodes.n && b->g->nodes.v[b->g->nodes.n - 1] == n)
+		b->g->nodes.n--;
+	return NULL;
+}
+
+static bool
+small_const(const struct value *v)
+{
+	return v->kind == VAL_CONST && v->dtype != DT_str && dims_count(v->rank, v->dims) <= FOLD_MAX;
+}
+
+/* Evaluates n, whose operands are small constants; NULL: left as it is. */
+static struct value *
+fold(struct build *b, struct node *n)
+{
+	struct arena *scratch;
+	struct eval_opts opts = {.round_each = true};
+	const struct etensor **in;
+	struct etensor *out = NULL;
+	struct value *v = NULL;
+	int64_t count = dims_count(n->out[0]->rank, n->out[0]->dims);
+	int i;
+
+	if (count < 0 || count > FOLD_MAX || n->op == OP_rng || n->out[0]->dtype == DT_str)
+		return NULL;
+	for (i = 0; i < n->nin; i++)
+		if (n->in[i] && !small_const(n->in[i]))
+			return NULL;
+	scratch = arena_create();
+	opts.arena = scratch;
+	in = arena_array(scratch, const struct etensor *, n->nin);
+	for (i = 0; i < n->nin; i++)
+		in[i] = n->in[i] ? etensor_from(scratch, n->in[i]->data) : NULL;
+	if (eval_node(&opts, b->g, n, in, &out) && out) {
+		v = graph_const(b->g, NULL, etensor_to(b->g->arena, out));
+		v->loc = b->loc;
+	}
+	arena_destroy(scratch);
+	return v;
+}
+
+/* ---- what needs no node: x+0, x*1 and the like */
+static bool
+is_splat(const struct value *v, double want)
+{
+	int64_t i, n;
+
+	if (v->kind == VAL_NODE && v->def->op == OP_expand)
+		v = v->def->in[0];
+	if (v->kind != VAL_CONST || dtype_info[v->dtype].class == DC_COMPLEX || v->dtype == DT_str)
+		return false;
+	n = tensor_count(v->data);
+	if (n < 1 || n > 4096)
+		return false;
+	for (i = 0; i < n; i++)
+		if (dtype_get_f(v->dtype, v->data->data, i) != want)
+			return false;
+	return true;
+}
+
+/* Broadcasting y does not change the dims of x. */
+static bool
+within(const struct value *y, const struct value *x)
+{
+	int i;
+
+	if (y->rank > x->rank)
+		return false;
+	for (i = 0; i < y->rank; i++)
+		if (y->dims[i] != 1 && y->dims[i] != x->dims[x->rank - y->rank + i])
+			return false;
+	return true;
+}
+
+static struct value *
+identity(enum op op, int nin, struct value *const *in)
+{
+	struct value *x = in[0], *y = nin > 1 ? in[1] : NULL;
+
+	if (nin != 2 || x->dtype != y->dtype)
+		return NULL;
+	switch (op) {
+	case OP_add:
+		if (is_splat(x, 0) && within(x, y))
+			return y;
+		return is_splat(y, 0) && within(y, x) ? x : NULL;
+	case OP_sub:
+		return is_splat(y, 0) && within(y, x) ? x : NULL;
+	case OP_mul:
+		if (is_splat(x, 1) && within(x, y))
+			return y;
+		return is_splat(y, 1) && within(y, x) ? x : NULL;
+	case OP_div:
+		return is_splat(y, 1) && within(y, x) ? x : NULL;
+	case OP_pow:
+		return is_splat(y, 1) && within(y, x) ? x : NULL;
+	default:
+		return NULL;
+	}
+}
+
+struct value *
+b_op(struct build *b, enum op op, int nin, struct value *const *in, int nattr,
+    const struct attr *attrs)
+{
+	struct node *n;
+	struct value *v;
+	int i;
+
+	for (i = 0; i < nin && (i < op_info[op].in_min || op_info[op].in_max < 0); i++)
+		if (!in[i])
+			return NULL;
+	if (nin == 2 && (v = identity(op, nin, in)))
+		return v;
+	n = b_node(b, op, nin, in, 1, nattr, attrs);
+	if (!n)
+		return NULL;
+	if (b->fold && (v = fold(b, n))) {
+		n->dead = true;
+		if (b->g->nodes.v[b->g->nodes.n - 1] == n)
+			b->g->nodes.n--;
+		return v;
+	}
+	return n->out[0];
+}
+
+struct value *
+b1(struct build *b, enum op op, struct value *x)
+{
+	return b_op(b, op, 1, (struct value *[]){x}, 0, NULL);
+}
+
+struct value *
+b2(struct build *b, enum op op, struct value *x, struct value *y)
+{
+	return b_op(b, op, 2, (struct value *[]){x, y}, 0, NULL);
+}
+
+struct value *
+b3(struct build *b, enum op op, struct value *x, struct value *y, struct value *z)
+{
+	return b_op(b, op, 3, (struct value *[]){x, y, z}, 0, NULL);
+}
+
+struct value *
+b_scalar(struct build *b, enum dtype dtype, double v)
+{
+	struct tensor *t = tensor_new(b->g->arena, dtype, 0, NULL);
+	struct value *c;
+
+	dtype_put_f(dtype, t->data, 0, v);
+	c = graph_const(b->g, NULL, t);
+	c->loc = b->loc;
+	return c;
+}
+
+struct value *
+b_scalar_like(struct build *b, const struct value *x, double v)
+{
+	return x ? b_scalar(b, x->dtype, v) : NULL;
+}
+
+struct value *
+b_ints(struct build *b, int n, const int64_t *v)
+{
+	struct tensor *t = tensor_new(b->g->arena, DT_i64, 1, &(int64_t){n});
+	struct value *c;
+
+	if (n)
+		memcpy(t->data, v, (size_t)n * sizeof *v);
+	c = graph_const(b->g, NULL, t);
+	c->loc = b->loc;
+	return c;
+}
+
+struct value *
+b_zeros_like(struct build *b, const struct value *x)
+{
+	return x ? b_expand(b, b_scalar(b, x->dtype, 0), x->rank, x->dims) : NULL;
+}
+
+struct value *
+b_add(struct build *b, struct value *x, struct value *y)
+{
+	return b2(b, OP_add, x, y);
+}
+
+struct value *
+b_sub(struct build *b, struct value *x, struct value *y)
+{
+	return b2(b, OP_sub, x, y);
+}
+
+struct value *
+b_mul(struct build *b, struct value *x, struct value *y)
+{
+	return b2(b, OP_mul, x, y);
+}
+
+struct value *
+b_div(struct build *b, struct value *x, struct value *y)
+{
+	return b2(b, OP_div, x, y);
+}
+
+struct value *
+b_max(struct build *b, struct value *x, struct value *y)
+{
+	return b2(b, OP_max, x, y);
+}
+
+struct value *
+b_min(struct build *b, struct value *x, struct value *y)
+{
+	return b2(b, OP_min, x, y);
+}
+
+struct value *
+b_neg(struct build *b, struct value *x)
+{
+	return b1(b, OP_neg, x);
+}
+
+struct value *
+b_exp(struct build *b, struct value *x)
+{
+	return b1(b, OP_exp, x);
+}
+
+struct value *
+b_log(struct build *b, struct value *x)
+{
+	return b1(b, OP_log, x);
+}
+
+struct value *
+b_sqrt(struct build *b, struct value *x)
+{
+	return b1(b, OP_sqrt, x);
+}
+
+struct value *
+b_muls(struct build *b, struct value *x, double s)
+{
+	if (!x || s == 1)
+		return x;
+	return b_mul(b, x, b_scalar(b, x->dtype, s));
+}
+
+struct value *
+b_adds(struct build *b, struct value *x, double s)
+{
+	if (!x || s == 0)
+		return x;
+	return b_add(b, x, b_scalar(b, x->dtype, s));
+}
+
+struct value *
+b_select(struct build *b, struct value *cond, struct value *x, struct value *y)
+{
+	return b3(b, OP_select, cond, x, y);
+}
+
+struct value *
+b_cast(struct build *b, struct value *x, enum dtype to)
+{
+	if (!x || x->dtype == to)
+		return x;
+	return b_op(b, OP_cast, 1, &x, 1, &(struct attr){.name = "to", .kind = ATTR_INT, .i = to});
+}
+
+static struct attr
+ints(const char *name, int n, const int64_t *v)
+{
+	return (struct attr){.name = name, .kind = ATTR_INTS, .n = n, .ints = v};
+}
+
+static struct attr
+one_int(const char *name, int64_t i)
+{
+	return (struct attr){.name = name, .kind = ATTR_INT, .i = i};
+}
+
+struct value *
+b_reshape(struct build *b, struct value *x, int rank, const int64_t *dims)
+{
+	struct attr a = ints("dims", rank, dims);
+
+	if (!x || dims_equal(x->rank, x->dims, rank, dims))
+		return x;
+	/* a reshape of a reshape needs the outer one only */
+	if (x->kind == VAL_NODE && x->def->op == OP_reshape) {
+		x = x->def->in[0];
+		if (dims_equal(x->rank, x->dims, rank, dims))
+			return x;
+	}
+	return b_op(b, OP_reshape, 1, &x, 1, &a);
+}
+
+struct value *
+b_expand(struct build *b, struct value *x, int rank, const int64_t *dims)
+{
+	struct attr a = ints("dims", rank, dims);
+
+	if (!x || dims_equal(x->rank, x->dims, rank, dims))
+		return x;
+	return b_op(b, OP_expand, 1, &x, 1, &a);
+}
+
+struct value *
+b_transpose(struct build *b, struct value *x, const int64_t *perm)
+{
+	struct attr a;
+	int i;
+
+	if (!x)
+		return NULL;
+	for (i = 0; i < x->rank && perm[i] == i; i++)
+		;
+	if (i == x->rank)
+		return x;
+	a = ints("perm", x->rank, perm);
+	return b_op(b, OP_transpose, 1, &x, 1, &a);
+}
+
+struct value *
+b_unsqueeze(struct build *b, struct value *x, int axis)
+{
+	int64_t dims[MAX_RANK];
+	int i;
+
+	if (!x)
+		return NULL;
+	if (x->rank >= MAX_RANK || axis < 0 || axis > x->rank) {
+		diag_unsupported(b->diag, b->loc, "axis %d cannot be added to a tensor of rank %d (at most %d)",
+		    axis, x->rank, MAX_RANK);
+		return NULL;
+	}
+	for (i = 0; i <= x->rank; i++)
+		dims[i] = i == axis ? 1 : x->dims[i - (i > axis)];
+	return b_reshape(b, x, x->rank + 1, dims);
+}
+
+struct value *
+b_slice(struct build *b, struct value *x, const int64_t *start, const int64_t *count,
+    const int64_t *step)
+{
+	struct attr a[3];
+	int i;
+
+	if (!x)
+		return NULL;
+	for (i = 0; i < x->rank; i++)
+		if (start[i] != 0 || count[i] != x->dims[i] || step[i] != 1)
+			break;
+	if (i == x->rank)
+		return x;
+	a[0] = ints("start", x->rank, start);
+	a[1] = ints("count", x->rank, count);
+	a[2] = ints("step", x->rank, step);
+	return b_op(b, OP_slice, 1, &x, 3, a);
+}
+
+struct value *
+b_pad(struct build *b, struct value *x, const int64_t *lo, const int64_t *hi, double fill)
+{
+	struct attr a[3];
+	int i;
+
+	if (!x)
+		return NULL;
+	for (i = 0; i < x->rank; i++)
+		if (lo[i] || hi[i])
+			break;
+	if (i == x->rank)
+		return x;
+	a[0] = ints("lo", x->rank, lo);
+	a[1] = ints("hi", x->rank, hi);
+	a[2] = (struct attr){.name = "fill", .kind = ATTR_FLOAT, .f = fill};
+	return b_op(b, OP_pad, 1, &x, 3, a);
+}
+
+struct value *
+b_concat(struct build *b, int n, struct value *const *in, int axis)
+{
+	struct attr a = one_int("axis", axis);
+
+	if (n == 1)
+		return in[0];
+	return b_op(b, OP_concat, n, in, 1, &a);
+}
+
+struct value *
+b_gather(struct build *b, struct value *data, struct value *index, int axis)
+{
+	struct attr a = one_int("axis", axis);
+
+	return b_op(b, OP_gather, 2, (struct value *[]){data, index}, 1, &a);
+}
+
+struct value *
+b_iota(struct build *b, enum dtype dtype, int rank, const int64_t *dims, int axis)
+{
+	struct attr a[3] = {one_int("to", dtype), ints("dims", rank, dims), one_int("axis", axis)};
+
+	return b_op(b, OP_iota, 0, NULL, 3, a);
+}
+
+struct value *
+b_reduce(struct build *b, enum op op, struct value *x, int naxes, const int64_t *axes, bool keep)
+{
+	struct attr a[2] = {ints("axes", naxes, axes), one_int("keep", keep)};
+
+	if (!x || naxes == 0)
+		return x;
+	return b_op(b, op, 1, &x, 2, a);
+}
+
+struct value *
+b_reduce_all(struct build *b, enum op op, struct value *x)
+{
+	int64_t axes[MAX_RANK];
+	int i;
+
+	if (!x)
+		return NULL;
+	for (i = 0; i < x->rank; i++)
+		axes[i] = i;
+	return b_reduce(b, op, x, x->rank, axes, false);
+}
+
+struct value *
+b_mean(struct build *b, struct value *x, int naxes, const int64_t *axes, bool keep)
+{
+	struct value *sum = b_reduce(b, OP_reduce_sum, x, naxes, axes, keep), *count;
+	int64_t n = 1, dims[MAX_RANK];
+	int i;
+
+	if (!sum || naxes == 0)
+		return sum;
+	for (i = 0; i < naxes; i++) {
+		dims[i] = x->dims[axes[i] < 0 ? axes[i] + x->rank : axes[i]];
+		n = dim_mul(b->g, n, dims[i]);
+	}
+	if (dim_const(n))
+		return b_div(b, sum, b_scalar(b, x->dtype, (double)n));
+	/* a size known only at run time: count by summing ones */
+	count = b_reduce_all(b, OP_reduce_sum, b_expand(b, b_scalar(b, x->dtype, 1), naxes, dims));
+	return b_div(b, sum, count);
+}
+
+struct value *
+b_unbroadcast(struct build *b, struct value *dy, const struct value *like)
+{
+	int64_t axes[MAX_RANK];
+	int i, n = 0, lead;
+
+	if (!dy)
+		return NULL;
+	lead = dy->rank - like->rank;
+	if (lead < 0) {
+		diag_invalid(b->diag, b->loc, "a gradient of rank %d does not fit a value of rank %d",
+		    dy->rank, like->rank);
+		return NULL;
+	}
+	for (i = 0; i < dy->rank; i++)
+		if (i < lead || (like->dims[i - lead] == 1 && dy->dims[i] != 1))
+			axes[n++] = i;
+	dy = b_reduce(b, OP_reduce_sum, dy, n, axes, true);
+	return dy ? b_reshape(b, dy, like->rank, like->dims) : NULL;
+}
+
+struct value *
+b_contract(struct build *b, const char *spec, struct value *x, struct value *y)
+{
+	struct attr a = {.name = "spec", .kind = ATTR_STRING, .s = spec};
+
+	return b_op(b, OP_contract, 2, (struct value *[]){x, y}, 1, &a);
+}
+
+struct value *
+b_softmax(struct build *b, struct value *x, int axis)
+{
+	struct attr a = one_int("axis", axis);
+
+	return b_op(b, OP_Softmax, 1, &x, 1, &a);
+}
+
+struct value *
+b_log_softmax(struct build *b, struct value *x, int axis)
+{
+	struct attr a = one_int("axis", axis);
+
+	return b_op(b, OP_LogSoftmax, 1, &x, 1, &a);
+}
