@@ -28,7 +28,11 @@ struct distill_field { const char *name; enum dtype dtype; int rank; int64_t dim
                        int64_t first_row, rows; /* its rows in the batch when several sets are concatenated; rows 0: all */ };
 struct distill_term { const char *name, *task, *loss, *student, *adaptor, *reduction; double weight, temperature; bool tau_squared;
                       int nteachers; const char *const *teachers; struct loc loc; };
-struct distill_task { const char *name, *head, *target; double weight; int nmetrics; const char *const *metrics; struct loc loc; };
+struct distill_task { const char *name, *head, *target; double weight; int nmetrics; const char *const *metrics; struct loc loc;
+                      const char *set; /* the data set whose rows it is about; NULL: those of its target field */ };
+/* Several data sets in one batch: their rows, in order.  Fields that several sets
+ * have hold all rows (rows 0), a field of one set its rows. */
+struct distill_set { const char *name; int64_t first_row, rows; };
 struct distill {
 	const char *name;
 	int64_t batch, seed;
@@ -40,6 +44,7 @@ struct distill {
 	struct optimizer optimizer;
 	int nfrozen; const char *const *frozen; /* glob patterns */
 	bool batch_norm_frozen;
+	int nsets; struct distill_set *sets; /* 0 or 1: $valid; more: $valid.NAME */
 };
 /* The whole step: inputs -> teachers, student, terms, gradients, updates. */
 struct graph *distill_train_graph(struct arena *, const struct distill *, struct diag *);
