@@ -1,0 +1,41 @@
+/* simplify -- what the files of rewrite rules share.  A rule looks at one node
+ * and returns the value that may stand for its first output, of the same type,
+ * or NULL where it does not apply.  It builds through rw->b; what it builds is
+ * visited in its turn.  simplify.c sweeps with the tables of simplify_*.c until
+ * nothing changes. */
+#ifndef RETORT_SIMPLIFY_H
+#define RETORT_SIMPLIFY_H
+
+#include "passes/passes.h"
+
+struct simplify {
+	const struct pass_opts *opts;
+	int *uses; /* by value id, of the values that the sweep found */
+	int size;
+	int changed;
+};
+struct simplify_rule {
+	enum op op;           /* OP_none: any */
+	const char *identity; /* "x*1 = x" */
+	struct value *(*apply)(struct rewrite *, struct node *);
+};
+extern const struct simplify_rule simplify_algebra[], simplify_shape[], simplify_weights[];
+
+/* Is v read by one node (or output, or update) only? */
+bool sole_use(struct rewrite *, const struct value *v);
+/* A constant, or computed from constants only: the next fold makes it one. */
+bool is_constant(const struct value *v);
+/* Every element of the constant v is the same number, which goes to *x. */
+bool is_uniform(const struct value *v, double *x);
+static inline bool
+is_node(const struct value *v, enum op op)
+{
+	return v && v->kind == VAL_NODE && v->def->op == op;
+}
+static inline bool
+same_dims(const struct value *a, const struct value *b)
+{
+	return dims_equal(a->rank, a->dims, b->rank, b->dims);
+}
+
+#endif
