@@ -159,6 +159,7 @@ int kernel_var(struct kernel *);
 int kernel_reg(struct arena *, struct kernel *, enum dtype);
 struct stmt *stmt_new(struct arena *, struct body *, enum stmt_kind); /* appended */
 void kernel_finish(struct kernel *);             /* counts pieces */
+void kernel_finish_sym(struct kernel *, const struct graph *); /* the same where extents may be symbols of the graph */
 void kernel_verify(const struct kernel *);       /* dies on malformed loops */
 void kernel_print(const struct kernel *, struct str *); /* also the key for sharing kernels */
 void program_print(const struct program *, struct str *);
