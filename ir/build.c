@@ -56,6 +56,9 @@ fold(struct build *b, struct node *n)
 
 	if (count < 0 || count > FOLD_MAX || n->op == OP_rng || n->out[0]->dtype == DT_str)
 		return NULL;
+	/* free inside a loop nest, and rules look for them */
+	if ((n->op == OP_expand || n->op == OP_iota) && count > 16 && dtype_is_float(n->out[0]->dtype))
+		return NULL;
 	for (i = 0; i < n->nin; i++)
 		if (n->in[i] && !small_const(n->in[i]))
 			return NULL;
