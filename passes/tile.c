@@ -105,6 +105,12 @@ tile_mergeable(const struct cluster *cl, int d)
 	return true;
 }
 
+void
+tile_unranged(struct emit *e, int var, int rowvar)
+{
+	e->extent.v[var] = e->extent.v[rowvar] = 0;
+}
+
 /* The epilogue: the cluster's maps at idx, with the sum in tile->acc. */
 void
 tile_epilogue(struct emit *e, struct tile *t, const struct index *idx)
@@ -232,7 +238,7 @@ static void
 gemm_tiles(struct gemm *g, struct emit *e, const struct columns *col, const struct index *at, struct affine a,
            struct affine b, int abuf, int bbuf, int64_t base, int64_t count, int64_t height, enum for_kind loop)
 {
-	struct letter one = {.size = 1, .dim_c = -1};
+	struct letter one = {.size = 1, .dim_c = -1, .first = {.dim = -1}};
 	struct letter *row = g->nrows ? &g->rows[g->nrows - 1] : &one;
 	struct body *outer = e->body;
 	struct index idx[MAX_RANK];
@@ -253,6 +259,8 @@ gemm_tiles(struct gemm *g, struct emit *e, const struct columns *col, const stru
 		t->a.kstride[i] = g->k[i].stride_a;
 		t->b.kstride[i] = g->k[i].stride_b;
 	}
+	if (row->first.dim != row->dim_c) /* one index over several dims: leaves this one's range */
+		tile_unranged(e, var, t->rowvar[1]);
 	if (row->dim_c >= 0) {
 		idx[row->dim_c].whole.c += base;
 		affine_add(&idx[row->dim_c].whole, var, height);

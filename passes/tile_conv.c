@@ -152,6 +152,8 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 			affine_add(x, var0, h0 * p->ax[d0].stride);
 		affine_add(x, t->rowvar[0], p->ax[d0].stride);
 	}
+	if (p->flat)
+		tile_unranged(e, var1, t->rowvar[1]);
 	struct affine *x = &idx[2 + d1].whole;
 	x->c += base1 * p->ax[d1].stride;
 	affine_add(x, var1, h1 * p->ax[d1].stride);
