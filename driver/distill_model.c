@@ -291,12 +291,16 @@ job_import(struct job *j)
 	ds->batch = j->batch;
 	ds->seed = j->d->o.seed >= 0 ? j->d->o.seed : r->seed;
 	fill_fields(j);
+	ds->nsets = j->nsets;
+	ds->sets = arena_array(a, struct distill_set, j->nsets);
+	for (int i = 0; i < j->nsets; i++)
+		ds->sets[i] = (struct distill_set){j->sets[i].name, j->sets[i].first_row, j->sets[i].batch};
 	ds->ntasks = r->ntasks;
 	ds->tasks = arena_array(a, struct distill_task, r->ntasks + 1);
 	for (int i = 0; i < r->ntasks; i++)
 		ds->tasks[i] = (struct distill_task){
 			.name = r->tasks[i].name, .head = r->tasks[i].head, .target = r->tasks[i].target,
-			.weight = r->tasks[i].weight, .nmetrics = r->tasks[i].nmetrics, .metrics = r->tasks[i].metrics,
+			.weight = r->tasks[i].weight, .set = r->tasks[i].data, .nmetrics = r->tasks[i].nmetrics, .metrics = r->tasks[i].metrics,
 			.loc = job_loc(j, r->tasks[i].line)};
 	return j->d->diag.errors == 0;
 }
