@@ -302,6 +302,26 @@ poly_dim(struct graph *g, struct poly *p)
 	return d;
 }
 
+/* Half the room, so that a few more operations by shape rules still fit. */
+bool
+dim_fits(const struct graph *g, int64_t a, int64_t b)
+{
+	struct poly p = poly_of(g, a), q = poly_of(g, b);
+	int i, deg[2] = {0}, n = (p.n ? p.n : 1) * (q.n ? q.n : 1);
+	wide big[2] = {1, 1};
+
+	for (i = 0; i < p.n; i++) {
+		deg[0] = p.m[i].n > deg[0] ? p.m[i].n : deg[0];
+		big[0] += p.m[i].coef < 0 ? -(wide)p.m[i].coef : p.m[i].coef;
+	}
+	for (i = 0; i < q.n; i++) {
+		deg[1] = q.m[i].n > deg[1] ? q.m[i].n : deg[1];
+		big[1] += q.m[i].coef < 0 ? -(wide)q.m[i].coef : q.m[i].coef;
+	}
+	return n <= MAX_MONO / 2 && p.n + q.n <= MAX_MONO / 2 && deg[0] + deg[1] <= MAX_DEG / 2 &&
+	       mulsat(big[0], clamp(big[1])) < (wide)1 << 60;
+}
+
 static void
 too_big(const struct graph *g)
 {

@@ -60,6 +60,9 @@ int64_t dim_max(struct graph *, int64_t, int64_t);
 int64_t dim_lo(const struct graph *, int64_t);
 int64_t dim_hi(const struct graph *, int64_t);         /* INT64_MAX: unbounded */
 const char *dim_text(struct graph *, int64_t);         /* "16", "N", "(N*2)" */
+/* Whether sums and products of the two stay within what an expression may hold;
+ * dim_add and dim_mul die beyond.  For sizes that come from a text. */
+bool dim_fits(const struct graph *, int64_t, int64_t);
 int dim_symbols(const struct graph *, int64_t *d, int max); /* the symbols, in order of making; how many there are */
 /* The value for given symbols: symbol(ctx, name, handle) is asked for each. */
 int64_t dim_eval(const struct graph *, int64_t, int64_t (*symbol)(void *, const char *, int64_t), void *ctx);
