@@ -962,7 +962,7 @@ graph_parse(struct arena *a, const char *text, const char *file, struct diag *d)
 
 	next(&p);
 	if (parse_graph(&p, &g, NULL) && p.tok != T_END)
-		fail(&p, "text after the graph");
+		fail_at(&p, "text after the graph");
 	arena_destroy(p.scratch);
 	return p.failed ? NULL : g;
 }
