@@ -262,8 +262,10 @@ static bool
 widens(enum dtype from, enum dtype to)
 {
 	const struct dtype_info *a = &dtype_info[from], *b = &dtype_info[to];
-	static const struct { enum dtype t; int digits; } mantissa[] = {
-	    {DT_f16, 11}, {DT_bf16, 8}, {DT_f32, 24}, {DT_f64, 53}};
+	static const struct {
+		enum dtype t;
+		int digits;
+	} mantissa[] = {{DT_f16, 11}, {DT_bf16, 8}, {DT_f32, 24}, {DT_f64, 53}};
 
 	if (a->class == DC_BOOL)
 		return b->class == DC_INT || b->class == DC_UINT || b->class == DC_FLOAT;

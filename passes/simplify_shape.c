@@ -86,8 +86,9 @@ slice_slice(struct rewrite *rw, struct node *n)
 	struct value *x = n->in[0];
 	int r = x->rank;
 
-	if (!is_node(x, OP_slice) || attr_ints(n, "start", &s2) != r || attr_ints(n, "step", &t2) != r ||
-	    attr_ints(x->def, "start", &s1) != r || attr_ints(x->def, "step", &t1) != r)
+	if (!is_node(x, OP_slice) || attr_ints(n, "start", &s2) != r ||
+	    attr_ints(n, "step", &t2) != r || attr_ints(x->def, "start", &s1) != r ||
+	    attr_ints(x->def, "step", &t1) != r)
 		return NULL;
 	for (int i = 0; i < r; i++) {
 		start[i] = s1[i] + s2[i] * t1[i];
@@ -280,7 +281,9 @@ sum_expand(struct rewrite *rw, struct node *n)
 }
 
 /* spec split in its three parts; false if longer than a rank allows */
-struct spec { char part[3][MAX_RANK + 1]; };
+struct spec {
+	char part[3][MAX_RANK + 1];
+};
 
 static bool
 spec_split(const char *s, struct spec *out)
@@ -301,7 +304,8 @@ spec_split(const char *s, struct spec *out)
 static struct value *
 contract_of(struct rewrite *rw, const struct spec *s, struct value *a, struct value *b)
 {
-	const char *text = arena_printf(rw->g->arena, "%s,%s->%s", s->part[0], s->part[1], s->part[2]);
+	const char *text =
+	    arena_printf(rw->g->arena, "%s,%s->%s", s->part[0], s->part[1], s->part[2]);
 
 	return b_contract(&rw->b, text, a, b);
 }

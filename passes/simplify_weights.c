@@ -144,7 +144,8 @@ scaled(struct rewrite *rw, struct value *y, struct value *c)
 		w = scale_out(rw, n->in[1], c);
 		return with_operands(rw, n, n->in[0], w);
 	}
-	if (n->op == OP_conv_grad_data && is_constant(n->in[1]) && per_channel(c, y->rank, y->dims[1])) {
+	if (n->op == OP_conv_grad_data && is_constant(n->in[1]) &&
+	    per_channel(c, y->rank, y->dims[1])) {
 		w = scale_in(rw, n->in[1], c, attr_int(n, "group"));
 		return with_operands(rw, n, n->in[0], w);
 	}
@@ -222,7 +223,8 @@ scale_shifted(struct rewrite *rw, struct node *n)
 	for (int k = 0; k < 2; k++) {
 		struct value *y = n->in[1 - k], *c = n->in[k];
 
-		if (!float_const(c) || !is_node(y, OP_add) || !same_dims(y, n->out[0]) || !sinks(rw, y))
+		if (!float_const(c) || !is_node(y, OP_add) || !same_dims(y, n->out[0]) ||
+		    !sinks(rw, y))
 			continue;
 		for (int j = 0; j < 2; j++) {
 			struct value *a = y->def->in[j], *x = y->def->in[1 - j], *v;
@@ -268,7 +270,8 @@ contract_scaled(struct rewrite *rw, struct node *n)
 	if (k < 0)
 		return NULL;
 	y = n->in[1 - k];
-	if (!is_node(y, OP_mul) || !sole_use(rw, y) || !letters(n, k, own) || !letters(n, 1 - k, other))
+	if (!is_node(y, OP_mul) || !sole_use(rw, y) || !letters(n, k, own) ||
+	    !letters(n, 1 - k, other))
 		return NULL;
 	for (int j = 0; j < 2; j++) {
 		struct value *c = y->def->in[j], *x = y->def->in[1 - j], *in[2];
