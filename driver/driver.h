@@ -45,6 +45,7 @@ bool verb_compile(struct driver *);
 bool verb_distill(struct driver *);
 bool verb_inspect(struct driver *);
 bool verb_ops(struct driver *);
+bool verb_man(struct driver *);
 bool verb_opt(struct driver *);
 bool verb_passes(struct driver *);
 bool verb_run(struct driver *);
@@ -55,6 +56,7 @@ bool verb_verify(struct driver *);
 /* argv past the verb; reports and returns false at the first mistake. */
 bool opts_parse(struct driver *, int verb, int argc, char **argv);
 void opts_help(FILE *, int verb);
+void opts_man(FILE *, int verb); /* the same as troff's tagged paragraphs */
 /* The one positional argument of most verbs. */
 const char *opts_one(struct driver *, const char *what);
 

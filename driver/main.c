@@ -18,6 +18,7 @@ const struct verb verbs[] = {
 	{"ops", "", "the operators known", verb_ops},
 	{"passes", "", "the passes in pipeline order", verb_passes},
 	{"targets", "", "the targets and CPUs known", verb_targets},
+	{"man", "DIR", "write a man page per verb into DIR", verb_man},
 };
 const int nverbs = (int)(sizeof verbs / sizeof *verbs);
 

@@ -251,6 +251,41 @@ opts_help(FILE *f, int verb)
 	}
 }
 
+static void
+troff(FILE *f, const char *s)
+{
+	for (; *s; s++) {
+		if (*s == '-' || *s == '\\')
+			fputc('\\', f);
+		fputs(*s == '\\' ? "e" : (char[]){*s, 0}, f);
+	}
+}
+
+void
+opts_man(FILE *f, int verb)
+{
+	for (int i = 0; i < NOPT; i++) {
+		const struct option *o = &options[i];
+
+		if (!takes(o, verb))
+			continue;
+		fputs(".TP\n\\fB", f);
+		if (o->letter)
+			fprintf(f, "\\-%c\\fR, \\fB", o->letter);
+		fputs("\\-\\-", f);
+		troff(f, o->name);
+		fputs("\\fR", f);
+		if (o->arg) {
+			fputs("=\\fI", f);
+			troff(f, o->arg);
+			fputs("\\fR", f);
+		}
+		fputc('\n', f);
+		troff(f, o->help);
+		fputc('\n', f);
+	}
+}
+
 const char *
 opts_one(struct driver *d, const char *what)
 {

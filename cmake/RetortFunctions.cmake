@@ -1,0 +1,89 @@
+# The functions of find_package(Retort); RetortConfig.cmake says what they take.
+
+function(_retort_path out path)
+  get_filename_component(p "${path}" ABSOLUTE BASE_DIR "${CMAKE_CURRENT_SOURCE_DIR}")
+  set(${out} "${p}" PARENT_SCOPE)
+endfunction()
+
+# compile MODEL into FILE (and its header), retriggered by what was read
+function(_retort_compile file byproducts model dims flags name)
+  _retort_path(model "${model}")
+  set(args)
+  foreach(dim IN LISTS dims)
+    list(APPEND args --dim ${dim})
+  endforeach()
+  add_custom_command(
+    OUTPUT "${file}" ${byproducts}
+    COMMAND Retort::retort compile "${model}" -o "${file}" --name ${name} ${args} ${flags} --depfile "${file}.d" -q
+    DEPENDS "${model}" Retort::retort
+    DEPFILE "${file}.d"
+    COMMENT "retort: ${name} from ${model}"
+    VERBATIM)
+endfunction()
+
+function(retort_add_library name)
+  cmake_parse_arguments(R "SHARED" "MODEL" "DIMS;FLAGS" ${ARGN})
+  if(NOT R_MODEL)
+    message(FATAL_ERROR "retort_add_library(${name}): MODEL is missing")
+  endif()
+  set(dir "${CMAKE_CURRENT_BINARY_DIR}/${name}.retort")
+  file(MAKE_DIRECTORY "${dir}")
+  set(kind STATIC)
+  set(file "${dir}/lib${name}.a")
+  if(R_SHARED)
+    set(kind SHARED)
+    set(file "${dir}/lib${name}.so")
+  endif()
+  _retort_compile("${file}" "${dir}/${name}.h" "${R_MODEL}" "${R_DIMS}" "${R_FLAGS}" ${name})
+  add_custom_target(${name}_retort DEPENDS "${file}")
+  add_library(${name} ${kind} IMPORTED GLOBAL)
+  set_target_properties(${name} PROPERTIES
+    IMPORTED_LOCATION "${file}"
+    INTERFACE_INCLUDE_DIRECTORIES "${dir}"
+    INTERFACE_LINK_LIBRARIES m)
+  add_dependencies(${name} ${name}_retort)
+endfunction()
+
+function(retort_add_executable name)
+  cmake_parse_arguments(R "" "MODEL" "DIMS;FLAGS" ${ARGN})
+  if(NOT R_MODEL)
+    message(FATAL_ERROR "retort_add_executable(${name}): MODEL is missing")
+  endif()
+  set(file "${CMAKE_CURRENT_BINARY_DIR}/${name}")
+  _retort_compile("${file}" "" "${R_MODEL}" "${R_DIMS}" "${R_FLAGS};--emit=exe" ${name})
+  add_custom_target(${name}_retort ALL DEPENDS "${file}")
+  add_executable(${name} IMPORTED GLOBAL)
+  set_target_properties(${name} PROPERTIES IMPORTED_LOCATION "${file}")
+  add_dependencies(${name} ${name}_retort)
+endfunction()
+
+function(retort_add_trainer name)
+  cmake_parse_arguments(R "" "RECIPE" "FLAGS" ${ARGN})
+  if(NOT R_RECIPE)
+    message(FATAL_ERROR "retort_add_trainer(${name}): RECIPE is missing")
+  endif()
+  _retort_path(recipe "${R_RECIPE}")
+  set(dir "${CMAKE_CURRENT_BINARY_DIR}/${name}.retort")
+  set(file "${CMAKE_CURRENT_BINARY_DIR}/${name}")
+  add_custom_command(
+    OUTPUT "${file}"
+    COMMAND Retort::retort distill "${recipe}" -o "${dir}" --build-only ${R_FLAGS} --depfile "${file}.d" -q
+    COMMAND ${CMAKE_COMMAND} -E copy "${dir}/train" "${file}"
+    DEPENDS "${recipe}" Retort::retort
+    COMMENT "retort: trainer ${name} from ${recipe}"
+    VERBATIM)
+  add_custom_target(${name}_retort ALL DEPENDS "${file}")
+  add_executable(${name} IMPORTED GLOBAL)
+  set_target_properties(${name} PROPERTIES IMPORTED_LOCATION "${file}")
+  add_dependencies(${name} ${name}_retort)
+endfunction()
+
+function(retort_add_verify_test name)
+  cmake_parse_arguments(R "" "" "CASES;FLAGS" ${ARGN})
+  set(cases)
+  foreach(case IN LISTS R_CASES)
+    _retort_path(case "${case}")
+    list(APPEND cases "${case}")
+  endforeach()
+  add_test(NAME ${name} COMMAND Retort::retort verify ${cases} ${R_FLAGS})
+endfunction()
