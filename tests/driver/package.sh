@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# cmake --install, then a project of one's own that finds the package.
+. "$(dirname "$0")/lib.sh"
+build=$(cd "$(dirname "$RETORT")/.." && pwd)
+expect 0 '' cmake --install "$build" --prefix "$tmp/prefix"
+for f in bin/retort share/man/man1/retort-compile.1; do
+	[ -s "prefix/$f" ] || fail "prefix/$f is missing"
+done
+[ -n "$(find prefix -name retort.pc)" ] || fail "no retort.pc"
+mkdir user
+cp "$SOURCE/examples/demo/teacher.onnxtxt" user/net.onnxtxt
+cat >user/use.c <<'C'
+#include "kws.h"
+#include <stdio.h>
+#include <stdlib.h>
+static float image[784], logits[10];
+int main(void)
+{
+	void *work = aligned_alloc(64, (kws_workspace_size() + 63) / 64 * 64 + 64);
+	kws_in in = {.image = image};
+	kws_out out = {.logits = logits};
+	kws_status status = kws_run(&in, &out, work, kws_workspace_size());
+	printf("%s %g\n", kws_strerror(status), logits[0]);
+	free(work);
+	return status != KWS_OK;
+}
+C
+cat >user/CMakeLists.txt <<'CMAKE'
+cmake_minimum_required(VERSION 3.25)
+project(user C)
+enable_testing()
+find_package(Retort REQUIRED)
+retort_add_library(kws MODEL net.onnxtxt)
+retort_add_executable(kws_tool MODEL net.onnxtxt FLAGS -O3)
+add_executable(use use.c)
+target_link_libraries(use PRIVATE kws)
+CMAKE
+expect 0 '' cmake -S user -B user/build -DCMAKE_PREFIX_PATH="$tmp/prefix"
+expect 0 '' cmake --build user/build
+expect 0 '' user/build/use
+expect 0 '' user/build/kws_tool --help
+# an edit of the model builds it again
+before=$(stat -c %Y.%s user/build/kws.retort/libkws.a 2>/dev/null)
+sleep 1.1
+sed -i 's/= {0}/= {0.5}/' user/net.onnxtxt
+expect 0 '' cmake --build user/build
+[ "$before" != "$(stat -c %Y.%s user/build/kws.retort/libkws.a 2>/dev/null)" ] || fail "the edited model was not compiled again"
+expect 0 '' prefix/bin/retort compile user/net.onnxtxt -o moved_tool --emit=exe
+finish
