@@ -22,6 +22,12 @@ struct cluster {
 	struct node *anchor;             /* of CONTRACT, CONV, OTHER */
 	VEC(struct node *) nodes;        /* in graph order, anchor included */
 	VEC(struct value *) outputs;     /* used outside: to be stored */
+	/* CL_NEST: the loops' logical space, and the axes that its reductions sum over */
+	int rank;
+	int64_t dims[MAX_RANK];
+	unsigned reduced;                /* bit per axis; 0: no reduction */
+	bool rows;                       /* several passes over a row: full values may use reduced ones */
+	int mark;                        /* of searches */
 };
 struct lower {
 	struct graph *g;
@@ -32,6 +38,12 @@ struct lower {
 	struct cluster **cluster_of;     /* by node id */
 	VEC(struct cluster *) clusters;  /* in execution order */
 	int *uses;                       /* by value id */
+	struct value **alias;            /* by value id: the value whose memory it views, or NULL */
+	int8_t (*label)[MAX_RANK];       /* by value id: its dim's axis in its cluster's space, -1: none */
+	int *phase;                      /* by value id: pass of the cluster that makes it */
+	int *memo;                       /* lent to the emit of the moment */
+	bool *in_place;                  /* by call: its one store may overwrite what it reads at the same index */
+	int ninplace, search;
 };
 bool cluster_build(struct lower *);
 /* The memory of a value: inputs and outputs, constants packed in their layout,
@@ -59,6 +71,11 @@ struct emit {
 	int *memo;                       /* by value id: register holding it at the current index, or -1 */
 	int nguard;                      /* in force for every load and store */
 	struct guard guard[10];
+	VEC(int64_t) extent;             /* by variable; 0: not known (no range checks then) */
+	VEC(struct seen { struct value *v; struct index *at; int reg, nguard; struct body *body; }) seen;
+	VEC(struct scope { struct body *body, *parent; }) scopes;
+	VEC(struct value *) written;
+	bool map_only;                   /* loads and stores at equal indexes: may run in place */
 };
 struct emit *emit_begin(struct lower *, struct cluster *, const char *name);
 void emit_end(struct emit *);            /* lower_call; halos of what was written */
@@ -73,6 +90,25 @@ struct affine emit_address(struct emit *, const struct value *, const struct ind
 int emit_value(struct emit *, struct value *, const struct index *);
 void emit_store(struct emit *, struct value *, const struct index *, int reg); /* zero in lanes past a blocked dim */
 void emit_forget(struct emit *);         /* memo: the index changes */
+/* A variable without a loop of emit_for's (a tile's row or column), its extent known. */
+int emit_var(struct emit *, int64_t extent);
+/* v's element at idx straight from its buffer; `fill` (register, -1: zero) where idx leaves v's dims. */
+int emit_load(struct emit *, struct value *, const struct index *, int fill);
+int emit_const_i(struct emit *, enum dtype, int64_t);
+/* bool register: lo <= e < hi */
+int emit_within(struct emit *, struct affine, int64_t lo, int64_t hi);
+/* Least and greatest value over the loops; false: not known. */
+bool emit_range(const struct emit *, const struct affine *, int64_t *min, int64_t *max);
+int emit_acc(struct emit *, enum op, enum dtype);    /* S_ACC from op's identity */
+void emit_reduce(struct emit *, enum op, enum dtype, int acc, int reg);
+int emit_identity(struct emit *, enum op, enum dtype);
+void affine_plus(struct emit *, struct affine *to, const struct affine *x, int64_t by); /* to += by*x */
+/* x = q*step + rem, 0 <= rem < step */
+void emit_divide(struct emit *, const struct affine *x, int64_t step, struct affine *q, struct affine *rem);
+void emit_note(struct emit *, struct value *, const struct index *, int reg); /* memo for this index only */
+struct affine affine_scaled(const struct affine *, int64_t by);
+/* Values without memory of their own are computed where they are used. */
+bool lower_in_memory(const struct lower *, const struct value *, const struct cluster *reader);
 
 /* nest.c */
 bool lower_nest(struct lower *, struct cluster *);
