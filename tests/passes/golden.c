@@ -1,0 +1,162 @@
+/* golden -- runs every FILE.rir of a folder through the passes of its first line
+ *
+ *     # run: simplify,fold,dce
+ *
+ * and compares the printed graph with FILE.want (what the passes leave) or, where
+ * there is one, the messages with FILE.err.  `grad` among the passes appends the
+ * gradient of the first output with respect to every trainable state as outputs.
+ * The text must also survive print, parse, print.   golden DIR [--bless] [NAME] */
+#include "passes/passes.h"
+
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct golden { int ran, failed; bool bless; };
+
+static bool
+append_grads(struct graph *g, struct diag *d)
+{
+	struct value *wrt[64], *grads[64];
+	int n = 0;
+
+	for (int i = 0; i < g->states.n && n < 64; i++)
+		if (g->states.v[i]->trainable)
+			wrt[n++] = g->states.v[i];
+	if (!grad_build(g, g->outputs.v[0], n, wrt, grads, d))
+		return false;
+	for (int i = 0; i < n; i++)
+		if (grads[i])
+			graph_output(g, arena_printf(g->arena, "d.%s", wrt[i]->name), grads[i]);
+	return true;
+}
+
+static bool
+run_list(struct graph *g, char *list, struct pass_ctx *ctx)
+{
+	for (char *p = strtok(list, ", \t"); p; p = strtok(NULL, ", \t")) {
+		bool ok = strcmp(p, "grad") == 0 ? append_grads(g, ctx->diag) : passes_run_named(g, p, ctx);
+
+		if (!ok)
+			return false;
+		graph_verify(g, p);
+	}
+	return true;
+}
+
+/* print, parse, print gives the same text */
+static bool
+round_trip(struct arena *a, const char *text, struct diag *d)
+{
+	struct str again = {0};
+	struct graph *g = graph_parse(a, text, "printed", d);
+	bool same;
+
+	if (!g)
+		return false;
+	graph_print(g, &again, -1);
+	same = strcmp(again.s, text) == 0;
+	if (!same)
+		fprintf(stderr, "printed again:\n%s", again.s);
+	str_free(&again);
+	return same;
+}
+
+static bool
+same_as_file(const char *path, const char *got, bool bless)
+{
+	struct diag d;
+	size_t n;
+	char *want = NULL;
+	bool same;
+
+	diag_init(&d, NULL);
+	if (bless) {
+		same = file_write(&d, path, got, strlen(got));
+	} else {
+		want = file_read(&d, path, &n);
+		same = want && strcmp(want, got) == 0;
+		if (!same)
+			fprintf(stderr, "--- %s\n%s+++ got\n%s", path, want ? want : "(missing)\n", got);
+	}
+	free(want);
+	diag_free(&d);
+	return same;
+}
+
+static bool
+one(const char *dir, const char *name, bool bless)
+{
+	struct arena *a = arena_create();
+	struct pass_opts opts = {.opt_level = 2, .machine = {512, 32, true, 32768, 1 << 20}};
+	struct pass_ctx ctx = {.arena = a, .opts = &opts};
+	const char *stem = arena_strndup(a, name, strlen(name) - 4), *want;
+	char *text, *line = NULL;
+	struct str got = {0};
+	struct graph *g;
+	struct diag d;
+	size_t n;
+	bool ok;
+
+	diag_init(&d, NULL);
+	ctx.diag = &d;
+	text = file_read(&d, path_join(a, dir, name), &n);
+	g = text ? graph_parse(a, text, name, &d) : NULL;
+	if (g && (line = strstr(text, "# run:"))) {
+		line += strlen("# run:");
+		line = arena_strndup(a, line, strcspn(line, "\n"));
+		run_list(g, line, &ctx);
+	}
+	want = path_join(a, dir, arena_printf(a, d.errors ? "%s.err" : "%s.want", stem));
+	if (d.errors) {
+		ok = same_as_file(want, d.text.s, bless);
+	} else {
+		graph_print(g, &got, -1);
+		ok = line && round_trip(a, got.s, &d) && same_as_file(want, got.s, bless);
+	}
+	fprintf(stderr, "%s %s\n", ok ? "ok  " : "FAIL", name);
+	str_free(&got);
+	free(text);
+	diag_free(&d);
+	arena_destroy(a);
+	return ok;
+}
+
+static int
+by_name(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+int
+main(int argc, char **argv)
+{
+	const char *only = NULL;
+	struct golden t = {0};
+	struct dirent **list;
+	int n;
+
+	for (int i = 2; i < argc; i++) {
+		if (strcmp(argv[i], "--bless") == 0)
+			t.bless = true;
+		else
+			only = argv[i];
+	}
+	n = argc > 1 ? scandir(argv[1], &list, NULL, by_name) : -1;
+	if (n < 0) {
+		fprintf(stderr, "golden: folder of .rir files expected\n");
+		return 1;
+	}
+	for (int i = 0; i < n; i++) {
+		const char *name = list[i]->d_name;
+
+		if (str_ends(name, ".rir") && (!only || strstr(name, only))) {
+			t.ran++;
+			t.failed += !one(argv[1], name, t.bless);
+		}
+		free(list[i]);
+	}
+	free(list);
+	fprintf(stderr, "%d ran, %d failed\n", t.ran, t.failed);
+	return t.failed || t.ran == 0;
+}
