@@ -49,8 +49,8 @@ tensor_compare(struct arena *a, const struct tensor *got, const struct tensor *w
 		return false;
 	}
 	if (!dims_equal(got->rank, got->dims, want->rank, want->dims)) {
-		*why = arena_printf(a, "shape %s where %s is expected", dims_text(a, got->rank, got->dims),
-		                    dims_text(a, want->rank, want->dims));
+		*why = arena_printf(a, "shape %s where %s is expected", shape_text(a, got->rank, got->dims),
+		                    shape_text(a, want->rank, want->dims));
 		return false;
 	}
 	for (int64_t i = 0; i < r->count; i++) {

@@ -97,8 +97,8 @@ read_field(struct job *j, int set, const struct recipe_field *rf)
 	}
 	if (f && (f->dtype != type || !dims_equal(f->rank, f->dims, array.rank - 1, array.dims + 1))) {
 		diag_invalid(diag, loc, "field \"%s\" is %s%s in set \"%s\" but %s%s in set \"%s\"", rf->name, dtype_info[f->dtype].name,
-		             dims_text(j->d->arena, f->rank, f->dims), j->sets[f->set < 0 ? 0 : f->set].name, dtype_info[type].name,
-		             dims_text(j->d->arena, array.rank - 1, array.dims + 1), j->sets[set].name);
+		             shape_text(j->d->arena, f->rank, f->dims), j->sets[f->set < 0 ? 0 : f->set].name, dtype_info[type].name,
+		             shape_text(j->d->arena, array.rank - 1, array.dims + 1), j->sets[set].name);
 		rt_data_close(&array);
 		return false;
 	}

@@ -39,28 +39,32 @@ fill_fields(struct job *j)
 }
 
 /* ---- import */
-/* Rows that reach a model: of the sets that have the field it reads. */
 static int64_t
 rows_of(struct job *j, const struct job_field *f)
 {
 	return f->set >= 0 ? j->sets[f->set].batch : j->batch;
 }
 
+/* Several entries for one ONNX input are its rows one after the other. */
 static void
-input_shape(struct job *j, const struct recipe_input *in, bool whole, struct input_shape *s)
+input_shapes(struct job *j, const struct recipe_model *m, bool whole, struct import_opts *io, struct input_shape *shapes)
 {
-	const struct job_field *f = field_of(j, in->field);
+	for (int i = 0; i < m->ninputs; i++) {
+		const struct recipe_input *in = &m->inputs[i];
+		const struct job_field *f = field_of(j, in->field);
+		struct input_shape *s = shapes;
 
-	*s = (struct input_shape){.input = in->onnx, .rank = 1};
-	s->dims[0] = rows_of(j, f);
-	if (!whole)
-		return;
-	s->rank = 1 + f->rank;
-	for (int i = 0; i < f->rank; i++) {
-		s->dims[1 + i] = f->dims[i];
-		if (i < in->npad / 2)
-			s->dims[1 + i] += in->pad[i] + in->pad[in->npad / 2 + i];
+		while (s < shapes + io->nshapes && strcmp(s->input, in->onnx) != 0)
+			s++;
+		if (s == shapes + io->nshapes) {
+			io->nshapes++;
+			*s = (struct input_shape){.input = in->onnx, .rank = whole ? 1 + f->rank : 1};
+		}
+		s->dims[0] += rows_of(j, f);
+		for (int k = 0; whole && k < f->rank; k++)
+			s->dims[1 + k] = f->dims[k] + (k < in->npad / 2 ? in->pad[k] + in->pad[in->npad / 2 + k] : 0);
 	}
+	io->shapes = shapes;
 }
 
 static struct graph *
@@ -69,9 +73,7 @@ import_once(struct job *j, const struct recipe_model *m, bool states, bool train
 	struct import_opts io = {.states = states, .training = training, .model_name = NULL};
 	struct input_shape *shapes = arena_array(j->d->arena, struct input_shape, m->ninputs + 1);
 
-	for (int i = 0; i < m->ninputs; i++)
-		input_shape(j, &m->inputs[i], whole, &shapes[io.nshapes++]);
-	io.shapes = shapes;
+	input_shapes(j, m, whole, &io, shapes);
 	io.default_dim = whole ? j->batch : 0;
 	return onnx_import(j->d->arena, m->path, &io, &j->d->diag);
 }

@@ -107,7 +107,7 @@ struct difference {
 /* False where dtype or dims differ (why is set). */
 bool tensor_compare(struct arena *, const struct tensor *got, const struct tensor *want, double rtol, double atol,
                     struct difference *, const char **why);
-const char *dims_text(struct arena *, int rank, const int64_t *dims);  /* "[1,3]" of constants */
+const char *shape_text(struct arena *, int rank, const int64_t *dims);  /* "[1,3]" of constants */
 const char *value_text(struct arena *, struct graph *, const struct value *); /* "f32[N,3]" */
 
 /* ---- flops.c: of one core node whose dims are constants (a multiply-add is two) */

@@ -213,7 +213,7 @@ model_print_plan(struct driver *d, const struct program *p)
 
 /* ---- texts */
 const char *
-dims_text(struct arena *a, int rank, const int64_t *dims)
+shape_text(struct arena *a, int rank, const int64_t *dims)
 {
 	struct str s = {0};
 	char *text;
@@ -400,8 +400,8 @@ session_input(struct driver *d, struct session *s, int i, const struct tensor *t
 		                    dtype_info[t->dtype].name, want->name, dtype_info[rt_to_dtype(want->dtype)].name);
 	if (!dims_equal(t->rank, t->dims, want->rank, want->dims))
 		return diag_invalid(&d->diag, LOC_FILE(file), "has shape %s but input \"%s\" takes %s",
-		                    dims_text(d->arena, t->rank, t->dims), want->name,
-		                    dims_text(d->arena, want->rank, want->dims));
+		                    shape_text(d->arena, t->rank, t->dims), want->name,
+		                    shape_text(d->arena, want->rank, want->dims));
 	if ((int64_t)t->bytes < want->bytes)
 		return diag_invalid(&d->diag, LOC_FILE(file), "holds %zu bytes but input \"%s\" takes %" PRId64, t->bytes,
 		                    want->name, want->bytes);

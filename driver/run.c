@@ -47,7 +47,7 @@ print_tensor(const char *name, struct arena *a, const struct tensor *t)
 {
 	int64_t n = tensor_count(t);
 
-	printf("%s %s%s", name, dtype_info[t->dtype].name, dims_text(a, t->rank, t->dims));
+	printf("%s %s%s", name, dtype_info[t->dtype].name, shape_text(a, t->rank, t->dims));
 	for (int64_t i = 0; i < n && i < 16; i++)
 		if (dtype_is_float(t->dtype))
 			printf(" %.9g", dtype_get_f(t->dtype, t->data, i));
