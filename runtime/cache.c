@@ -1,0 +1,284 @@
+/* cache -- what cached teachers say about every sample, computed once and kept in
+ * one file per teacher and split below OUT/cache, keyed by the contents of the
+ * data and of the teacher: head (magic, key, bytes), then for every output and
+ * set the rows of all samples.  Mapped, so it may be larger than memory. */
+#include "runtime/trainer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct head { char magic[8]; uint64_t key, bytes, complete; char pad[32]; };
+
+/* Layout of one file: output o of set s at at[o][s]. */
+struct plan {
+	const struct rt_program *p;
+	struct exec e;
+	int nsets, sets[MAX_SETS];
+	int first;               /* of the program's outputs in run.caches */
+	enum split split;        /* whose arrays */
+	int64_t bytes;
+	uint64_t key;
+};
+
+/* Sets whose fields the teacher reads, in order. */
+static void
+find_sets(struct plan *x, const struct run *r)
+{
+	for (int s = 0; s < r->cfg.nsets; s++) {
+		bool reads = false;
+
+		for (int i = 0; i < x->p->ninputs; i++)
+			for (int f = 0; f < r->cfg.sets[s].nfields; f++)
+				reads |= strcmp(x->p->inputs[i].name, r->cfg.sets[s].fields[f].name) == 0;
+		if (reads)
+			x->sets[x->nsets++] = s;
+	}
+}
+
+static bool
+name_outputs(struct plan *x, struct run *r)
+{
+	int64_t rows = 0;
+
+	x->first = r->ncaches;
+	for (int i = 0; i < x->nsets; i++)
+		rows += r->cfg.sets[x->sets[i]].batch;
+	for (int o = 0; o < x->p->noutputs; o++) {
+		const struct rt_tensor *t = &x->p->outputs[o];
+		struct cached *c = &r->caches[r->ncaches++];
+
+		if (rows == 0 || t->bytes % rows != 0 || t->rank < 1 || t->dims[0] != rows)
+			return rt_fail(&r->msg, RT_INTERNAL, "output %s of a cached teacher does not have one row per sample", t->name);
+		c->input = t->name;
+		c->row_bytes = t->bytes / rows;
+		c->nsets = x->nsets;
+		memcpy(c->sets, x->sets, sizeof c->sets);
+	}
+	return true;
+}
+
+static void
+measure(struct plan *x, struct run *r)
+{
+	x->bytes = sizeof(struct head);
+	x->key = rt_hash(1, x->p->name, strlen(x->p->name));
+	x->key = rt_hash(x->key, x->p->constants, (size_t)x->p->const_bytes);
+	if (x->p->manifest)
+		x->key = rt_hash(x->key, x->p->manifest, strlen(x->p->manifest));
+	for (int i = 0; i < x->nsets; i++) {
+		const struct dset *s = &r->data.sets[x->sets[i]];
+
+		for (int f = 0; f < s->cfg->nfields; f++) {
+			const struct rt_array *a = &s->arrays[x->split][f];
+
+			for (int k = 0; k < x->p->ninputs; k++)
+				if (strcmp(x->p->inputs[k].name, s->cfg->fields[f].name) == 0)
+					x->key = rt_hash(x->key, a->data, (size_t)(s->rows[x->split] * a->row_bytes));
+		}
+		for (int o = 0; o < x->p->noutputs; o++)
+			x->bytes += (s->rows[x->split] * r->caches[x->first + o].row_bytes + 63) / 64 * 64;
+	}
+}
+
+/* Where output o of set number i starts. */
+static int64_t
+place(const struct plan *x, const struct run *r, int o, int i)
+{
+	int64_t at = sizeof(struct head);
+
+	for (int k = 0; k < x->p->noutputs; k++)
+		for (int s = 0; s < x->nsets; s++) {
+			if (k == o && s == i)
+				return at;
+			at += (r->data.sets[x->sets[s]].rows[x->split] * r->caches[x->first + k].row_bytes + 63) / 64 * 64;
+		}
+	return at;
+}
+
+/* All samples in file order, the last batch filled up with sample 0. */
+static void
+compute(struct plan *x, struct run *r, unsigned char *map)
+{
+	int64_t most = 0;
+
+	for (int i = 0; i < x->nsets; i++) {
+		const struct dset *s = &r->data.sets[x->sets[i]];
+		int64_t n = (s->rows[x->split] + s->cfg->batch - 1) / s->cfg->batch;
+
+		most = n > most ? n : most;
+	}
+	for (int64_t step = 0; step < most; step++) {
+		for (int s = 0; s < r->data.nsets; s++)
+			for (int64_t j = 0; j < r->cfg.sets[s].batch; j++) {
+				int64_t row = step * r->cfg.sets[s].batch + j;
+
+				r->batches.rows[s][j] = row < r->data.sets[s].rows[x->split] ? row : 0;
+			}
+		exec_fill(&x->e, r, x->split, 0, 0, -1);
+		exec_run(&x->e, r);
+		for (int o = 0; o < x->p->noutputs; o++) {
+			const unsigned char *from = x->e.base[3 + x->p->ninputs + o];
+			int64_t bytes = r->caches[x->first + o].row_bytes;
+
+			for (int i = 0; i < x->nsets; i++) {
+				const struct dset *s = &r->data.sets[x->sets[i]];
+				int64_t at = step * s->cfg->batch, n = s->rows[x->split] - at;
+
+				n = n < 0 ? 0 : n < s->cfg->batch ? n : s->cfg->batch;
+				memcpy(map + place(x, r, o, i) + at * bytes, from, (size_t)(n * bytes));
+				from += s->cfg->batch * bytes;
+			}
+		}
+	}
+}
+
+static bool
+keep(struct plan *x, struct run *r, void *map)
+{
+	r->cache_maps[r->ncache_maps] = map;
+	r->cache_sizes[r->ncache_maps++] = (size_t)x->bytes;
+	for (int o = 0; o < x->p->noutputs; o++)
+		for (int i = 0; i < x->nsets; i++)
+			r->caches[x->first + o].rows[x->split][x->sets[i]] = (unsigned char *)map + place(x, r, o, i);
+	return true;
+}
+
+/* An older file with the same key; NULL: none. */
+static void *
+reuse(const struct plan *x, const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	struct head *h = MAP_FAILED;
+
+	if (fd >= 0 && fstat(fd, &st) == 0 && st.st_size == x->bytes)
+		h = mmap(NULL, (size_t)x->bytes, PROT_READ, MAP_SHARED, fd, 0);
+	if (fd >= 0)
+		close(fd);
+	if (h == MAP_FAILED)
+		return NULL;
+	if (memcmp(h->magic, "RTCACHE\n", 8) == 0 && h->key == x->key && h->bytes == (uint64_t)x->bytes && h->complete == 1)
+		return h;
+	munmap(h, (size_t)x->bytes);
+	return NULL;
+}
+
+static bool
+make(struct plan *x, struct run *r, const char *path)
+{
+	char *tmp = region_printf(&r->region, "%s.tmp.%ld", path, (long)getpid());
+	int fd = tmp ? open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : -1;
+	/* space first: a mapped page without a block behind it would be a signal */
+	int err = fd < 0 ? errno : posix_fallocate(fd, 0, x->bytes);
+	unsigned char *map = MAP_FAILED;
+
+	if (!err) {
+		map = mmap(NULL, (size_t)x->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		err = map == MAP_FAILED ? errno : 0;
+	}
+	if (!err) {
+		struct head h = {.magic = "RTCACHE\n", .key = x->key, .bytes = (uint64_t)x->bytes, .complete = 1};
+
+		compute(x, r, map);
+		memcpy(map, &h, sizeof h);
+		if (msync(map, (size_t)x->bytes, MS_SYNC) != 0 || fsync(fd) != 0 || rename(tmp, path) != 0)
+			err = errno;
+	}
+	if (fd >= 0)
+		close(fd);
+	if (!err)
+		return keep(x, r, map);
+	if (map != MAP_FAILED)
+		munmap(map, (size_t)x->bytes);
+	if (fd >= 0)
+		unlink(tmp);
+	return rt_fail(&r->msg, RT_IO, "%s: %lld bytes of teacher outputs cannot be written: %s", path, (long long)x->bytes,
+	    strerror(err));
+}
+
+static bool
+cache_split(struct plan *x, struct run *r, enum split k)
+{
+	char *path = region_printf(&r->region, "%s/cache/%s.%s.rtc", r->out, x->p->name, split_names[k]);
+	char *dir = region_printf(&r->region, "%s/cache", r->out);
+	double start = rt_seconds();
+	void *map;
+
+	if (!path || !dir)
+		return rt_fail(&r->msg, RT_INTERNAL, "out of memory");
+	x->split = k;
+	measure(x, r);
+	map = reuse(x, path);
+	if (map)
+		return keep(x, r, map);
+	if (!rt_make_dirs(dir, &r->msg) || !make(x, r, path))
+		return false;
+	progress_note(r, "teacher outputs of the %s data cached in %.1f s: %s (%.1f MB)", split_names[k], rt_seconds() - start,
+	    path, 1e-6 * (double)x->bytes);
+	return true;
+}
+
+static bool
+reads_teachers(const struct rt_program *p)
+{
+	for (int i = 0; p && i < p->ninputs; i++)
+		if (strncmp(p->inputs[i].name, "$teacher.", 9) == 0)
+			return true;
+	return false;
+}
+
+static bool
+one(struct run *r, const struct rt_program *p)
+{
+	struct plan x = {.p = p};
+	bool eval = reads_teachers(r->t->eval), ok;
+
+	find_sets(&x, r);
+	ok = name_outputs(&x, r) && exec_open(&x.e, p, r);
+	for (int k = 0; ok && k < NSPLITS; k++) {
+		bool there = true;
+
+		for (int i = 0; i < x.nsets; i++)
+			there &= r->data.sets[x.sets[i]].arrays[k] != NULL;
+		if (there && (k == SPLIT_TRAIN || eval))
+			ok = cache_split(&x, r, (enum split)k);
+	}
+	exec_close(&x.e);
+	return ok;
+}
+
+bool
+cache_open(struct run *r)
+{
+	size_t most = 0;
+
+	if (r->t->ncached == 0)
+		return true;
+	if (r->cfg.naugments > 0)
+		return rt_fail(&r->msg, RT_INVALID, "teacher outputs cannot be cached while training data is augmented: every epoch "
+		    "shows the teacher other pictures; take `cache` or `augment` out of the recipe");
+	for (int i = 0; i < r->t->ncached; i++)
+		most += (size_t)r->t->cached[i]->noutputs;
+	r->caches = region_alloc(&r->region, sizeof *r->caches * (most + 1));
+	r->cache_maps = region_alloc(&r->region, sizeof(void *) * NSPLITS * (size_t)r->t->ncached);
+	r->cache_sizes = region_alloc(&r->region, sizeof(size_t) * NSPLITS * (size_t)r->t->ncached);
+	if (!r->caches || !r->cache_maps || !r->cache_sizes)
+		return rt_fail(&r->msg, RT_INTERNAL, "out of memory");
+	for (int i = 0; i < r->t->ncached; i++)
+		if (!one(r, r->t->cached[i]))
+			return false;
+	return true;
+}
+
+void
+cache_close(struct run *r)
+{
+	for (int i = 0; i < r->ncache_maps; i++)
+		munmap(r->cache_maps[i], r->cache_sizes[i]);
+	r->ncache_maps = 0;
+}

@@ -1,0 +1,500 @@
+/* config -- parses the two configuration texts, strictly.  They were written by the
+ * compiler, so a mistake in them is no user's, but an executable can be damaged. */
+#include "runtime/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_TEXT ((size_t)1 << 20)
+#define MAX_WORDS 64
+
+const char *const split_names[NSPLITS] = {"train", "val", "test"};
+
+void *
+region_alloc(struct region *r, size_t n)
+{
+	if (r->n == r->cap) {
+		int cap = r->cap ? 2 * r->cap : 64;
+		void **v = realloc(r->v, (size_t)cap * sizeof *v);
+
+		if (!v)
+			return NULL;
+		r->v = v;
+		r->cap = cap;
+	}
+	void *p = calloc(n ? n : 1, 1);
+
+	if (p)
+		r->v[r->n++] = p;
+	return p;
+}
+
+char *
+region_printf(struct region *r, const char *fmt, ...)
+{
+	va_list ap;
+	int n;
+	char *p;
+
+	va_start(ap, fmt);
+	n = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	p = n < 0 ? NULL : region_alloc(r, (size_t)n + 1);
+	if (p) {
+		va_start(ap, fmt);
+		vsnprintf(p, (size_t)n + 1, fmt, ap);
+		va_end(ap);
+	}
+	return p;
+}
+
+void
+region_free(struct region *r)
+{
+	for (int i = 0; i < r->n; i++)
+		free(r->v[i]);
+	free(r->v);
+	*r = (struct region){0};
+}
+
+/* One line as words; all strings point into the region's copy of the text. */
+struct line {
+	int n, number;
+	char *w[MAX_WORDS];
+	struct rt_msg *m;
+	const char *what;
+};
+
+static int
+hex(int c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static bool
+bad(struct line *l, const char *why)
+{
+	return rt_fail(l->m, RT_INVALID, "%s line %d (%s): %s", l->what, l->number, l->n ? l->w[0] : "", why);
+}
+
+/* Unescapes in place; *s is after the opening quote, ends after the closing one. */
+static bool
+quoted(struct line *l, char **s)
+{
+	char *p = *s, *out = *s;
+
+	for (; *p && *p != '"' && *p != '\n'; p++) {
+		int c = (unsigned char)*p;
+
+		if (c == '\\') {
+			c = (unsigned char)*++p;
+			if (c == 'n')
+				c = '\n';
+			else if (c == 't')
+				c = '\t';
+			else if (c == 'x' && hex(p[1]) >= 0 && hex(p[2]) >= 0) {
+				c = hex(p[1]) * 16 + hex(p[2]);
+				p += 2;
+			} else if (c != '"' && c != '\\')
+				return bad(l, "unknown escape");
+			if (!c)
+				return bad(l, "a zero byte in a string");
+		}
+		*out++ = (char)c;
+	}
+	if (*p != '"')
+		return bad(l, "a string without its closing quote");
+	*out = 0;
+	*s = p + 1;
+	return true;
+}
+
+/* Next line with words in it; false: end of text, or wrong (l->m says). */
+static bool
+next(struct line *l, char **text)
+{
+	for (char *p = *text; *p;) {
+		l->number++;
+		l->n = 0;
+		while (*p && *p != '\n') {
+			if (*p == ' ' || *p == '\t' || *p == '\r') {
+				*p++ = 0;
+				continue;
+			}
+			if (*p == '#' && l->n == 0) {
+				while (*p && *p != '\n')
+					p++;
+				break;
+			}
+			if (l->n == MAX_WORDS)
+				return bad(l, "too many values");
+			if (*p == '"') {
+				p++;
+				l->w[l->n++] = p;
+				if (!quoted(l, &p))
+					return false;
+				if (*p && !isspace((unsigned char)*p))
+					return bad(l, "a string must be followed by a blank");
+			} else {
+				l->w[l->n++] = p;
+				while (*p && !isspace((unsigned char)*p))
+					p++;
+			}
+		}
+		if (*p)
+			*p++ = 0;
+		*text = p;
+		if (l->n)
+			return true;
+	}
+	return false;
+}
+
+static bool
+integer(struct line *l, int i, int64_t lo, int64_t hi, int64_t *v)
+{
+	char *end;
+
+	if (i >= l->n)
+		return bad(l, "a value is missing");
+	errno = 0;
+	*v = strtoll(l->w[i], &end, 10);
+	if (errno || end == l->w[i] || *end || *v < lo || *v > hi)
+		return rt_fail(l->m, RT_INVALID, "%s line %d (%s): '%s' is not an integer in %lld..%lld", l->what, l->number,
+		    l->w[0], l->w[i], (long long)lo, (long long)hi);
+	return true;
+}
+
+static bool
+real(struct line *l, int i, double lo, double hi, double *v)
+{
+	char *end;
+
+	if (i >= l->n)
+		return bad(l, "a value is missing");
+	*v = strtod(l->w[i], &end);
+	if (end == l->w[i] || *end || !(*v >= lo && *v <= hi))
+		return rt_fail(l->m, RT_INVALID, "%s line %d (%s): '%s' is not a number in %g..%g", l->what, l->number, l->w[0],
+		    l->w[i], lo, hi);
+	return true;
+}
+
+static bool
+words(struct line *l, int n)
+{
+	return l->n == n + 1 || bad(l, "wrong number of values");
+}
+
+static bool
+flag(struct line *l, bool *v)
+{
+	int64_t n;
+
+	if (!words(l, 1) || !integer(l, 1, 0, 1, &n))
+		return false;
+	*v = n == 1;
+	return true;
+}
+
+static bool
+string(struct line *l, const char **v)
+{
+	if (!words(l, 1))
+		return false;
+	*v = l->w[1];
+	return true;
+}
+
+static bool
+parse_augment(struct line *l, struct config *c)
+{
+	static const char *const kinds[] = {"flip_h", "flip_v", "crop", "cutout", "noise"};
+	static const double most[] = {1, 1, 4096, 4096, 1e6};
+	struct cfg_augment *a = &c->augments[c->naugments];
+
+	if (!words(l, 2))
+		return false;
+	if (c->naugments == MAX_AUGMENTS)
+		return bad(l, "too many augmentations");
+	for (int k = 0; k < 5; k++)
+		if (strcmp(l->w[1], kinds[k]) == 0) {
+			a->kind = (enum augment_kind)k;
+			c->naugments++;
+			if (!real(l, 2, 0, most[k], &a->value))
+				return false;
+			if ((k == AUG_CROP || k == AUG_CUTOUT) && a->value != floor(a->value))
+				return bad(l, "expected a whole number of pixels");
+			return true;
+		}
+	return bad(l, "unknown augmentation");
+}
+
+static struct cfg_field *
+field(struct line *l, struct cfg_set *s)
+{
+	if (!s) {
+		bad(l, "comes before any set");
+		return NULL;
+	}
+	if (l->n < 2) {
+		bad(l, "a field's name is missing");
+		return NULL;
+	}
+	for (int i = 0; i < s->nfields; i++)
+		if (strcmp(s->fields[i].name, l->w[1]) == 0)
+			return &s->fields[i];
+	bad(l, "no such field in this set");
+	return NULL;
+}
+
+static bool
+parse_field(struct line *l, struct cfg_set *s)
+{
+	struct cfg_field *f;
+	int64_t v;
+
+	if (!s)
+		return bad(l, "comes before any set");
+	if (l->n < 3 || l->n > 3 + RT_MAX_RANK - 1)
+		return bad(l, "expected a name, a dtype and the dims of one sample");
+	if (s->nfields == MAX_FIELDS)
+		return bad(l, "too many fields");
+	f = &s->fields[s->nfields++];
+	f->name = l->w[1];
+	if (!integer(l, 2, 1, 16, &v))
+		return false;
+	f->dtype = (int32_t)v;
+	f->rank = l->n - 3;
+	for (int i = 0; i < f->rank; i++)
+		if (!integer(l, 3 + i, 1, INT32_MAX, &f->dims[i]))
+			return false;
+	v = rt_count(f->dims, f->rank);
+	if (!rt_dtype_bytes(f->dtype) || v < 0 || __builtin_mul_overflow(v, rt_dtype_bytes(f->dtype), &f->row_bytes))
+		return bad(l, "unknown dtype or a sample too large");
+	return true;
+}
+
+static bool
+parse_set(struct line *l, struct config *c, struct cfg_set **set)
+{
+	if (!words(l, 3))
+		return false;
+	if (c->nsets == MAX_SETS)
+		return bad(l, "too many sets");
+	*set = &c->sets[c->nsets++];
+	(*set)->name = l->w[1];
+	return integer(l, 2, 1, INT32_MAX, &(*set)->batch) && integer(l, 3, 0, INT64_MAX, &(*set)->limit);
+}
+
+static bool
+set_entry(struct line *l, struct cfg_set *s)
+{
+	struct cfg_field *f;
+
+	if (strcmp(l->w[0], "field") == 0)
+		return parse_field(l, s);
+	if (strcmp(l->w[0], "val_from") == 0) {
+		if (!s)
+			return bad(l, "comes before any set");
+		if (!words(l, 2) || strcmp(l->w[1], "train") != 0)
+			return bad(l, "expected: val_from train FRACTION");
+		return real(l, 2, 1e-9, 0.999999, &s->val_fraction);
+	}
+	if (!(f = field(l, s)))
+		return false;
+	if (!words(l, 2))
+		return false;
+	if (strcmp(l->w[0], "classes") == 0)
+		return f->has_classes = true, integer(l, 2, 1, INT32_MAX, &f->classes);
+	if (strcmp(l->w[0], "ignore") == 0)
+		return f->has_ignore = true, integer(l, 2, INT64_MIN, INT64_MAX, &f->ignore);
+	for (int k = 0; k < NSPLITS; k++)
+		if (strcmp(l->w[0], split_names[k]) == 0)
+			f->file[k] = l->w[2];
+	return true;
+}
+
+static bool
+entry(struct line *l, struct config *c, struct cfg_set **set)
+{
+	static const char *const of_set[] = {"field", "val_from", "classes", "ignore", "train", "val", "test"};
+	const char *key = l->w[0];
+
+	for (size_t i = 0; i < sizeof of_set / sizeof *of_set; i++)
+		if (strcmp(key, of_set[i]) == 0)
+			return set_entry(l, *set);
+	if (strcmp(key, "name") == 0)
+		return string(l, &c->name);
+	if (strcmp(key, "root") == 0)
+		return string(l, &c->root);
+	if (strcmp(key, "recipe") == 0)
+		return string(l, &c->recipe);
+	if (strcmp(key, "monitor") == 0)
+		return string(l, &c->monitor);
+	if (strcmp(key, "seed") == 0)
+		return words(l, 1) && integer(l, 1, INT64_MIN, INT64_MAX, &c->seed);
+	if (strcmp(key, "batch") == 0)
+		return words(l, 1) && integer(l, 1, 1, INT32_MAX, &c->batch);
+	if (strcmp(key, "shuffle") == 0)
+		return flag(l, &c->shuffle);
+	if (strcmp(key, "drop_last") == 0)
+		return flag(l, &c->drop_last);
+	if (strcmp(key, "early_stop") == 0)
+		return words(l, 1) && integer(l, 1, 0, INT32_MAX, &c->patience);
+	if (strcmp(key, "test_every") == 0)
+		return words(l, 1) && integer(l, 1, 0, INT32_MAX, &c->test_every);
+	if (strcmp(key, "checkpoint_seconds") == 0)
+		return words(l, 1) && real(l, 1, 0, 1e9, &c->checkpoint_seconds);
+	if (strcmp(key, "augment") == 0)
+		return parse_augment(l, c);
+	if (strcmp(key, "set") == 0)
+		return parse_set(l, c, set);
+	if (strcmp(key, "mode") == 0) {
+		if (!words(l, 1) || (strcmp(l->w[1], "max") != 0 && strcmp(l->w[1], "min") != 0))
+			return bad(l, "expected max or min");
+		c->mode = l->w[1][1] == 'a' ? 1 : -1;
+		return true;
+	}
+	if (strcmp(key, "info") == 0) {
+		if (!words(l, 2))
+			return false;
+		if (c->ninfo < 64)
+			c->info[c->ninfo++] = (struct cfg_info){l->w[1], l->w[2]};
+		return true;
+	}
+	return bad(l, "unknown key");
+}
+
+static char *
+copy(const char *text, struct region *r, struct rt_msg *m)
+{
+	size_t n = text ? strnlen(text, MAX_TEXT + 1) : 0;
+	char *p;
+
+	if (!text || n > MAX_TEXT) {
+		rt_fail(m, RT_INVALID, "the trainer's configuration is %s", text ? "too long" : "missing");
+		return NULL;
+	}
+	p = region_alloc(r, n + 1);
+	if (!p)
+		rt_fail(m, RT_INTERNAL, "out of memory");
+	else
+		memcpy(p, text, n);
+	return p;
+}
+
+static bool
+check(const struct config *c, struct rt_msg *m)
+{
+	int64_t rows = 0;
+
+	if (c->nsets == 0 || c->batch == 0)
+		return rt_fail(m, RT_INVALID, "the trainer's configuration has no set or no batch");
+	for (int i = 0; i < c->nsets; i++) {
+		const struct cfg_set *s = &c->sets[i];
+
+		rows += s->batch;
+		for (int f = 0; f < s->nfields; f++)
+			if (!s->fields[f].file[SPLIT_TRAIN])
+				return rt_fail(m, RT_INVALID, "field %s of set %s has no training file", s->fields[f].name, s->name);
+		if (s->nfields == 0)
+			return rt_fail(m, RT_INVALID, "set %s has no fields", s->name);
+	}
+	if (rows != c->batch)
+		return rt_fail(m, RT_INVALID, "the sets' batches add up to %lld, the compiled batch is %lld", (long long)rows,
+		    (long long)c->batch);
+	return true;
+}
+
+bool
+config_parse(struct config *c, const char *text, struct region *r, struct rt_msg *m)
+{
+	struct line l = {.m = m, .what = "trainer config"};
+	struct cfg_set *set = NULL;
+	char *p = copy(text, r, m);
+	int64_t version;
+
+	*c = (struct config){.name = "trainer", .root = "", .shuffle = true, .drop_last = true, .test_every = -1,
+	    .checkpoint_seconds = 30};
+	c->sets = region_alloc(r, MAX_SETS * sizeof *c->sets);
+	if (!p || !c->sets)
+		return rt_fail(m, RT_INTERNAL, "out of memory");
+	if (!next(&l, &p) || strcmp(l.w[0], "retort_trainer") != 0 || !words(&l, 1) || !integer(&l, 1, 1, 1, &version))
+		return rt_fail(m, RT_INVALID, "trainer config: the first line must be 'retort_trainer 1'");
+	while (next(&l, &p))
+		if (!entry(&l, c, &set))
+			return false;
+	return !m->status && check(c, m);
+}
+
+static bool
+parse_schedule(struct line *l, struct stage_config *s)
+{
+	const char *k = l->n > 1 ? l->w[1] : "";
+
+	if (strcmp(k, "constant") == 0)
+		return s->kind = SCH_CONSTANT, words(l, 1);
+	if (strcmp(k, "step") == 0)
+		return s->kind = SCH_STEP, words(l, 3) && integer(l, 2, 1, INT32_MAX, &s->step_epochs) && real(l, 3, 0, 1e6, &s->gamma);
+	if (strcmp(k, "cosine") == 0)
+		return s->kind = SCH_COSINE, words(l, 2) && real(l, 2, 0, 1e6, &s->min_lr);
+	if (strcmp(k, "linear") == 0)
+		return s->kind = SCH_LINEAR, words(l, 2) && real(l, 2, 0, 1e6, &s->min_lr);
+	if (strcmp(k, "onecycle") == 0)
+		return s->kind = SCH_ONECYCLE, words(l, 2) && real(l, 2, 0, 1e6, &s->max_lr);
+	if (strcmp(k, "plateau") == 0)
+		return s->kind = SCH_PLATEAU, words(l, 3) && real(l, 2, 0, 1, &s->factor) && integer(l, 3, 0, INT32_MAX, &s->patience);
+	if (strcmp(k, "multistep") == 0) {
+		s->kind = SCH_MULTISTEP;
+		if (!real(l, 2, 0, 1e6, &s->gamma))
+			return false;
+		for (int i = 3; i < l->n && s->nmilestones < MAX_MILESTONES; i++)
+			if (!integer(l, i, 0, INT32_MAX, &s->milestones[s->nmilestones++]))
+				return false;
+		return true;
+	}
+	return bad(l, "unknown schedule");
+}
+
+static bool
+stage_entry(struct line *l, struct stage_config *s)
+{
+	const char *key = l->w[0];
+
+	if (strcmp(key, "name") == 0)
+		return string(l, &s->name);
+	if (strcmp(key, "epochs") == 0)
+		return words(l, 1) && integer(l, 1, 0, INT32_MAX, &s->epochs);
+	if (strcmp(key, "lr") == 0)
+		return words(l, 1) && real(l, 1, 0, 1e6, &s->lr);
+	if (strcmp(key, "warmup_epochs") == 0)
+		return words(l, 1) && real(l, 1, 0, 1e6, &s->warmup_epochs);
+	if (strcmp(key, "schedule") == 0)
+		return parse_schedule(l, s);
+	if (strcmp(key, "weight") == 0) {
+		if (s->nweights == 64)
+			return true;
+		s->weights[s->nweights].term = l->n > 1 ? l->w[1] : "";
+		return words(l, 2) && real(l, 2, -1e12, 1e12, &s->weights[s->nweights++].weight);
+	}
+	return bad(l, "unknown key");
+}
+
+bool
+stage_config_parse(struct stage_config *s, const char *text, struct region *r, struct rt_msg *m)
+{
+	struct line l = {.m = m, .what = "stage config"};
+	char *p = copy(text, r, m);
+
+	*s = (struct stage_config){.name = "main", .epochs = 1, .lr = 0.001};
+	if (!p)
+		return false;
+	while (next(&l, &p))
+		if (!stage_entry(&l, s))
+			return false;
+	return !m->status;
+}

@@ -1,0 +1,455 @@
+/* exec -- a compiled program with its memory: inputs bound to data fields and to
+ * the trainer's own numbers, outputs to meters, states to the union of all
+ * programs' states.  Everything is allocated here, before the first step. */
+#include "runtime/trainer.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool
+starts(const char *s, const char *prefix)
+{
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}
+
+static bool
+oom(struct run *r)
+{
+	return rt_fail(&r->msg, RT_INTERNAL, "out of memory");
+}
+
+/* ---- inputs */
+static bool
+bind_field(struct feed *f, const struct rt_tensor *t, struct run *r)
+{
+	int64_t bytes = 0;
+
+	f->kind = FEED_FIELD;
+	f->parts = region_alloc(&r->region, sizeof *f->parts * (size_t)r->cfg.nsets);
+	if (!f->parts)
+		return oom(r);
+	for (int s = 0; s < r->cfg.nsets; s++)
+		for (int i = 0; i < r->cfg.sets[s].nfields; i++) {
+			const struct cfg_field *c = &r->cfg.sets[s].fields[i];
+
+			if (strcmp(c->name, t->name) != 0)
+				continue;
+			if (c->dtype != t->dtype)
+				return rt_fail(&r->msg, RT_INTERNAL, "input %s is %s, field %s of set %s is %s", t->name,
+				    rt_dtype_name(t->dtype), c->name, r->cfg.sets[s].name, rt_dtype_name(c->dtype));
+			f->parts[f->nparts++] = (struct part){s, i, r->cfg.sets[s].batch, bytes};
+			bytes += r->cfg.sets[s].batch * c->row_bytes;
+			f->row_bytes = c->row_bytes;
+		}
+	if (f->nparts == 0)
+		return rt_fail(&r->msg, RT_INTERNAL, "the program reads %s, which no data set has", t->name);
+	if (bytes != t->bytes)
+		return rt_fail(&r->msg, RT_INTERNAL, "a batch of field %s has %lld bytes, the program reads %lld", t->name,
+		    (long long)bytes, (long long)t->bytes);
+	return true;
+}
+
+static bool
+bind_teacher(struct feed *f, const struct rt_tensor *t, struct run *r)
+{
+	int64_t rows = 0;
+
+	f->kind = FEED_TEACHER;
+	for (f->cached = 0; f->cached < r->ncaches; f->cached++)
+		if (strcmp(r->caches[f->cached].input, t->name) == 0)
+			break;
+	if (f->cached == r->ncaches)
+		return rt_fail(&r->msg, RT_INTERNAL, "the program reads %s, which no cached teacher makes", t->name);
+	const struct cached *c = &r->caches[f->cached];
+
+	f->row_bytes = c->row_bytes;
+	for (int i = 0; i < c->nsets; i++)
+		rows += r->cfg.sets[c->sets[i]].batch;
+	if (rows * c->row_bytes != t->bytes)
+		return rt_fail(&r->msg, RT_INTERNAL, "%s has %lld bytes, its teacher makes %lld", t->name, (long long)t->bytes,
+		    (long long)(rows * c->row_bytes));
+	return true;
+}
+
+static bool
+scalar(struct feed *f, enum feed_kind kind, const struct rt_tensor *t, int32_t dtype, struct run *r)
+{
+	f->kind = kind;
+	f->set = -1;
+	if (t->dtype != dtype || t->bytes != rt_dtype_bytes(dtype))
+		return rt_fail(&r->msg, RT_INTERNAL, "input %s must be one %s", t->name, rt_dtype_name(dtype));
+	return true;
+}
+
+static bool
+bind(struct feed *f, const struct rt_tensor *t, struct run *r)
+{
+	if (strcmp(t->name, "$lr") == 0)
+		return scalar(f, FEED_LR, t, RT_F32, r);
+	if (strcmp(t->name, "$step") == 0)
+		return scalar(f, FEED_STEP, t, RT_I64, r);
+	if (strcmp(t->name, "$seed") == 0)
+		return scalar(f, FEED_SEED, t, RT_I64, r);
+	if (strcmp(t->name, "$valid") == 0) {
+		if (r->cfg.nsets > 1)
+			return rt_fail(&r->msg, RT_INTERNAL, "a program over several data sets reads $valid instead of $valid.SET");
+		return scalar(f, FEED_VALID, t, RT_I64, r);
+	}
+	if (starts(t->name, "$valid.")) {
+		for (int s = 0; s < r->cfg.nsets; s++)
+			if (strcmp(r->cfg.sets[s].name, t->name + 7) == 0)
+				return scalar(f, FEED_VALID, t, RT_I64, r) && (f->set = s, true);
+		return rt_fail(&r->msg, RT_INTERNAL, "the program reads %s; no data set has that name", t->name);
+	}
+	if (starts(t->name, "$teacher."))
+		return bind_teacher(f, t, r);
+	return bind_field(f, t, r);
+}
+
+/* ---- outputs */
+static int
+find_output(const struct rt_program *p, const char *name, size_t len, const char *suffix)
+{
+	for (int i = 0; i < p->noutputs; i++) {
+		const char *s = p->outputs[i].name;
+
+		if (strncmp(s, name, len) == 0 && strcmp(s + len, suffix) == 0)
+			return i;
+	}
+	return -1;
+}
+
+static bool
+bind_outputs(struct exec *e, struct run *r)
+{
+	const struct rt_program *p = e->p;
+
+	e->check = -1;
+	e->meters = region_alloc(&r->region, sizeof *e->meters * ((size_t)p->noutputs + 1));
+	if (!e->meters)
+		return oom(r);
+	for (int i = 0; i < p->noutputs; i++) {
+		const char *name = p->outputs[i].name;
+		size_t n = strlen(name);
+
+		if (strcmp(name, "check.labels") == 0)
+			e->check = i;
+		if (strcmp(name, "loss") != 0 && !starts(name, "loss.") && !starts(name, "term.") && !starts(name, "metric."))
+			continue;
+		if (rt_count(p->outputs[i].dims, p->outputs[i].rank) != 1)
+			return rt_fail(&r->msg, RT_INTERNAL, "output %s is not one number", name);
+		if (n > 4 && strcmp(name + n - 4, ".den") == 0 && find_output(p, name, n - 4, ".num") >= 0)
+			continue;
+		struct meter *m = &e->meters[e->nmeters++];
+
+		m->num = i;
+		m->den = n > 4 && strcmp(name + n - 4, ".num") == 0 ? find_output(p, name, n - 4, ".den") : -1;
+		m->name = m->den >= 0 ? region_printf(&r->region, "%.*s", (int)(n - 4), name) : name;
+		if (!m->name)
+			return oom(r);
+	}
+	return true;
+}
+
+double
+exec_output(const struct exec *e, int output)
+{
+	const struct rt_tensor *t = &e->p->outputs[output];
+	const void *p = e->base[3 + e->p->ninputs + output];
+
+	switch (t->dtype) {
+	case RT_F32: return *(const float *)p;
+	case RT_F64: return *(const double *)p;
+	case RT_I32: return *(const int32_t *)p;
+	case RT_U8: case RT_BOOL: return *(const uint8_t *)p;
+	default: return (double)*(const int64_t *)p;
+	}
+}
+
+void
+meters_reset(struct exec *e)
+{
+	for (int i = 0; i < e->nmeters; i++)
+		e->meters[i].sum_num = e->meters[i].sum_den = 0;
+}
+
+void
+meters_add(struct exec *e)
+{
+	for (int i = 0; i < e->nmeters; i++) {
+		struct meter *m = &e->meters[i];
+
+		m->sum_num += exec_output(e, m->num);
+		m->sum_den += m->den < 0 ? 1 : exec_output(e, m->den);
+	}
+}
+
+double
+meter_value(const struct meter *m)
+{
+	return m->sum_den != 0 ? m->sum_num / m->sum_den : NAN;
+}
+
+bool
+exec_check(const struct exec *e, struct run *r)
+{
+	if (e->check < 0 || !(exec_output(e, e->check) > 0))
+		return true;
+	return rt_fail(&r->msg, RT_INVALID, "%g labels of a batch are outside their classes; give the field its number of "
+	    "`classes` in the recipe, and the data is checked before training", exec_output(e, e->check));
+}
+
+/* ---- states */
+static int
+find_state(const struct states *s, const char *name, size_t len)
+{
+	for (int i = 0; i < s->n; i++)
+		if (strlen(s->v[i].name) == len && strncmp(s->v[i].name, name, len) == 0)
+			return i;
+	return -1;
+}
+
+const struct state *
+states_find(const struct states *s, const char *name)
+{
+	int i = find_state(s, name, strlen(name));
+
+	return i < 0 ? NULL : &s->v[i];
+}
+
+static bool
+collect(struct states *s, const struct rt_program *p, struct rt_msg *m)
+{
+	for (int i = 0; i < p->nstates; i++) {
+		const struct rt_tensor *t = &p->states[i];
+		int k = find_state(s, t->name, strlen(t->name));
+
+		if (t->offset < 0 || t->bytes < 0 || t->offset + t->bytes > p->state_bytes)
+			return rt_fail(m, RT_INTERNAL, "state %s of program %s is outside its block", t->name, p->name);
+		if (k >= 0 && (s->v[k].bytes != t->bytes || s->v[k].dtype != t->dtype))
+			return rt_fail(m, RT_INTERNAL, "state %s has %lld bytes in one program and %lld in another", t->name,
+			    (long long)s->v[k].bytes, (long long)t->bytes);
+		if (k >= 0)
+			continue;
+		s->v[s->n++] = (struct state){t->name, t->bytes, s->bytes, t->dtype, false};
+		s->bytes += (t->bytes + RT_ALIGN - 1) / RT_ALIGN * RT_ALIGN;
+	}
+	return true;
+}
+
+static void
+initial(struct states *s, const struct rt_program *p, bool *have)
+{
+	for (int i = 0; i < p->nstates; i++) {
+		int k = find_state(s, p->states[i].name, strlen(p->states[i].name));
+
+		if (!have[k])
+			memcpy(s->data + s->v[k].at, (const char *)p->state_init + p->states[i].offset, (size_t)s->v[k].bytes);
+		have[k] = true;
+	}
+}
+
+/* Optimiser slots are named after the parameter they belong to. */
+static void
+mark_slots(struct states *s)
+{
+	for (int i = 0; i < s->n; i++) {
+		const char *colon = strrchr(s->v[i].name, ':');
+
+		if (!colon || (strcmp(colon, ":momentum") != 0 && strcmp(colon, ":m") != 0 && strcmp(colon, ":v") != 0))
+			continue;
+		s->v[i].slot = find_state(s, s->v[i].name, (size_t)(colon - s->v[i].name)) >= 0;
+	}
+}
+
+bool
+states_open(struct states *s, const struct rt_trainer *t, struct region *r, struct rt_msg *m)
+{
+	size_t most = t->eval ? (size_t)t->eval->nstates : 0;
+	bool *have;
+
+	for (int i = 0; i < t->nstages; i++)
+		most += (size_t)t->stages[i].train->nstates;
+	s->v = region_alloc(r, sizeof *s->v * (most + 1));
+	have = region_alloc(r, sizeof *have * (most + 1));
+	if (!s->v || !have)
+		return rt_fail(m, RT_INTERNAL, "out of memory");
+	for (int i = 0; i < t->nstages; i++)
+		if (!collect(s, t->stages[i].train, m))
+			return false;
+	if (t->eval && !collect(s, t->eval, m))
+		return false;
+	s->data = region_alloc(r, (size_t)s->bytes + 1);
+	if (!s->data)
+		return rt_fail(m, RT_INTERNAL, "out of memory for %lld bytes of weights", (long long)s->bytes);
+	for (int i = 0; i < t->nstages; i++)
+		initial(s, t->stages[i].train, have);
+	if (t->eval)
+		initial(s, t->eval, have);
+	mark_slots(s);
+	return true;
+}
+
+static bool
+bind_states(struct exec *e, struct run *r)
+{
+	const struct rt_program *p = e->p;
+
+	e->slots = region_alloc(&r->region, sizeof *e->slots * ((size_t)p->nstates + 1));
+	if (!e->slots)
+		return oom(r);
+	for (int i = 0; i < p->nstates; i++) {
+		const struct rt_tensor *t = &p->states[i];
+		int k = find_state(&r->states, t->name, strlen(t->name));
+
+		if (k < 0)
+			continue; /* a cached teacher's own */
+		e->slots[e->nslots++] = (struct slot){k, t->offset, t->bytes, r->states.v[k].at, r->states.v[k].slot};
+	}
+	return true;
+}
+
+void
+states_load(const struct states *s, struct exec *e, bool with_slots)
+{
+	for (int i = 0; i < e->nslots; i++) {
+		const struct slot *x = &e->slots[i];
+		const void *from = x->fresh && !with_slots ? (const char *)e->p->state_init + x->offset : (const char *)s->data + x->at;
+
+		memcpy((char *)e->base[2] + x->offset, from, (size_t)x->bytes);
+	}
+}
+
+void
+states_store(struct states *s, const struct exec *e)
+{
+	for (int i = 0; i < e->nslots; i++)
+		memcpy(s->data + e->slots[i].at, (const char *)e->base[2] + e->slots[i].offset, (size_t)e->slots[i].bytes);
+}
+
+const char *
+states_not_finite(const struct states *s, const unsigned char *data)
+{
+	for (int i = 0; i < s->n; i++) {
+		const float *f = (const float *)(data + s->v[i].at);
+
+		for (int64_t k = 0; s->v[i].dtype == RT_F32 && k < s->v[i].bytes / 4; k++)
+			if (!isfinite(f[k]))
+				return s->v[i].name;
+	}
+	return NULL;
+}
+
+/* ---- all of it */
+bool
+exec_open(struct exec *e, const struct rt_program *p, struct run *r)
+{
+	*e = (struct exec){.p = p};
+	if (p->abi != RT_ABI || p->nsyms > 0)
+		return rt_fail(&r->msg, RT_INTERNAL, "program %s was compiled for another runtime, or has symbolic dims", p->name);
+	if (p->work_bytes > r->work_bytes)
+		return rt_fail(&r->msg, RT_INTERNAL, "program %s needs more work memory than was planned", p->name);
+	e->base = region_alloc(&r->region, sizeof *e->base * (size_t)(3 + p->ninputs + p->noutputs));
+	e->feeds = region_alloc(&r->region, sizeof *e->feeds * ((size_t)p->ninputs + 1));
+	if (!e->base || !e->feeds)
+		return oom(r);
+	e->base[0] = r->work;
+	e->base[1] = (void *)p->constants;
+	e->base[2] = rt_alloc((size_t)p->state_bytes);
+	if (!e->base[2])
+		return oom(r);
+	if (p->state_bytes > 0)
+		memcpy(e->base[2], p->state_init, (size_t)p->state_bytes);
+	for (int i = 0; i < p->ninputs + p->noutputs; i++) {
+		const struct rt_tensor *t = i < p->ninputs ? &p->inputs[i] : &p->outputs[i - p->ninputs];
+
+		e->base[3 + i] = rt_alloc((size_t)t->bytes);
+		if (!e->base[3 + i])
+			return oom(r);
+	}
+	for (int i = 0; i < p->ninputs; i++) {
+		e->feeds[i].buf = e->base[3 + i];
+		if (!bind(&e->feeds[i], &p->inputs[i], r))
+			return false;
+	}
+	return bind_outputs(e, r) && bind_states(e, r);
+}
+
+void
+exec_close(struct exec *e)
+{
+	for (int i = 2; e->p && e->base && i < 3 + e->p->ninputs + e->p->noutputs; i++)
+		rt_free(e->base[i]);
+	e->p = NULL;
+}
+
+static void
+fill_field(const struct feed *f, struct run *r, enum split k, int64_t epoch)
+{
+	for (int i = 0; i < f->nparts; i++) {
+		const struct part *p = &f->parts[i];
+		const struct dset *set = &r->data.sets[p->set];
+		const struct rt_array *a = &set->arrays[set->split[k].source][p->field];
+		unsigned char *to = (unsigned char *)f->buf + p->at;
+
+		for (int64_t j = 0; j < p->rows; j++, to += f->row_bytes) {
+			int64_t row = r->batches.rows[p->set][j];
+
+			memcpy(to, a->data + row * f->row_bytes, (size_t)f->row_bytes);
+			if (k == SPLIT_TRAIN && epoch >= 0 && r->cfg.naugments > 0)
+				augment_row(&r->aug, &set->cfg->fields[p->field], to, epoch, p->set, row);
+		}
+	}
+}
+
+static void
+fill_teacher(const struct feed *f, struct run *r, enum split k)
+{
+	const struct cached *c = &r->caches[f->cached];
+	unsigned char *to = f->buf;
+
+	for (int i = 0; i < c->nsets; i++) {
+		const struct dset *set = &r->data.sets[c->sets[i]];
+		const unsigned char *rows = c->rows[set->split[k].source][c->sets[i]];
+
+		for (int64_t j = 0; j < set->cfg->batch; j++, to += f->row_bytes)
+			memcpy(to, rows + r->batches.rows[c->sets[i]][j] * f->row_bytes, (size_t)f->row_bytes);
+	}
+}
+
+/* epoch < 0: no augmentation */
+void
+exec_fill(struct exec *e, struct run *r, enum split k, double lr, int64_t step, int64_t epoch)
+{
+	for (int i = 0; i < e->p->ninputs; i++) {
+		const struct feed *f = &e->feeds[i];
+
+		switch (f->kind) {
+		case FEED_FIELD:
+			fill_field(f, r, k, epoch);
+			break;
+		case FEED_TEACHER:
+			fill_teacher(f, r, k);
+			break;
+		case FEED_LR:
+			*(float *)f->buf = (float)lr;
+			break;
+		case FEED_STEP:
+			*(int64_t *)f->buf = step;
+			break;
+		case FEED_SEED:
+			*(int64_t *)f->buf = (int64_t)(r->seed + ((uint64_t)r->cur.stage << 32));
+			break;
+		case FEED_VALID:
+			*(int64_t *)f->buf = r->batches.valid[f->set < 0 ? 0 : f->set];
+			break;
+		}
+	}
+}
+
+void
+exec_run(struct exec *e, struct run *r)
+{
+	rt_run(r->pool, e->p, e->base, NULL);
+}

@@ -1,0 +1,619 @@
+/* trainer -- the main of every trainer executable: sets the run up, walks stages,
+ * epochs and steps, evaluates, keeps the best, leaves what a user came for.
+ *
+ * Everything random is a function of seed and position, everything summed is
+ * summed in order, and the cursor is all the position there is: a resumed run
+ * ends with the bytes of an uninterrupted one. */
+#include "runtime/trainer.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Epochs shorter than this share a checkpoint. */
+#define EPOCH_CHECKPOINT_SECONDS 2.0
+
+static volatile sig_atomic_t stop;
+
+/* The first signal asks, the second one kills. */
+static void
+on_signal(int s)
+{
+	stop = 1;
+	signal(s, SIG_DFL);
+}
+
+static bool
+oom(struct run *r)
+{
+	return rt_fail(&r->msg, RT_INTERNAL, "out of memory");
+}
+
+/* ---- setting up */
+static bool
+read_config(struct run *r)
+{
+	const struct rt_trainer *t = r->t;
+
+	if (t->abi != RT_ABI || t->nstages < 1)
+		return rt_fail(&r->msg, RT_INTERNAL, "compiled for runtime %u, this is %u", t->abi, RT_ABI);
+	if (!config_parse(&r->cfg, t->config, &r->region, &r->msg))
+		return false;
+	if (r->opt.batch > 0 && r->opt.batch != r->cfg.batch)
+		return rt_fail(&r->msg, RT_USAGE, "--batch %lld: this trainer was compiled for a batch of %lld; change `batch` in the "
+		    "recipe and compile again", (long long)r->opt.batch, (long long)r->cfg.batch);
+	r->stages = region_alloc(&r->region, sizeof *r->stages * (size_t)t->nstages);
+	r->train = region_alloc(&r->region, sizeof *r->train * (size_t)t->nstages);
+	if (!r->stages || !r->train)
+		return oom(r);
+	for (int i = 0; i < t->nstages; i++) {
+		struct stage_config *s = &r->stages[i];
+
+		if (!stage_config_parse(s, t->stages[i].config, &r->region, &r->msg))
+			return false;
+		if (r->opt.epochs > 0)
+			s->epochs = r->opt.epochs;
+		if (r->opt.lr >= 0) {
+			s->max_lr = s->lr > 0 ? s->max_lr * r->opt.lr / s->lr : s->max_lr;
+			s->lr = r->opt.lr;
+		}
+	}
+	r->seed = (uint64_t)(r->opt.has_seed ? r->opt.seed : r->cfg.seed);
+	r->out = r->opt.out ? r->opt.out : ".";
+	r->checkpoints = r->opt.checkpoints ? r->opt.checkpoints : region_printf(&r->region, "%s/checkpoints", r->out);
+	return r->checkpoints || oom(r);
+}
+
+static double
+program_flops(const struct rt_program *p)
+{
+	double sum = 0;
+
+	for (int i = 0; p->flops && i < p->ncalls; i++)
+		sum += p->flops[i];
+	return sum;
+}
+
+/* A step too short to share runs on one thread. */
+static int
+default_threads(const struct run *r)
+{
+	double most = 0;
+
+	for (int i = 0; i < r->t->nstages; i++)
+		most = fmax(most, program_flops(r->t->stages[i].train));
+	return most > 0 && most < 2e6 ? 1 : rt_cpus();
+}
+
+static void
+plan_work(struct run *r)
+{
+	const struct rt_trainer *t = r->t;
+
+	for (int i = 0; i < t->nstages; i++)
+		if (t->stages[i].train->work_bytes > r->work_bytes)
+			r->work_bytes = t->stages[i].train->work_bytes;
+	for (int i = 0; i < t->ncached; i++)
+		if (t->cached[i]->work_bytes > r->work_bytes)
+			r->work_bytes = t->cached[i]->work_bytes;
+	if (t->eval && t->eval->work_bytes > r->work_bytes)
+		r->work_bytes = t->eval->work_bytes;
+}
+
+static bool
+load_data(struct run *r)
+{
+	bool shuffle = r->cfg.shuffle && !r->opt.no_shuffle;
+
+	if (!dataset_open(&r->data, &r->cfg, r->opt.data, &r->region, &r->msg))
+		return false;
+	if (r->cfg.patience > 0 && !dataset_has(&r->data, SPLIT_VAL))
+		return rt_fail(&r->msg, RT_INVALID, "early stopping needs a val split: add `val: {from: train, fraction: 0.1}` to the recipe");
+	return batches_open(&r->batches, &r->data, r->seed, shuffle, r->cfg.drop_last, &r->region, &r->msg) &&
+	    augmenter_open(&r->aug, &r->cfg, r->seed, &r->region, &r->msg);
+}
+
+static bool
+open_programs(struct run *r)
+{
+	r->work = rt_alloc((size_t)r->work_bytes);
+	r->pool = rt_pool_create(r->opt.threads > 0 ? (int)(r->opt.threads < 256 ? r->opt.threads : 256) : default_threads(r));
+	r->best = region_alloc(&r->region, (size_t)r->states.bytes + 1);
+	if (!r->work || !r->pool || !r->best)
+		return rt_fail(&r->msg, RT_INTERNAL, "out of memory: the step needs %lld bytes, the weights %lld",
+		    (long long)r->work_bytes, (long long)r->states.bytes);
+	if (!cache_open(r))
+		return false;
+	for (int i = 0; i < r->t->nstages; i++)
+		if (!exec_open(&r->train[i], r->t->stages[i].train, r))
+			return false;
+	r->has_eval = r->t->eval != NULL;
+	return !r->has_eval || exec_open(&r->eval, r->t->eval, r);
+}
+
+static void
+close_run(struct run *r)
+{
+	for (int i = 0; r->train && i < r->t->nstages; i++)
+		exec_close(&r->train[i]);
+	exec_close(&r->eval);
+	outputs_close(r);
+	progress_close(r);
+	cache_close(r);
+	rt_pool_destroy(r->pool);
+	rt_free(r->work);
+	dataset_close(&r->data);
+	region_free(&r->region);
+}
+
+/* ---- --dry-run, --bench-steps */
+static bool
+dry_run(struct run *r)
+{
+	const struct rt_program *p = r->t->stages[0].train;
+
+	printf("%s: everything is in order\n", r->cfg.name);
+	printf("  parameters        %lld\n", (long long)parameter_count(r));
+	printf("  FLOPs per step    %.4g\n", program_flops(p));
+	printf("  arena             %lld bytes (work %lld, states %lld, constants %lld)\n",
+	    (long long)(r->work_bytes + r->states.bytes), (long long)r->work_bytes, (long long)r->states.bytes,
+	    (long long)p->const_bytes);
+	printf("  batch             %lld, %lld steps an epoch\n", (long long)r->cfg.batch, (long long)r->batches.per_epoch);
+	for (int s = 0; s < r->data.nsets; s++)
+		for (int k = 0; k < NSPLITS; k++)
+			if (r->data.sets[s].split[k].n > 0)
+				printf("  %s %s%*s%lld samples\n", r->cfg.sets[s].name, split_names[k],
+				    (int)(16 - strlen(r->cfg.sets[s].name) - strlen(split_names[k])) > 0
+				        ? (int)(16 - strlen(r->cfg.sets[s].name) - strlen(split_names[k])) : 1, "",
+				    (long long)r->data.sets[s].split[k].n);
+	for (int i = 0; i < r->t->nstages; i++)
+		printf("  stage %-11s %lld epochs, lr %g\n", r->stages[i].name, (long long)r->stages[i].epochs, r->stages[i].lr);
+	return true;
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static bool
+bench(struct run *r)
+{
+	int64_t n = r->opt.bench_steps < 10000000 ? r->opt.bench_steps : 10000000;
+	double *ms = malloc(sizeof *ms * (size_t)n);
+	struct exec *e = &r->train[0];
+
+	if (!ms)
+		return oom(r);
+	batches_train(&r->batches, 0);
+	exec_fill(e, r, SPLIT_TRAIN, schedule_lr(&r->stages[0], 0, 1, 1, 1), 1, 0);
+	for (int i = 0; i < 3; i++)
+		exec_run(e, r);
+	for (int64_t i = 0; i < n; i++) {
+		double t = rt_seconds();
+
+		exec_run(e, r);
+		ms[i] = 1e3 * (rt_seconds() - t);
+	}
+	qsort(ms, (size_t)n, sizeof *ms, by_value);
+	printf("{\"step_ms_min\": %.6g, \"step_ms_median\": %.6g, \"threads\": %d, \"arena_bytes\": %lld, \"steps\": %lld, "
+	       "\"batch\": %lld, \"flops\": %.6g}\n",
+	    ms[0], ms[n / 2], rt_pool_threads(r->pool), (long long)(r->work_bytes + e->p->state_bytes), (long long)n,
+	    (long long)r->cfg.batch, program_flops(e->p));
+	free(ms);
+	return true;
+}
+
+/* ---- one epoch's numbers */
+static bool
+record_meters(struct record *x, const struct exec *e, const char *split, struct run *r)
+{
+	bool train = strcmp(split, "train") == 0;
+	char key[120];
+
+	for (int i = 0; i < e->nmeters; i++) {
+		const char *name = e->meters[i].name;
+		bool metric = strncmp(name, "metric.", 7) == 0;
+
+		if (train && !metric)
+			snprintf(key, sizeof key, "%s", name);
+		else
+			snprintf(key, sizeof key, "%s.%s", split, metric ? name + 7 : name);
+		if (!record_add(x, key, meter_value(&e->meters[i])))
+			return oom(r);
+	}
+	return true;
+}
+
+/* The split's numbers with the given states. */
+static bool
+evaluate(struct run *r, enum split k, const unsigned char *states, struct record *x)
+{
+	struct states view = r->states;
+	int64_t steps = batches_eval_steps(&r->batches, k);
+
+	view.data = (unsigned char *)states;
+	states_load(&view, &r->eval, true);
+	meters_reset(&r->eval);
+	for (int64_t i = 0; i < steps; i++) {
+		batches_eval(&r->batches, k, i);
+		exec_fill(&r->eval, r, k, 0, 1, -1);
+		exec_run(&r->eval, r);
+		if (!exec_check(&r->eval, r))
+			return false;
+		meters_add(&r->eval);
+	}
+	return record_meters(x, &r->eval, split_names[k], r);
+}
+
+/* The key that decides what "best" is: the recipe's, or the first val metric. */
+static const char *
+monitor(const struct run *r, const struct record *x)
+{
+	if (r->cfg.monitor)
+		return r->cfg.monitor;
+	for (int i = 0; i < x->n; i++)
+		if (strncmp(x->v[i].key, "val.", 4) == 0 && strcmp(x->v[i].key, "val.loss") != 0 &&
+		    strncmp(x->v[i].key, "val.term.", 9) != 0)
+			return x->v[i].key;
+	return "val.loss";
+}
+
+static bool
+better(const struct run *r, const char *key, double v, double than)
+{
+	size_t n = strlen(key);
+	int mode = r->cfg.mode ? r->cfg.mode
+	    : (n >= 4 && strcmp(key + n - 4, "loss") == 0) || strstr(key, "term.") ? -1 : 1;
+
+	if (isnan(v))
+		return false;
+	return isnan(than) || (mode > 0 ? v > than : v < than);
+}
+
+/* Keeps the states of the best epoch; true through *over when patience is spent. */
+static bool
+watch(struct run *r, const struct record *x, bool *over)
+{
+	const char *key = monitor(r, x);
+	double v = record_get(x, key);
+	bool known = false;
+
+	for (int i = 0; i < x->n; i++)
+		known |= strcmp(x->v[i].key, key) == 0;
+	if (!known)
+		return rt_fail(&r->msg, RT_INVALID, "there is no %s to monitor; this run has %s, %s...", key, x->v[0].key,
+		    x->n > 1 ? x->v[x->n - 1].key : "no more");
+	if (better(r, key, v, r->cur.best)) {
+		r->cur.best = v;
+		r->cur.best_epoch = r->cur.total_epochs + 1;
+		r->cur.bad_epochs = 0;
+		memcpy(r->best, r->states.data, (size_t)r->states.bytes);
+		r->has_best = r->best_dirty = true;
+	} else {
+		r->cur.bad_epochs++;
+	}
+	*over = r->cfg.patience > 0 && r->cur.bad_epochs >= r->cfg.patience;
+	return true;
+}
+
+static void
+plateau(struct run *r, const struct record *x)
+{
+	const struct stage_config *s = &r->stages[r->cur.stage];
+	const char *key = dataset_has(&r->data, SPLIT_VAL) && r->has_eval ? monitor(r, x) : "loss";
+	double v = record_get(x, key);
+
+	if (s->kind != SCH_PLATEAU)
+		return;
+	if (better(r, key, v, r->cur.plateau_best)) {
+		r->cur.plateau_best = v;
+		r->cur.plateau_bad = 0;
+	} else if (++r->cur.plateau_bad > s->patience) {
+		r->cur.plateau_scale *= s->factor;
+		r->cur.plateau_bad = 0;
+	}
+}
+
+static void
+print_epoch(struct run *r, const struct record *x)
+{
+	char text[2000];
+	int n = snprintf(text, sizeof text, "epoch %lld/%lld", (long long)r->cur.epoch + 1,
+	    (long long)r->stages[r->cur.stage].epochs);
+
+	if (r->t->nstages > 1)
+		n += snprintf(text + n, sizeof text - (size_t)n, " (%.40s)", x->stage);
+	for (int i = 0; i < x->n && n < (int)sizeof text - 200; i++) {
+		const char *key = x->v[i].key;
+
+		n += snprintf(text + n, sizeof text - (size_t)n, "  %s %.5g", strncmp(key, "term.", 5) == 0 ? key + 5 : key, x->v[i].value);
+	}
+	snprintf(text + n, sizeof text - (size_t)n, "  lr %.3g  %.2f s", x->lr, x->seconds);
+	progress_note(r, "%s", text);
+}
+
+static bool
+test_due(const struct run *r, bool last)
+{
+	int64_t every = r->cfg.test_every;
+
+	if (!r->has_eval || !dataset_has(&r->data, SPLIT_TEST))
+		return false;
+	if (every < 0)
+		every = dataset_has(&r->data, SPLIT_VAL) ? 0 : 1;
+	return last || (every > 0 && (r->cur.total_epochs + 1) % every == 0);
+}
+
+static bool
+out_of_steps(const struct run *r)
+{
+	return r->opt.steps > 0 && r->cur.total_updates >= r->opt.steps;
+}
+
+static double
+elapsed(const struct run *r)
+{
+	return r->resumed_seconds + rt_seconds() - r->resumed_at;
+}
+
+/* After the last step of an epoch, or of the run: numbers, best, log, cursor. */
+static bool
+end_epoch(struct run *r, double lr)
+{
+	struct exec *e = &r->train[r->cur.stage];
+	const struct stage_config *s = &r->stages[r->cur.stage];
+	bool last = (r->cur.stage + 1 == r->t->nstages && r->cur.epoch + 1 == s->epochs) || out_of_steps(r), over = false;
+	struct record x = {.epoch = r->cur.total_epochs + 1, .lr = lr, .stage = s->name};
+	bool ok = record_meters(&x, e, "train", r);
+
+	states_store(&r->states, e);
+	if (ok && r->has_eval && dataset_has(&r->data, SPLIT_VAL))
+		ok = evaluate(r, SPLIT_VAL, r->states.data, &x) && watch(r, &x, &over);
+	last |= over && r->cur.stage + 1 == r->t->nstages;
+	if (ok)
+		plateau(r, &x);
+	/* the last line tells about the weights that are exported */
+	if (ok && test_due(r, last))
+		ok = evaluate(r, SPLIT_TEST, last && r->has_best ? r->best : r->states.data, &x);
+	x.seconds = elapsed(r) - r->cur.epoch_from;
+	if (ok && last && r->has_best)
+		ok = record_add(&x, "exported_epoch", (double)r->cur.best_epoch) || oom(r);
+	ok = ok && outputs_epoch(r, &x);
+	if (ok) {
+		print_epoch(r, &x);
+		if (over)
+			progress_note(r, "no better %s for %lld epochs: stopped; best %.5g in epoch %lld", monitor(r, &x),
+			    (long long)r->cfg.patience, r->cur.best, (long long)r->cur.best_epoch);
+		r->cur.epoch++;
+		r->cur.total_epochs++;
+		r->cur.step = 0;
+		r->cur.stopped = over;
+		r->cur.epoch_from = elapsed(r);
+		meters_reset(e);
+	}
+	record_free(&x);
+	return ok;
+}
+
+/* ---- steps */
+static bool
+diverged(struct run *r, const struct exec *e)
+{
+	char terms[600] = "";
+	int n = 0;
+
+	for (int i = 0; i < e->nmeters && n < (int)sizeof terms - 100; i++)
+		if (strncmp(e->meters[i].name, "term.", 5) == 0)
+			n += snprintf(terms + n, sizeof terms - (size_t)n, " %.60s %g", e->meters[i].name + 5, exec_output(e, e->meters[i].num));
+	return rt_fail(&r->msg, RT_DIVERGED, "the loss is not a finite number at epoch %lld step %lld (update %lld);%s%s; try a lower "
+	    "learning rate or a warm-up; checkpoints are as they were", (long long)r->cur.epoch + 1, (long long)r->cur.step + 1,
+	    (long long)r->cur.total_updates + 1, n ? " terms:" : "", terms);
+}
+
+static bool
+save(struct run *r)
+{
+	const char *name;
+
+	states_store(&r->states, &r->train[r->cur.stage]);
+	name = states_not_finite(&r->states, r->states.data);
+	if (name)
+		return rt_fail(&r->msg, RT_DIVERGED, "%s holds numbers that are not finite after update %lld; try a lower learning "
+		    "rate; checkpoints are as they were", name, (long long)r->cur.total_updates);
+	return checkpoint_save(r);
+}
+
+/* The step's rate is a function of its number alone, but for plateau's factor. */
+static double
+rate(const struct run *r, int64_t update)
+{
+	const struct stage_config *s = &r->stages[r->cur.stage];
+
+	return schedule_lr(s, update, s->epochs * r->batches.per_epoch, r->batches.per_epoch, r->cur.plateau_scale);
+}
+
+static bool
+step(struct run *r, double lr)
+{
+	struct exec *e = &r->train[r->cur.stage];
+	int loss = -1;
+
+	batches_train(&r->batches, r->cur.total_epochs * r->batches.per_epoch + r->cur.step);
+	exec_fill(e, r, SPLIT_TRAIN, lr, r->cur.updates + 1, r->cur.total_epochs);
+	exec_run(e, r);
+	for (int i = 0; i < e->nmeters; i++)
+		if (strcmp(e->meters[i].name, "loss") == 0)
+			loss = e->meters[i].num;
+	if (!exec_check(e, r))
+		return false;
+	if (loss >= 0 && !isfinite(exec_output(e, loss)))
+		return diverged(r, e);
+	meters_add(e);
+	r->cur.step++;
+	r->cur.updates++;
+	r->cur.total_updates++;
+	return true;
+}
+
+/* Tells how to go on: the same command, and --resume if it was not there. */
+static bool
+interrupted(struct run *r)
+{
+	if (!save(r))
+		return false;
+	return rt_fail(&r->msg, RT_STOPPED, "stopped after epoch %lld step %lld of %lld; checkpoint in %s. To go on, give the same "
+	    "command%s", (long long)r->cur.epoch + (r->cur.step > 0), (long long)r->cur.step, (long long)r->batches.per_epoch,
+	    r->checkpoints, r->opt.resume ? "" : " with --resume");
+}
+
+static bool
+run_epoch(struct run *r)
+{
+	const struct stage_config *s = &r->stages[r->cur.stage];
+
+	while (r->cur.step < r->batches.per_epoch && !out_of_steps(r)) {
+		double lr = rate(r, r->cur.updates);
+
+		if (!step(r, lr))
+			return false;
+		progress_step(r, &r->train[r->cur.stage], s->epochs, s->epochs * r->batches.per_epoch - r->cur.updates, lr);
+		if (stop)
+			return interrupted(r);
+		if (rt_seconds() - r->last_checkpoint >= r->cfg.checkpoint_seconds && r->cur.step < r->batches.per_epoch && !save(r))
+			return false;
+	}
+	/* cut short by --steps: a later run with more steps goes on from here */
+	bool cut = r->cur.step < r->batches.per_epoch;
+
+	if (cut && !save(r))
+		return false;
+	if (!end_epoch(r, rate(r, r->cur.updates - 1)))
+		return false;
+	bool last = r->cur.epoch == s->epochs || r->cur.stopped || out_of_steps(r);
+
+	if (!cut && (last || rt_seconds() - r->last_checkpoint >= EPOCH_CHECKPOINT_SECONDS || stop) && !save(r))
+		return false;
+	return !stop || interrupted(r);
+}
+
+static void
+begin_stage(struct run *r, int64_t stage)
+{
+	r->cur.stage = stage;
+	r->cur.epoch = r->cur.step = r->cur.updates = r->cur.stopped = 0;
+	r->cur.best = r->cur.plateau_best = NAN;
+	r->cur.bad_epochs = r->cur.plateau_bad = r->cur.best_epoch = 0;
+	r->cur.plateau_scale = 1;
+	r->has_best = r->best_dirty = false;
+	meters_reset(&r->train[stage]);
+	states_load(&r->states, &r->train[stage], false);
+}
+
+static bool
+train(struct run *r)
+{
+	for (;;) {
+		const struct stage_config *s = &r->stages[r->cur.stage];
+
+		/* step > 0: an epoch that --steps cut short still has to be ended */
+		while (r->cur.epoch < s->epochs && !r->cur.stopped && (!out_of_steps(r) || r->cur.step > 0))
+			if (!run_epoch(r))
+				return false;
+		states_store(&r->states, &r->train[r->cur.stage]);
+		if (r->cur.stage + 1 == r->t->nstages || out_of_steps(r))
+			return true;
+		begin_stage(r, r->cur.stage + 1);
+	}
+}
+
+static bool
+begin(struct run *r)
+{
+	bool found = false;
+
+	r->fingerprint = run_fingerprint(r);
+	if (r->opt.resume && !checkpoint_load(r, &found))
+		return false;
+	if (found)
+		states_load(&r->states, &r->train[r->cur.stage], true);
+	else
+		begin_stage(r, 0);
+	r->resumed_at = r->last_checkpoint = rt_seconds();
+	r->resumed_seconds = r->cur.seconds;
+	if (!outputs_open(r))
+		return false;
+	if (found)
+		progress_note(r, "resuming at epoch %lld step %lld", (long long)r->cur.epoch + 1, (long long)r->cur.step + 1);
+	else if (r->opt.resume)
+		progress_note(r, "no checkpoint in %s: starting from the beginning", r->checkpoints);
+	return true;
+}
+
+static bool
+finish(struct run *r)
+{
+	const unsigned char *weights = r->has_best ? r->best : r->states.data;
+	const char *path = r->opt.export ? r->opt.export : region_printf(&r->region, "%s/student.onnx", r->out);
+
+	if (!path)
+		return oom(r);
+	if (!r->has_best && !checkpoint_best(r, r->states.data))
+		return false;
+	if (r->t->onnx_bytes > 0 && !export_onnx(r, weights, path))
+		return false;
+	if (!report_write(r))
+		return false;
+	progress_note(r, "%lld updates in %.1f s; student in %s%s", (long long)r->cur.total_updates, elapsed(r), path,
+	    r->has_best ? " (best epoch)" : "");
+	return true;
+}
+
+static bool
+run(struct run *r, int argc, char **argv)
+{
+	if (!options_parse(&r->opt, argc, argv, &r->msg))
+		return false;
+	if (r->opt.help)
+		return options_help(stdout, r->opt.exe, r->t->config ? "a compiled recipe" : "nothing"), true;
+	if (!read_config(r) || !load_data(r) || !states_open(&r->states, r->t, &r->region, &r->msg))
+		return false;
+	plan_work(r);
+	if (r->opt.dry_run)
+		return dry_run(r);
+	if (!progress_open(r))
+		return false;
+	if (r->opt.bench_steps > 0) {
+		r->opt.quiet = true;
+		return open_programs(r) && bench(r);
+	}
+	if (!rt_make_dirs(r->out, &r->msg) || !rt_make_dirs(r->checkpoints, &r->msg) || !open_programs(r) || !begin(r))
+		return false;
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	signal(SIGXFSZ, SIG_IGN);
+	return train(r) && finish(r);
+}
+
+int
+rt_trainer_main(const struct rt_trainer *t, int argc, char **argv)
+{
+	struct run r = {.t = t};
+	int status;
+
+	r.cur.best = r.cur.plateau_best = NAN;
+	r.cur.plateau_scale = 1;
+	if (!run(&r, argc, argv)) {
+		progress_close(&r);
+		if (!r.msg.status)
+			r.msg.status = RT_INTERNAL;
+		fprintf(stderr, "%s: %s%s\n", r.cfg.name ? r.cfg.name : "trainer", r.msg.status == RT_STOPPED ? "" : "error: ", r.msg.text);
+	}
+	status = r.msg.status;
+	close_run(&r);
+	return status;
+}
