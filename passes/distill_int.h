@@ -1,7 +1,8 @@
 /* distill_int -- what the files of distill share.
  *
- * distill.c puts fields, models, terms and updates together, distill_loss.c has
- * the formulas, distill_adapt.c brings features of different shapes together. */
+ * distill.c makes the graphs; distill_model.c feeds and clones the models,
+ * distill_term.c collects a term's operands, distill_loss.c has the formulas,
+ * distill_adapt.c brings features of different shapes together. */
 #ifndef RETORT_DISTILL_INT_H
 #define RETORT_DISTILL_INT_H
 
@@ -12,18 +13,20 @@ struct loss_in {
 	struct build *b;
 	const struct distill_term *term;
 	struct value *student;
-	const char *student_name;         /* for messages: student head "cls" */
+	const char *student_name; /* for messages: student head "cls" */
 	int nteachers;
 	struct value **teachers;
 	const char **teacher_names;
-	struct value *target;             /* in its own type; NULL: the task has none */
+	struct value *target; /* in its own type; NULL: the task has none */
 	const struct distill_field *field;
-	bool eval;                        /* parameters of adaptors still exist, nothing trains */
+	bool eval; /* parameters of adaptors still exist, nothing trains */
 	int64_t seed;
 };
 /* The term is the mean of row over its elements, weighted: sum(row*weight)/sum(weight).
  * Axis 0 of both is the batch's; weight broadcasts to row, NULL: 1 each. */
-struct loss { struct value *row, *weight; };
+struct loss {
+	struct value *row, *weight;
+};
 bool loss_build(const struct loss_in *, struct loss *);
 extern const char *const loss_names[];
 extern const int nloss_names;
@@ -41,5 +44,77 @@ struct value *labels_outside(const struct loss_in *);
 bool adapt(const struct loss_in *, struct value *teacher, struct value **s, struct value **t);
 
 const char *dims_text(struct arena *, const struct value *); /* "[32,10]" */
+
+struct rows {
+	int64_t first, end;
+};
+
+/* A model's copy in the graph being built. */
+struct made {
+	const struct distill_model *m;
+	const struct graph *src;
+	struct value **map; /* by value id of src; NULL: not cloned */
+	struct rows *rows;  /* by value id of src */
+	bool student, failed;
+};
+struct distiller {
+	const struct distill *d;
+	struct graph *g;
+	struct diag *diag;
+	struct arena *scratch;
+	bool eval;
+	struct made student, *teachers;
+	struct value **field;	     /* by field */
+	struct value *valid;	     /* eval: f32 [batch], 1 for rows that count */
+	struct value *outside;	     /* number of labels outside their classes */
+	VEC(struct value *) checked; /* targets already in `outside` */
+};
+
+/* A value of a model and the rows it is about. */
+struct part {
+	struct value *v;
+	struct rows rows;
+	const char *name;
+};
+/* The operands of a term, cut to the rows they all have. */
+struct operands {
+	struct loss_in in;
+	struct part student, *teachers;
+	struct rows rows, target_rows;
+	const struct distill_task *task;
+};
+
+/* distill_model.c */
+struct build distill_build(struct distiller *, struct loc);
+struct rows distill_field_rows(const struct distill *, const struct distill_field *);
+int distill_field_find(struct distiller *, const char *name, struct loc); /* -1: reported */
+struct value *distill_field_value(struct distiller *, int field);	  /* its graph input */
+/* The graph input of that name, made when first asked for. */
+struct value *distill_input(
+    struct graph *, const char *name, enum dtype, int rank, const int64_t *dims);
+bool distill_clone(struct distiller *, struct made *);
+bool distill_updated(const struct graph *, const struct value *state);
+/* The value in the model's own graph that `name` of the recipe stands for; NULL: reported. */
+struct value *distill_named(struct distiller *, const struct made *, const char *name, struct loc);
+bool distill_check_names(struct distiller *, const struct made *);
+bool distill_student_part(
+    struct distiller *, const char *name, struct loc, struct part *); /* "student.cls" or "cls" */
+bool distill_teacher_part(
+    struct distiller *, const char *name, struct loc, struct part *); /* "big.y" */
+
+/* distill_term.c */
+struct value *distill_valid(
+    struct distiller *); /* eval: f32 [batch], 1 for rows below $valid (of each set) */
+/* sum(row*weight) and sum(weight) over the rows that count */
+void distill_sums(struct distiller *, struct build *, struct rows, const struct loss *,
+    struct value **num, struct value **den);
+void distill_output_sums(
+    struct distiller *, const char *name, struct value *num, struct value *den);
+bool distill_operands(
+    struct distiller *, struct build *, const struct distill_term *, struct operands *);
+bool distill_check_labels(struct distiller *, const struct operands *); /* each target once */
+
+/* distill_metric.c: outputs metric.TASK.NAME.num and .den */
+bool distill_metrics(struct distiller *, const struct distill_task *);
 
 #endif

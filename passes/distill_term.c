@@ -1,0 +1,232 @@
+/* distill_term -- the operands of terms: which rows of the batch they are about,
+ * cut to those they have in common, and the sums over the rows that count. */
+#include "passes/distill_int.h"
+
+#include <string.h>
+
+/* ---- rows */
+
+static struct value *
+take_rows(struct build *b, struct value *v, struct rows have, struct rows want)
+{
+	int64_t start[MAX_RANK] = {0}, count[MAX_RANK], step[MAX_RANK];
+
+	if (!v || (have.first == want.first && have.end == want.end))
+		return v;
+	for (int i = 0; i < v->rank; i++) {
+		count[i] = v->dims[i];
+		step[i] = 1;
+	}
+	start[0] = want.first - have.first;
+	count[0] = want.end - want.first;
+	return b_slice(b, v, start, count, step);
+}
+
+static struct rows
+both(struct rows a, struct rows b)
+{
+	struct rows r = {a.first > b.first ? a.first : b.first, a.end < b.end ? a.end : b.end};
+
+	if (r.end < r.first)
+		r.end = r.first;
+	return r;
+}
+
+/* eval: 1 for rows below $valid, or below $valid.SET within each set. */
+struct value *
+distill_valid(struct distiller *x)
+{
+	struct build b = distill_build(x, LOC_NONE);
+	int64_t batch = x->d->batch;
+	struct value *part[64];
+	int n = x->d->nsets;
+
+	if (x->valid)
+		return x->valid;
+	require(n <= 64);
+	if (n <= 1) {
+		struct value *valid = distill_input(x->g, "$valid", DT_i64, 0, NULL);
+
+		part[0] = b2(&b, OP_lt, b_iota(&b, DT_i64, 1, &batch, 0), valid);
+		n = 1;
+	} else {
+		for (int i = 0; i < n; i++) {
+			const struct distill_set *s = &x->d->sets[i];
+			const char *name = arena_printf(x->g->arena, "$valid.%s", s->name);
+			struct value *valid = distill_input(x->g, name, DT_i64, 0, NULL);
+
+			part[i] = b2(&b, OP_lt, b_iota(&b, DT_i64, 1, &s->rows, 0), valid);
+		}
+	}
+	x->valid = b_cast(&b, n == 1 ? part[0] : b_concat(&b, n, part, 0), DT_f32);
+	return x->valid;
+}
+
+/* [rows] as [rows,1,1..] of v's rank */
+static struct value *
+columns(struct build *b, struct value *mask, const struct value *v)
+{
+	int64_t dims[MAX_RANK];
+
+	if (!mask || !v)
+		return NULL;
+	for (int i = 0; i < v->rank; i++)
+		dims[i] = i == 0 ? mask->dims[0] : 1;
+	return b_reshape(b, mask, v->rank, dims);
+}
+
+/* sum(row*weight) and sum(weight) over the rows that count; weight broadcasts. */
+void
+distill_sums(struct distiller *x, struct build *b, struct rows r, const struct loss *l,
+    struct value **num, struct value **den)
+{
+	struct value *w = l->weight;
+
+	if (x->eval) {
+		struct rows all = {0, x->d->batch};
+		struct value *mask =
+		    columns(b, take_rows(b, distill_valid(x), all, r), l->row);
+
+		w = w ? b_mul(b, w, mask) : mask;
+	}
+	if (!w)
+		w = b_scalar(b, DT_f32, 1);
+	if (!l->row || !w) {
+		*num = *den = NULL;
+		return;
+	}
+	*num = b_reduce_all(b, OP_reduce_sum, b_mul(b, l->row, w));
+	if (w->rank == 0)
+		*den = b_scalar(b, DT_f32, (double)dims_count(l->row->rank, l->row->dims));
+	else
+		*den = b_reduce_all(b, OP_reduce_sum, b_expand(b, w, l->row->rank, l->row->dims));
+}
+
+/* ---- tasks and terms */
+
+static const struct distill_task *
+task_find(struct distiller *x, const char *name, struct loc loc)
+{
+	const char *names[256];
+	const char *near;
+	int n = 0;
+
+	for (int i = 0; i < x->d->ntasks; i++) {
+		if (strcmp(x->d->tasks[i].name, name) == 0)
+			return &x->d->tasks[i];
+		if (n < 256)
+			names[n++] = x->d->tasks[i].name;
+	}
+	near = str_nearest(name, names, n);
+	diag_invalid(x->diag, loc, "no task is called \"%s\"%s%s%s", name,
+	    near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+	return NULL;
+}
+
+static bool
+task_rows(struct distiller *x, const struct distill_task *t, struct rows *r)
+{
+	*r = (struct rows){0, x->d->batch};
+	if (!t || !t->set)
+		return true;
+	for (int i = 0; i < x->d->nsets; i++) {
+		const struct distill_set *s = &x->d->sets[i];
+
+		if (strcmp(s->name, t->set) == 0) {
+			*r = (struct rows){s->first_row, s->first_row + s->rows};
+			return true;
+		}
+	}
+	return x->d->nsets < 2 || diag_invalid(x->diag, t->loc,
+				      "task \"%s\": no data set is called \"%s\"", t->name, t->set);
+}
+
+static bool
+target_of(struct distiller *x, struct operands *o, struct loc loc)
+{
+	int i;
+
+	if (!o->task || !o->task->target)
+		return true;
+	i = distill_field_find(x, o->task->target, loc);
+	if (i < 0)
+		return false;
+	o->in.field = &x->d->fields[i];
+	o->in.target = distill_field_value(x, i);
+	o->target_rows = distill_field_rows(x->d, o->in.field);
+	return o->in.target != NULL;
+}
+
+bool
+distill_operands(
+    struct distiller *x, struct build *b, const struct distill_term *t, struct operands *o)
+{
+	const char *name;
+	struct rows r;
+
+	*o = (struct operands){0};
+	o->task = t->task ? task_find(x, t->task, t->loc) : NULL;
+	if (t->task && !o->task)
+		return false;
+	name = t->student ? t->student : o->task ? o->task->head : NULL;
+	if (!name)
+		return diag_invalid(x->diag, t->loc,
+		    "term \"%s\" has neither a task nor a student tensor", t->name);
+	if (!distill_student_part(x, name, t->loc, &o->student) || !task_rows(x, o->task, &r) ||
+	    !target_of(x, o, t->loc))
+		return false;
+	r = both(r, o->student.rows);
+	if (o->in.target)
+		r = both(r, o->target_rows);
+	o->teachers = arena_array(x->scratch, struct part, t->nteachers + 1);
+	o->in.teachers = arena_array(x->scratch, struct value *, t->nteachers + 1);
+	o->in.teacher_names = arena_array(x->scratch, const char *, t->nteachers + 1);
+	for (int k = 0; k < t->nteachers; k++) {
+		if (!distill_teacher_part(x, t->teachers[k], t->loc, &o->teachers[k]))
+			return false;
+		r = both(r, o->teachers[k].rows);
+	}
+	if (r.first == r.end)
+		return diag_invalid(x->diag, t->loc,
+		    "term \"%s\": its student, teachers and target have no row of the batch in "
+		    "common",
+		    t->name);
+	o->rows = r;
+	o->in.b = b;
+	o->in.term = t;
+	o->in.student = take_rows(b, o->student.v, o->student.rows, r);
+	o->in.student_name = o->student.name;
+	o->in.nteachers = t->nteachers;
+	for (int k = 0; k < t->nteachers; k++) {
+		o->in.teachers[k] = take_rows(b, o->teachers[k].v, o->teachers[k].rows, r);
+		o->in.teacher_names[k] = o->teachers[k].name;
+	}
+	o->in.target = take_rows(b, o->in.target, o->target_rows, r);
+	o->in.eval = x->eval;
+	o->in.seed = x->d->seed;
+	return o->in.student != NULL;
+}
+
+/* Adds the labels of this use to check.labels, each target once. */
+bool
+distill_check_labels(struct distiller *x, const struct operands *o)
+{
+	struct value *n;
+
+	for (int i = 0; i < x->checked.n; i++)
+		if (x->checked.v[i] == o->in.target)
+			return true;
+	n = labels_outside(&o->in);
+	if (!n)
+		return false;
+	vec_push(x->scratch, &x->checked, o->in.target);
+	x->outside = x->outside ? b_add(o->in.b, x->outside, n) : n;
+	return x->outside != NULL;
+}
+
+void
+distill_output_sums(struct distiller *x, const char *name, struct value *num, struct value *den)
+{
+	graph_output(x->g, arena_printf(x->g->arena, "%s.num", name), num);
+	graph_output(x->g, arena_printf(x->g->arena, "%s.den", name), den);
+}
