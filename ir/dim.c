@@ -1,7 +1,7 @@
 /* dim -- symbolic sizes.  A non-constant dim is the handle -1-k of entry k in the
  * graph's table.  An entry is an atom (a symbol, floor(a/b), min, max) or a
  * polynomial of atoms with integer coefficients, kept in a normal form (monomials
- * sorted, equal ones merged, no zeros), so equal sizes get equal handles:
+ * sorted by their texts, equal ones merged, no zeros), so equal sizes get equal handles:
  * (N+1)-1 is N, (4*N+3)/4 is N, N*T == T*N.
  *
  * Sizes are never negative: a constant result below zero becomes 0. */
@@ -214,27 +214,35 @@ dim_hi(const struct graph *g, int64_t d)
 }
 
 /* ---- polynomials */
+/* Atoms stand in the order of their texts, which does not depend on when they were
+ * made, so that a graph read back from text prints the same. */
 static int
-mono_order(const struct mono *x, const struct mono *y)
+atom_order(const struct graph *g, int x, int y)
+{
+	return x == y ? 0 : strcmp(g->symbols->e.v[x].text, g->symbols->e.v[y].text);
+}
+
+static int
+mono_order(const struct graph *g, const struct mono *x, const struct mono *y)
 {
 	int i;
 
 	for (i = 0; i < x->n && i < y->n; i++)
 		if (x->atom[i] != y->atom[i])
-			return x->atom[i] < y->atom[i] ? -1 : 1;
+			return atom_order(g, x->atom[i], y->atom[i]);
 	return x->n > y->n ? -1 : x->n < y->n; /* longer first: the constant is last */
 }
 
 /* p += coef * m; false when it grows out of bounds. */
 static bool
-poly_term(struct poly *p, const struct mono *m)
+poly_term(const struct graph *g, struct poly *p, const struct mono *m)
 {
 	int i, c;
 
 	if (!m->coef)
 		return true;
 	for (i = 0; i < p->n; i++) {
-		c = mono_order(&p->m[i], m);
+		c = mono_order(g, &p->m[i], m);
 		if (c == 0) {
 			if (__builtin_add_overflow(p->m[i].coef, m->coef, &p->m[i].coef))
 				return false;
@@ -261,11 +269,11 @@ poly_of(const struct graph *g, int64_t d)
 	struct poly p = {0};
 
 	if (d > 0)
-		poly_term(&p, &(struct mono){.coef = d});
+		poly_term(g, &p, &(struct mono){.coef = d});
 	else if (d < 0 && entry(g, d)->kind == POLY)
 		return *entry(g, d)->poly;
 	else if (d < 0)
-		poly_term(&p, &(struct mono){.coef = 1, .n = 1, .atom = {(int)(-1 - d)}});
+		poly_term(g, &p, &(struct mono){.coef = 1, .n = 1, .atom = {(int)(-1 - d)}});
 	return p;
 }
 
@@ -340,7 +348,7 @@ dim_add(struct graph *g, int64_t a, int64_t b)
 	p = poly_of(g, a);
 	q = poly_of(g, b);
 	for (i = 0; i < q.n; i++)
-		if (!poly_term(&p, &q.m[i]))
+		if (!poly_term(g, &p, &q.m[i]))
 			too_big(g);
 	return poly_dim(g, &p);
 }
@@ -357,14 +365,14 @@ dim_sub(struct graph *g, int64_t a, int64_t b)
 	q = poly_of(g, b);
 	for (i = 0; i < q.n; i++) {
 		q.m[i].coef = -q.m[i].coef;
-		if (!poly_term(&p, &q.m[i]))
+		if (!poly_term(g, &p, &q.m[i]))
 			too_big(g);
 	}
 	return poly_dim(g, &p);
 }
 
 static bool
-mono_mul(const struct mono *x, const struct mono *y, struct mono *z)
+mono_mul(const struct graph *g, const struct mono *x, const struct mono *y, struct mono *z)
 {
 	int i = 0, j = 0;
 
@@ -372,7 +380,7 @@ mono_mul(const struct mono *x, const struct mono *y, struct mono *z)
 	if (__builtin_mul_overflow(x->coef, y->coef, &z->coef) || x->n + y->n > MAX_DEG)
 		return false;
 	while (i < x->n || j < y->n)
-		z->atom[z->n++] = j == y->n || (i < x->n && x->atom[i] <= y->atom[j]) ? x->atom[i++]
+		z->atom[z->n++] = j == y->n || (i < x->n && atom_order(g, x->atom[i], y->atom[j]) <= 0) ? x->atom[i++]
 		                                                                      : y->atom[j++];
 	return true;
 }
@@ -391,7 +399,7 @@ dim_mul(struct graph *g, int64_t a, int64_t b)
 	q = poly_of(g, b);
 	for (i = 0; i < p.n; i++)
 		for (j = 0; j < q.n; j++)
-			if (!mono_mul(&p.m[i], &q.m[j], &m) || !poly_term(&r, &m))
+			if (!mono_mul(g, &p.m[i], &q.m[j], &m) || !poly_term(g, &r, &m))
 				too_big(g);
 	return poly_dim(g, &r);
 }
@@ -450,7 +458,7 @@ dim_div(struct graph *g, int64_t a, int64_t b)
 	for (i = 0; i < p.n; i++) {
 		bool exact = mono_div(&p.m[i], &q.m[0], &m);
 
-		if (exact ? !poly_term(&quot, &m) : !poly_term(&rest, &p.m[i]))
+		if (exact ? !poly_term(g, &quot, &m) : !poly_term(g, &rest, &p.m[i]))
 			too_big(g);
 	}
 	if (rest.n == 0)
@@ -460,7 +468,7 @@ dim_div(struct graph *g, int64_t a, int64_t b)
 		r = rest.m[0].coef;
 		c = q.m[0].coef;
 		r = r / c - (r % c < 0);
-		if (!poly_term(&quot, &(struct mono){.coef = r}))
+		if (!poly_term(g, &quot, &(struct mono){.coef = r}))
 			too_big(g);
 		return poly_dim(g, &quot);
 	}
@@ -490,7 +498,7 @@ pick(struct graph *g, enum kind kind, int64_t a, int64_t b)
 		return kind == MIN ? a : b;
 	if (bh <= al)
 		return kind == MIN ? b : a;
-	return a < b ? pair(g, kind, b, a) : pair(g, kind, a, b);
+	return strcmp(dim_text(g, a), dim_text(g, b)) > 0 ? pair(g, kind, b, a) : pair(g, kind, a, b);
 }
 
 int64_t
