@@ -301,13 +301,20 @@ spec_split(const char *s, struct spec *out)
 	return true;
 }
 
+/* Contract n again with another spec, at its own place in the model's file. */
 static struct value *
-contract_of(struct rewrite *rw, const struct spec *s, struct value *a, struct value *b)
+contract_of(struct rewrite *rw, const struct node *n, const struct spec *s, struct value *a,
+    struct value *b)
 {
 	const char *text =
 	    arena_printf(rw->g->arena, "%s,%s->%s", s->part[0], s->part[1], s->part[2]);
+	struct loc here = rw->b.loc;
+	struct value *v;
 
-	return b_contract(&rw->b, text, a, b);
+	rw->b.loc = n->loc;
+	v = b_contract(&rw->b, text, a, b);
+	rw->b.loc = here;
+	return v;
 }
 
 /* contract(transpose a, b): other letters */
@@ -333,7 +340,7 @@ contract_transposed(struct rewrite *rw, struct node *n)
 			s.part[k][perm[i]] = old[i];
 		in[k] = in[k]->def->in[0];
 	}
-	return any ? contract_of(rw, &s, in[0], in[1]) : NULL;
+	return any ? contract_of(rw, n, &s, in[0], in[1]) : NULL;
 }
 
 static struct value *
@@ -351,11 +358,39 @@ transpose_contract(struct rewrite *rw, struct node *n)
 	memcpy(old, s.part[2], sizeof old);
 	for (int i = 0; i < y->rank; i++)
 		s.part[2][i] = old[perm[i]];
-	return contract_of(rw, &s, y->def->in[0], y->def->in[1]);
+	return contract_of(rw, y->def, &s, y->def->in[0], y->def->in[1]);
+}
+
+/* Dropping the axes that a reduction kept as 1, or putting them back. */
+static struct value *
+reshape_reduce(struct rewrite *rw, struct node *n)
+{
+	struct value *y = n->in[0], *out = n->out[0], *v;
+	bool axes[MAX_RANK];
+	int64_t list[MAX_RANK], dims[MAX_RANK];
+	int k = 0, r = 0;
+
+	if (y->kind != VAL_NODE || op_info[y->def->op].class != OC_reduce || !sole_use(rw, y) ||
+	    y->def->op == OP_argmax || y->def->op == OP_argmin || !reduced_axes(y->def, axes))
+		return NULL;
+	bool keep = attr_int(y->def, "keep") != 0;
+	struct value *x = y->def->in[0];
+
+	for (int i = 0; i < x->rank; i++) {
+		if (axes[i])
+			list[k++] = i;
+		if (!axes[i] || !keep)
+			dims[r++] = axes[i] ? 1 : x->dims[i];
+	}
+	if (k == 0 || !dims_equal(r, dims, out->rank, out->dims))
+		return NULL;
+	v = b_reduce(&rw->b, y->def->op, x, k, list, !keep);
+	return v;
 }
 
 const struct simplify_rule simplify_shape[] = {
     {OP_reshape, "reshape(reshape x) = reshape x", reshape_chain},
+    {OP_reshape, "reshape(reduce x) = reduce x, axes kept or not", reshape_reduce},
     {OP_transpose, "transpose(transpose x) = transpose x", transpose_chain},
     {OP_transpose, "transpose(contract) = contract with another spec", transpose_contract},
     {OP_expand, "expand(expand x) = expand x", expand_chain},

@@ -67,12 +67,17 @@ scale_in(struct rewrite *rw, struct value *w, struct value *c, int64_t group)
 	return b_reshape(&rw->b, v, w->rank, w->dims);
 }
 
+/* n again, at its own place in the model's file */
 static struct value *
 with_operands(struct rewrite *rw, const struct node *n, struct value *a, struct value *b)
 {
-	struct value *in[2] = {a, b};
+	struct value *in[2] = {a, b}, *v;
+	struct loc here = rw->b.loc;
 
-	return b_op(&rw->b, n->op, 2, in, n->nattr, n->attr);
+	rw->b.loc = n->loc;
+	v = b_op(&rw->b, n->op, 2, in, n->nattr, n->attr);
+	rw->b.loc = here;
+	return v;
 }
 
 /* letters of operand k or of the result (2) */
