@@ -30,7 +30,7 @@ struct rt_array {
 	int64_t dims[RT_MAX_RANK];   /* dims[0]: samples */
 	int64_t rows, row_bytes;
 	const unsigned char *data;
-	int nclasses;                /* image folders: the class names */
+	int nclasses;                /* labels of an image folder: the class names */
 	char **classes;
 	void *heap, *map;            /* what close frees */
 	size_t map_bytes;

@@ -398,8 +398,7 @@ classes(struct set *s, struct rt_array *a, int64_t *label)
 			if (!a->classes[a->nclasses++])
 				return rt_fail(s->m, RT_INTERNAL, "%s: out of memory", s->path);
 		}
-		if (label)
-			label[i] = a->nclasses - 1;
+		label[i] = a->nclasses - 1;
 	}
 	return true;
 }
@@ -432,10 +431,8 @@ open_set(struct set *s, struct rt_array *a, enum rt_role role)
 		a->dims[0] = s->n;
 		a->data = a->heap;
 	}
-	if (!classes(s, a, label))
-		return false;
 	if (role == RT_ROLE_LABELS)
-		return rt_array_sizes(a, (uint64_t)s->n * sizeof *label, s->path, s->m);
+		return classes(s, a, label) && rt_array_sizes(a, (uint64_t)s->n * sizeof *label, s->path, s->m);
 	return decode_all(s, a);
 }
 
