@@ -13,6 +13,7 @@ struct target_opts {
 	int opt_level;
 	bool time, keep_temps;
 	const char *dump_llvm;   /* path for the module's text, or NULL */
+	void (*sgemm)(void);     /* rt_sgemm, for in-process programs with BLAS calls; or NULL */
 };
 struct target;
 struct target *target_open(const struct target_opts *, struct diag *); /* NULL: reported */

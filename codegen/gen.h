@@ -1,0 +1,137 @@
+/* gen -- private to codegen: the state of one module and of one kernel being made. */
+#ifndef RETORT_GEN_H
+#define RETORT_GEN_H
+
+#include "codegen/codegen.h"
+
+#include <llvm-c/Core.h>
+#include <llvm-c/TargetMachine.h>
+
+/* ---- target.c */
+struct target {
+	LLVMTargetMachineRef tm;
+	char *triple, *cpu, *features;
+	bool native, x86, elf;
+	int vector_bits, vector_regs;
+	bool masked;              /* cheap masked loads and stores: AVX-512 */
+	bool fma, f16c, avx512;
+	int64_t l1, l2;
+	int opt_level;
+	bool time, keep_temps;
+	char *dump_llvm;
+	void (*sgemm)(void);      /* rt_sgemm for the JIT, or NULL */
+};
+
+/* ---- module.c: one LLVM module, one object */
+struct module {
+	struct target *t;
+	struct arena *a;
+	LLVMContextRef c;
+	LLVMModuleRef m;
+	LLVMBuilderRef b;
+	struct map *kernels;      /* text of a kernel -> its function */
+	LLVMTypeRef void_, i1, i8, i16, i32, i64, f16, f32, f64, ptr;
+	LLVMTypeRef kernel_type, call_type;
+	struct str text;          /* scratch */
+	int nkernel;
+	const struct graph *graph; /* of the program being emitted: its symbols */
+};
+struct module *module_open(struct target *, const char *name);
+void module_close(struct module *);
+/* NAME_call of the program; its kernels are made or shared. */
+LLVMValueRef module_call(struct module *, const struct program *, const char *symbol, bool exported);
+/* struct rt_program as a constant; constants and states by their symbols. */
+LLVMValueRef module_program(struct module *, const struct program *, LLVMValueRef call, LLVMValueRef constants,
+                            LLVMValueRef state_init, const char *symbol, const char *manifest, bool exported);
+LLVMValueRef module_string(struct module *, const char *);
+LLVMValueRef module_array(struct module *, LLVMTypeRef, LLVMValueRef *, int n, const char *name);
+LLVMValueRef module_i64s(struct module *, const int64_t *, int n, const char *name);
+LLVMValueRef module_function(struct module *, const char *name, LLVMTypeRef, bool exported);
+/* Verifies, runs the passes; then the object (or assembly) in memory. */
+void module_finish(struct module *);
+LLVMMemoryBufferRef module_object(struct module *, LLVMCodeGenFileType);
+/* Bytes of the constants and of the states' initial content; heap, NULL if empty. */
+unsigned char *program_blob(const struct program *, enum space, int64_t bytes);
+int64_t call_pieces(const struct call *);
+double call_flops(const struct call *);
+const char *call_name(struct arena *, const struct call *);
+LLVMValueRef module_dim(struct module *, LLVMBuilderRef, LLVMValueRef sym, int64_t dim);
+/* Dies with LLVM's message; for what only our own bug can cause. */
+_Noreturn void llvm_die(const char *what, char *message);
+
+/* ---- kernel.c */
+struct reg {
+	LLVMValueRef v;           /* of element type: a scalar, or the same in all lanes */
+	bool vector;
+	LLVMValueRef slot;        /* accumulator: its alloca, of element type or of `lanes` */
+	int lanes;                /* of slot: 0 scalar */
+	enum op op;
+	LLVMValueRef part[4];     /* per-lane partial sums while an enclosing loop runs */
+	int npart;
+	bool has_const;           /* set by S_CONST: value below */
+	double f;
+};
+struct gen {
+	struct module *m;
+	struct target *t;
+	const struct kernel *k;
+	LLVMBuilderRef b, entry;  /* entry: allocas and what is computed once */
+	LLVMValueRef fn, sym;
+	LLVMValueRef *buf;        /* [nbuf] pointers */
+	LLVMValueRef *var;        /* [nvar] i64; of the vector variable: at lane 0 */
+	int64_t *extent;          /* [nvar] upper bound of the open loops */
+	struct reg *reg;          /* [nreg] */
+	int width;                /* lanes of a full vector */
+	int vvar;                 /* the open VECTOR loop's variable, -1 */
+	int lanes, active;        /* of the vectors now; lanes >= active exist only as garbage */
+	int copy;                 /* which partial accumulators */
+};
+LLVMValueRef kernel_emit(struct module *, const struct kernel *, const char *name);
+void gen_body(struct gen *, const struct body *);
+LLVMTypeRef gen_type(struct gen *, enum dtype, int lanes);         /* of registers; lanes 0: scalar */
+LLVMTypeRef gen_memory_type(struct gen *, enum dtype, int lanes);  /* of memory */
+LLVMValueRef gen_splat(struct gen *, LLVMValueRef, int lanes);
+LLVMValueRef gen_vector(struct gen *, int reg);                    /* value in g->lanes lanes */
+LLVMValueRef gen_alloca(struct gen *, LLVMTypeRef, const char *);
+LLVMValueRef gen_i64(struct gen *, int64_t);
+LLVMBasicBlockRef gen_block(struct gen *, const char *);
+LLVMValueRef gen_intrinsic(struct gen *, const char *name, LLVMTypeRef *over, int nover, LLVMValueRef *arg, int narg);
+LLVMValueRef gen_mask(struct gen *, int lanes, int active);        /* constant; NULL where all are active */
+/* The address of an affine index: base + c, plus coef per lane, plus vec (lanes of i64). */
+struct addr { LLVMValueRef base; int64_t c, coef; LLVMValueRef vec; };
+struct addr gen_affine(struct gen *, const struct affine *);
+LLVMValueRef gen_pointer(struct gen *, int buf, LLVMValueRef base, int64_t c);
+LLVMValueRef gen_tree(struct gen *, enum op, enum dtype, LLVMValueRef vec, int lanes); /* horizontal */
+LLVMValueRef gen_identity(struct gen *, enum op, enum dtype, int lanes);
+
+/* A loop from 0 below n step by step: gen_loop opens, gen_loop_end closes. */
+struct loop { LLVMValueRef i, n; int64_t step; LLVMBasicBlockRef head, exit; };
+struct loop gen_loop(struct gen *, LLVMValueRef n, int64_t step);
+void gen_loop_end(struct gen *, struct loop *);
+
+/* ---- memory.c */
+void gen_load(struct gen *, const struct stmt *);
+void gen_store(struct gen *, const struct stmt *);
+LLVMValueRef gen_from_memory(struct gen *, enum dtype, LLVMValueRef); /* memory form to register form */
+LLVMValueRef gen_to_memory(struct gen *, enum dtype, LLVMValueRef);
+LLVMValueRef gen_lane_index(struct gen *, const struct addr *); /* lanes of i64 */
+
+/* ---- tile.c */
+void gen_tile(struct gen *, const struct tile *);
+
+/* ---- scalar.c: S_OP on scalars and vectors alike */
+LLVMValueRef gen_op(struct gen *, enum op, enum dtype type, enum dtype from, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);
+void gen_sop(struct gen *, const struct stmt *);
+LLVMValueRef gen_round(struct gen *, enum dtype, LLVMValueRef); /* f16, bf16: to what memory can hold */
+
+/* ---- math.c: elementary functions on float scalars and vectors */
+LLVMValueRef math_f32(struct gen *, enum op, LLVMValueRef x);  /* NULL: not inline */
+LLVMValueRef math_libm(struct gen *, const char *name, LLVMValueRef x, LLVMValueRef y); /* per lane */
+LLVMValueRef math_mad(struct gen *, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c);    /* a*b + c, fused where the machine can */
+LLVMValueRef math_const(LLVMTypeRef like, double);
+LLVMValueRef math_iconst(LLVMTypeRef like, int64_t);
+
+/* ---- blob.c, link.c */
+bool link_run(struct target *, const char *const *argv, const char *what, struct diag *);
+
+#endif

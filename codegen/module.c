@@ -1,0 +1,515 @@
+/* module -- one LLVM module: kernels shared by their text, the dispatcher of every
+ * program, and the tables of runtime/abi.h as constants. */
+#include "codegen/gen.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <llvm-c/Analysis.h>
+#include <llvm-c/Error.h>
+#include <llvm-c/Transforms/PassBuilder.h>
+
+_Noreturn void
+llvm_die(const char *what, char *message)
+{
+	die("%s: %s", what, message ? message : "(no message)");
+}
+
+struct module *
+module_open(struct target *t, const char *name)
+{
+	struct module *m = xcalloc(1, sizeof *m);
+	LLVMTargetDataRef dl = LLVMCreateTargetDataLayout(t->tm);
+
+	m->t = t;
+	m->a = arena_create();
+	m->c = LLVMContextCreate();
+	m->m = LLVMModuleCreateWithNameInContext(name, m->c);
+	m->b = LLVMCreateBuilderInContext(m->c);
+	m->kernels = map_create(m->a);
+	LLVMSetTarget(m->m, t->triple);
+	LLVMSetModuleDataLayout(m->m, dl);
+	LLVMDisposeTargetData(dl);
+	m->void_ = LLVMVoidTypeInContext(m->c);
+	m->i1 = LLVMInt1TypeInContext(m->c);
+	m->i8 = LLVMInt8TypeInContext(m->c);
+	m->i16 = LLVMInt16TypeInContext(m->c);
+	m->i32 = LLVMInt32TypeInContext(m->c);
+	m->i64 = LLVMInt64TypeInContext(m->c);
+	m->f16 = LLVMHalfTypeInContext(m->c);
+	m->f32 = LLVMFloatTypeInContext(m->c);
+	m->f64 = LLVMDoubleTypeInContext(m->c);
+	m->ptr = LLVMPointerTypeInContext(m->c, 0);
+	m->kernel_type = LLVMFunctionType(m->void_, (LLVMTypeRef[]){m->ptr, m->ptr, m->i64, m->i64}, 4, 0);
+	m->call_type = LLVMFunctionType(m->void_, (LLVMTypeRef[]){m->i32, m->ptr, m->ptr, m->i64, m->i64}, 5, 0);
+	return m;
+}
+
+void
+module_close(struct module *m)
+{
+	if (!m)
+		return;
+	str_free(&m->text);
+	LLVMDisposeBuilder(m->b);
+	LLVMDisposeModule(m->m);
+	LLVMContextDispose(m->c);
+	arena_destroy(m->a);
+	free(m);
+}
+
+static void
+attribute(struct module *m, LLVMValueRef f, const char *key, const char *value)
+{
+	LLVMAttributeRef a = LLVMCreateStringAttribute(m->c, key, (unsigned)strlen(key), value, (unsigned)strlen(value));
+
+	LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex, a);
+}
+
+LLVMValueRef
+module_function(struct module *m, const char *name, LLVMTypeRef type, bool exported)
+{
+	LLVMValueRef f = LLVMAddFunction(m->m, name, type);
+	unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
+	char bits[16];
+
+	snprintf(bits, sizeof bits, "%d", m->t->vector_bits);
+	attribute(m, f, "prefer-vector-width", bits);
+	if (m->t->x86)
+		attribute(m, f, "min-legal-vector-width", bits);
+	attribute(m, f, "no-builtins", ""); /* no memset or memcpy out of our loops */
+	LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(m->c, nounwind, 0));
+	if (!exported)
+		LLVMSetLinkage(f, LLVMInternalLinkage);
+	return f;
+}
+
+/* ---- constants */
+LLVMValueRef
+module_array(struct module *m, LLVMTypeRef t, LLVMValueRef *v, int n, const char *name)
+{
+	LLVMValueRef g;
+
+	if (n == 0)
+		return LLVMConstNull(m->ptr);
+	g = LLVMAddGlobal(m->m, LLVMArrayType2(t, (uint64_t)n), name);
+	LLVMSetInitializer(g, LLVMConstArray2(t, v, (uint64_t)n));
+	LLVMSetLinkage(g, LLVMPrivateLinkage);
+	LLVMSetGlobalConstant(g, 1);
+	return g;
+}
+
+LLVMValueRef
+module_string(struct module *m, const char *s)
+{
+	LLVMValueRef v = LLVMConstStringInContext2(m->c, s, strlen(s), 0), g = LLVMAddGlobal(m->m, LLVMTypeOf(v), "str");
+
+	LLVMSetInitializer(g, v);
+	LLVMSetLinkage(g, LLVMPrivateLinkage);
+	LLVMSetGlobalConstant(g, 1);
+	LLVMSetUnnamedAddress(g, LLVMGlobalUnnamedAddr);
+	return g;
+}
+
+LLVMValueRef
+module_i64s(struct module *m, const int64_t *v, int n, const char *name)
+{
+	LLVMValueRef *c = arena_array(m->a, LLVMValueRef, n + 1);
+
+	for (int i = 0; i < n; i++)
+		c[i] = LLVMConstInt(m->i64, (unsigned long long)v[i], 1);
+	return module_array(m, m->i64, c, n, name);
+}
+
+/* ---- symbolic dims */
+/* The value of a dim, as code.  Expressions are read from their text, whose
+ * leaves are numbers and the names of symbols. */
+struct dim_text { struct module *m; LLVMBuilderRef b; LLVMValueRef sym; const char *p, *all; int64_t handle[64]; int n; };
+
+static LLVMValueRef dim_sum(struct dim_text *);
+
+static LLVMValueRef
+dim_symbol_value(struct dim_text *d, int i)
+{
+	LLVMValueRef at = LLVMConstInt(d->m->i64, (unsigned)i, 0);
+
+	return LLVMBuildLoad2(d->b, d->m->i64, LLVMBuildInBoundsGEP2(d->b, d->m->i64, d->sym, &at, 1, ""), "dim");
+}
+
+static bool
+dim_eat(struct dim_text *d, const char *s)
+{
+	if (!str_starts(d->p, s))
+		return false;
+	d->p += strlen(s);
+	return true;
+}
+
+static LLVMValueRef
+dim_atom(struct dim_text *d)
+{
+	LLVMValueRef a, b, c;
+	bool less;
+	char *end;
+
+	if (dim_eat(d, "(")) {
+		a = dim_sum(d);
+		if (!dim_eat(d, ")"))
+			die("dim %s", d->all);
+		return a;
+	}
+	if ((less = dim_eat(d, "min(")) || dim_eat(d, "max(")) {
+		a = dim_sum(d);
+		require(dim_eat(d, ","));
+		dim_eat(d, " ");
+		b = dim_sum(d);
+		require(dim_eat(d, ")"));
+		c = LLVMBuildICmp(d->b, less ? LLVMIntSLT : LLVMIntSGT, a, b, "");
+		return LLVMBuildSelect(d->b, c, a, b, "");
+	}
+	if (*d->p >= '0' && *d->p <= '9') {
+		long long v = strtoll(d->p, &end, 10);
+
+		d->p = end;
+		return LLVMConstInt(d->m->i64, (unsigned long long)v, 1);
+	}
+	for (int i = 0, best = -1;; i++) {
+		const char *s, *t;
+
+		if (i < d->n) {
+			s = dim_text((struct graph *)d->m->graph, d->handle[i]);
+			t = best >= 0 ? dim_text((struct graph *)d->m->graph, d->handle[best]) : "";
+			if (str_starts(d->p, s) && strlen(s) > strlen(t)) /* the longest name */
+				best = i;
+			continue;
+		}
+		if (best < 0)
+			die("dim %s: no symbol at %s", d->all, d->p);
+		d->p += strlen(dim_text((struct graph *)d->m->graph, d->handle[best]));
+		return dim_symbol_value(d, best);
+	}
+}
+
+static LLVMValueRef
+dim_product(struct dim_text *d)
+{
+	LLVMValueRef a = dim_atom(d);
+
+	for (;;)
+		if (dim_eat(d, "*"))
+			a = LLVMBuildMul(d->b, a, dim_atom(d), "");
+		else if (dim_eat(d, "/"))
+			a = LLVMBuildSDiv(d->b, a, dim_atom(d), ""); /* both >= 0 */
+		else
+			return a;
+}
+
+static LLVMValueRef
+dim_sum(struct dim_text *d)
+{
+	LLVMValueRef a = dim_eat(d, "-") ? LLVMBuildNeg(d->b, dim_product(d), "") : dim_product(d);
+
+	for (;;)
+		if (dim_eat(d, "+"))
+			a = LLVMBuildAdd(d->b, a, dim_product(d), "");
+		else if (dim_eat(d, "-"))
+			a = LLVMBuildSub(d->b, a, dim_product(d), "");
+		else
+			return a;
+}
+
+LLVMValueRef
+module_dim(struct module *m, LLVMBuilderRef b, LLVMValueRef sym, int64_t dim)
+{
+	struct dim_text d = {.m = m, .b = b, .sym = sym};
+	LLVMValueRef v;
+
+	require(!dim_const(dim) && m->graph);
+	d.n = dim_symbols(m->graph, d.handle, 64);
+	require(d.n <= 64);
+	for (int i = 0; i < d.n; i++)
+		if (d.handle[i] == dim)
+			return dim_symbol_value(&d, i);
+	d.p = d.all = dim_text((struct graph *)m->graph, dim);
+	v = dim_sum(&d);
+	if (*d.p)
+		die("dim %s: %s is left over", d.all, d.p);
+	return v;
+}
+
+/* ---- calls */
+static LLVMValueRef
+shared_kernel(struct module *m, const struct kernel *k)
+{
+	struct str s = {0};
+	LLVMValueRef f;
+	char name[80];
+	int64_t sym[1];
+	int n = 0;
+
+	/* handles of symbols mean something within one graph only */
+	if (m->graph && dim_symbols(m->graph, sym, 1))
+		str_addf(&s, "%p\n", (const void *)m->graph);
+	kernel_print(k, &s);
+	f = map_get(m->kernels, s.s);
+	if (!f) {
+		for (const char *p = k->name; *p && n < 60; p++)
+			name[n++] = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') || (*p >= '0' && *p <= '9') ? *p : '_';
+		snprintf(name + n, sizeof name - (size_t)n, ".%d", m->nkernel++);
+		f = kernel_emit(m, k, name);
+		map_put(m->kernels, arena_strdup(m->a, s.s), f);
+	}
+	str_free(&s);
+	return f;
+}
+
+/* Where a buffer is: base[space] + offset, or the pointer of the input or output. */
+static LLVMValueRef
+buffer_pointer(struct module *m, LLVMValueRef base, const struct buffer *b)
+{
+	int64_t slot = b->space == SPACE_IO ? 3 + b->offset : b->space == SPACE_WORK ? 0 : b->space == SPACE_CONST ? 1 : 2;
+	LLVMValueRef at = LLVMConstInt(m->i64, (unsigned long long)slot, 0), p, off;
+
+	p = LLVMBuildLoad2(m->b, m->ptr, LLVMBuildInBoundsGEP2(m->b, m->ptr, base, &at, 1, ""), "");
+	if (b->space == SPACE_IO || !b->offset)
+		return p;
+	off = LLVMConstInt(m->i64, (unsigned long long)b->offset, 0);
+	return LLVMBuildInBoundsGEP2(m->b, m->i8, p, &off, 1, "");
+}
+
+/* rt_sgemm for batch items begin..end */
+static void
+blas_call(struct module *m, LLVMValueRef f, const struct call *c, LLVMValueRef *arg, LLVMBasicBlockRef done)
+{
+	const struct blas_call *s = c->blas;
+	LLVMTypeRef t = LLVMFunctionType(m->void_, (LLVMTypeRef[]){m->i32, m->i32, m->i64, m->i64, m->i64,
+	    m->ptr, m->i64, m->ptr, m->i64, m->ptr, m->i64}, 11, 0);
+	LLVMValueRef sgemm = LLVMGetNamedFunction(m->m, "rt_sgemm"), begin = LLVMGetParam(f, 3), i, next, p[3];
+	LLVMBasicBlockRef pre = LLVMGetInsertBlock(m->b), head = LLVMAppendBasicBlockInContext(m->c, f, "gemm"),
+	    body = LLVMAppendBasicBlockInContext(m->c, f, "item");
+	int64_t stride[3] = {s->sa, s->sb, s->sc};
+#define N(v) LLVMConstInt(m->i64, (unsigned long long)(v), 0)
+
+	if (!sgemm)
+		sgemm = LLVMAddFunction(m->m, "rt_sgemm", t);
+	LLVMBuildBr(m->b, head);
+	LLVMPositionBuilderAtEnd(m->b, head);
+	i = LLVMBuildPhi(m->b, m->i64, "");
+	LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntSLT, i, LLVMGetParam(f, 4), ""), body, done);
+	LLVMPositionBuilderAtEnd(m->b, body);
+	for (int k = 0; k < 3; k++) {
+		LLVMValueRef off = LLVMBuildMul(m->b, i, N(stride[k]), "");
+
+		p[k] = LLVMBuildGEP2(m->b, m->f32, arg[k], &off, 1, "");
+	}
+	LLVMBuildCall2(m->b, t, sgemm, (LLVMValueRef[]){LLVMConstInt(m->i32, s->ta, 0), LLVMConstInt(m->i32, s->tb, 0),
+	    N(s->m), N(s->n), N(s->k), p[0], N(s->lda), p[1], N(s->ldb), p[2], N(s->ldc)}, 11, "");
+	next = LLVMBuildAdd(m->b, i, N(1), "");
+	LLVMBuildBr(m->b, head);
+	LLVMAddIncoming(i, (LLVMValueRef[]){begin, next}, (LLVMBasicBlockRef[]){pre, body}, 2);
+#undef N
+}
+
+LLVMValueRef
+module_call(struct module *m, const struct program *p, const char *symbol, bool exported)
+{
+	LLVMValueRef f = module_function(m, symbol, m->call_type, exported), sw, base = LLVMGetParam(f, 1), frame, *kernel;
+	LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(m->c, f, "entry"), done;
+	int most = 1;
+
+	m->graph = p->graph;
+	kernel = arena_array(m->a, LLVMValueRef, p->calls.n + 1);
+	for (int i = 0; i < p->calls.n; i++)
+		if (!p->calls.v[i].provider_blas) {
+			kernel[i] = shared_kernel(m, p->calls.v[i].kernel);
+			if (p->calls.v[i].kernel->nbuf > most)
+				most = p->calls.v[i].kernel->nbuf;
+		}
+	done = LLVMAppendBasicBlockInContext(m->c, f, "done");
+	LLVMPositionBuilderAtEnd(m->b, entry);
+	frame = LLVMBuildArrayAlloca(m->b, m->ptr, LLVMConstInt(m->i64, (unsigned)most, 0), "arg");
+	sw = LLVMBuildSwitch(m->b, LLVMGetParam(f, 0), done, (unsigned)p->calls.n);
+	for (int i = 0; i < p->calls.n; i++) {
+		const struct call *c = &p->calls.v[i];
+		LLVMBasicBlockRef bb = LLVMAppendBasicBlockInContext(m->c, f, "call");
+		LLVMValueRef arg[3];
+
+		LLVMAddCase(sw, LLVMConstInt(m->i32, (unsigned)i, 0), bb);
+		LLVMPositionBuilderAtEnd(m->b, bb);
+		if (c->provider_blas) {
+			for (int k = 0; k < 3; k++)
+				arg[k] = buffer_pointer(m, base, c->arg[k]);
+			blas_call(m, f, c, arg, done);
+			continue;
+		}
+		for (int k = 0; k < c->kernel->nbuf; k++) {
+			LLVMValueRef at = LLVMConstInt(m->i64, (unsigned)k, 0);
+
+			LLVMBuildStore(m->b, buffer_pointer(m, base, c->arg[k]),
+			    LLVMBuildInBoundsGEP2(m->b, m->ptr, frame, &at, 1, ""));
+		}
+		LLVMBuildCall2(m->b, m->kernel_type, kernel[i],
+		    (LLVMValueRef[]){frame, LLVMGetParam(f, 2), LLVMGetParam(f, 3), LLVMGetParam(f, 4)}, 4, "");
+		LLVMBuildBr(m->b, done);
+	}
+	LLVMPositionBuilderAtEnd(m->b, done);
+	LLVMBuildRetVoid(m->b);
+	return f;
+}
+
+/* ---- struct rt_program */
+static LLVMTypeRef
+tensor_type(struct module *m)
+{
+	return LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->i32, m->i32, m->ptr, m->i64, m->i64}, 6, 0);
+}
+
+static LLVMValueRef
+tensor_table(struct module *m, const struct program *p, const struct io *io, int n, const char *name)
+{
+	LLVMValueRef *v = arena_array(m->a, LLVMValueRef, n + 1);
+
+	for (int i = 0; i < n; i++) {
+		int64_t dims[MAX_RANK];
+
+		for (int k = 0; k < io[i].value->rank; k++)
+			dims[k] = dim_hi(p->graph, io[i].value->dims[k]);
+		v[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){
+			module_string(m, io[i].name),
+			LLVMConstInt(m->i32, (unsigned)dtype_info[io[i].buffer->dtype].onnx, 0),
+			LLVMConstInt(m->i32, (unsigned)io[i].value->rank, 0),
+			module_i64s(m, dims, io[i].value->rank, "dims"),
+			LLVMConstInt(m->i64, (unsigned long long)io[i].buffer->bytes, 0),
+			LLVMConstInt(m->i64, (unsigned long long)io[i].buffer->offset, 0)}, 6, 0);
+	}
+	return module_array(m, tensor_type(m), v, n, name);
+}
+
+LLVMValueRef
+module_program(struct module *m, const struct program *p, LLVMValueRef call, LLVMValueRef constants,
+               LLVMValueRef state_init, const char *symbol, const char *manifest, bool exported)
+{
+	int n = p->calls.n;
+	int64_t *pieces = arena_array(m->a, int64_t, n + 1), sym[64];
+	LLVMValueRef *names = arena_array(m->a, LLVMValueRef, n + 1), *flops = arena_array(m->a, LLVMValueRef, n + 1), v, g;
+	LLVMValueRef null = LLVMConstNull(m->ptr);
+
+	for (int i = 0; i < n; i++) {
+		pieces[i] = call_pieces(&p->calls.v[i]);
+		names[i] = module_string(m, call_name(m->a, &p->calls.v[i]));
+		flops[i] = LLVMConstReal(m->f64, call_flops(&p->calls.v[i]));
+	}
+#define W(x) LLVMConstInt(m->i32, (unsigned long long)(x), 0)
+#define D(x) LLVMConstInt(m->i64, (unsigned long long)(x), 0)
+	v = LLVMConstStructInContext(m->c, (LLVMValueRef[]){
+		W(RT_ABI), module_string(m, p->name ? p->name : ""), W(n), W(p->inputs.n), W(p->outputs.n), W(p->states.n),
+		W(p->graph ? dim_symbols(p->graph, sym, 64) : 0),
+		module_i64s(m, pieces, n, "pieces"), module_array(m, m->ptr, names, n, "names"),
+		module_array(m, m->f64, flops, n, "flops"), call,
+		D(p->work_bytes), D(p->const_bytes), D(p->state_bytes),
+		constants ? constants : null, state_init ? state_init : null,
+		tensor_table(m, p, p->inputs.v, p->inputs.n, "inputs"),
+		tensor_table(m, p, p->outputs.v, p->outputs.n, "outputs"),
+		tensor_table(m, p, p->states.v, p->states.n, "states"),
+		module_string(m, manifest ? manifest : "")}, 20, 0);
+#undef W
+#undef D
+	g = LLVMAddGlobal(m->m, LLVMTypeOf(v), symbol);
+	LLVMSetInitializer(g, v);
+	LLVMSetGlobalConstant(g, 1);
+	if (!exported)
+		LLVMSetLinkage(g, LLVMInternalLinkage);
+	return g;
+}
+
+unsigned char *
+program_blob(const struct program *p, enum space space, int64_t bytes)
+{
+	unsigned char *b;
+
+	if (!bytes)
+		return NULL;
+	b = aligned_alloc(RT_ALIGN, (size_t)(bytes + RT_ALIGN - 1) / RT_ALIGN * RT_ALIGN);
+	if (!b)
+		die("out of memory: %" PRId64 " bytes of constants", bytes);
+	memset(b, 0, (size_t)(bytes + RT_ALIGN - 1) / RT_ALIGN * RT_ALIGN);
+	for (int i = 0; i < p->buffers.n; i++) {
+		const struct buffer *x = p->buffers.v[i];
+
+		if (x->space != space || !x->data || x->alias)
+			continue;
+		if (x->offset < 0 || x->bytes > bytes - x->offset)
+			die("buffer %d lies outside its space", x->id);
+		memcpy(b + x->offset, x->data, (size_t)x->bytes);
+	}
+	return b;
+}
+
+/* ---- what every call says of itself */
+int64_t
+call_pieces(const struct call *c)
+{
+	return c->provider_blas ? c->blas->batch : c->kernel->pieces;
+}
+
+double
+call_flops(const struct call *c)
+{
+	const struct blas_call *s = c->blas;
+
+	return c->provider_blas ? 2.0 * (double)s->m * (double)s->n * (double)s->k * (double)s->batch : c->kernel->flops;
+}
+
+const char *
+call_name(struct arena *a, const struct call *c)
+{
+	const char *k = c->provider_blas ? "sgemm" : c->kernel->name, *n = c->loc.name;
+
+	return n && *n ? arena_printf(a, "%s %s", k, n) : arena_strdup(a, k);
+}
+
+/* ---- the end */
+static void
+run_passes(struct module *m)
+{
+	LLVMPassBuilderOptionsRef o = LLVMCreatePassBuilderOptions();
+	LLVMErrorRef e;
+
+	LLVMPassBuilderOptionsSetLoopUnrolling(o, 0);
+	LLVMPassBuilderOptionsSetLoopVectorization(o, 0);
+	LLVMPassBuilderOptionsSetSLPVectorization(o, 0);
+	e = LLVMRunPasses(m->m, "function(sroa,early-cse<memssa>)", m->t->tm, o);
+	if (e)
+		llvm_die("LLVM passes", LLVMGetErrorMessage(e));
+	LLVMDisposePassBuilderOptions(o);
+}
+
+void
+module_finish(struct module *m)
+{
+	char *msg = NULL;
+
+	if (m->t->dump_llvm && LLVMPrintModuleToFile(m->m, m->t->dump_llvm, &msg)) {
+		fprintf(stderr, "%s: %s\n", m->t->dump_llvm, msg);
+		LLVMDisposeMessage(msg);
+	}
+	msg = NULL;
+	if (LLVMVerifyModule(m->m, LLVMReturnStatusAction, &msg)) {
+		LLVMPrintModuleToFile(m->m, "retort-broken.ll", NULL);
+		llvm_die("broken module (see retort-broken.ll)", msg);
+	}
+	LLVMDisposeMessage(msg);
+	run_passes(m);
+}
+
+LLVMMemoryBufferRef
+module_object(struct module *m, LLVMCodeGenFileType type)
+{
+	LLVMMemoryBufferRef buf = NULL;
+	char *msg = NULL;
+
+	if (LLVMTargetMachineEmitToMemoryBuffer(m->t->tm, m->m, type, &msg, &buf))
+		llvm_die("emitting code", msg);
+	return buf;
+}
