@@ -62,7 +62,9 @@ input_shapes(struct job *j, const struct recipe_model *m, bool whole, struct imp
 		}
 		s->dims[0] += rows_of(j, f);
 		for (int k = 0; whole && k < f->rank; k++)
-			s->dims[1 + k] = f->dims[k] + (k < in->npad / 2 ? in->pad[k] + in->pad[in->npad / 2 + k] : 0);
+			s->dims[1 + k] = f->dims[k];
+		for (int k = 0, n = in->npad / 2; whole && k < n && n <= f->rank; k++) /* the last axes */
+			s->dims[1 + f->rank - n + k] += in->pad[k] + in->pad[n + k];
 	}
 	io->shapes = shapes;
 }
