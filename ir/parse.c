@@ -27,6 +27,7 @@ struct parser {
 	int64_t i;        /* T_INT; T_VALUE without name */
 	double f;         /* T_INT and T_FLOAT */
 	int tokline, lastline; /* of the token, and of the one before it */
+	int stmtline;          /* where the statement being read began */
 	bool failed;
 	int nest;
 };
@@ -35,6 +36,7 @@ struct parser {
 struct scope { struct graph *g; struct map *names; const struct scope *outer; };
 
 #define fail(...) (fail_at(__VA_ARGS__), false)
+#define fail_stmt(p, ...) ((p)->tokline = (p)->stmtline, fail(p, __VA_ARGS__)) /* of what is behind */
 static void fail_at(struct parser *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* The first mistake is reported, and the rest of the text is not looked at. */
@@ -580,7 +582,7 @@ define(struct parser *p, struct scope *s, const char *name, int64_t number, stru
 
 	for (o = s; o; o = o->outer)
 		if (map_get(o->names, k))
-			return fail(p, "value %%%s is defined twice", k + 1);
+			return fail_stmt(p, "value %%%s is defined twice", k + 1);
 	map_put(s->names, k, v);
 	return true;
 }
@@ -734,7 +736,7 @@ same_type(struct parser *p, struct graph *g, const struct value *said, const str
 {
 	if (said->dtype == v->dtype && dims_equal(said->rank, said->dims, v->rank, v->dims))
 		return true;
-	return fail(p, "the type is given as %s, the operands give %s", value_type_text(g, said),
+	return fail_stmt(p, "the type is given as %s, the operands give %s", value_type_text(g, said),
 	    value_type_text(g, v));
 }
 
@@ -768,7 +770,7 @@ parse_node(struct parser *p, struct scope *s, int nout, const struct target *out
 	struct loc loc;
 	struct node *n;
 	bool typed = false;
-	int i, line = p->tokline;
+	int i, line = p->stmtline;
 
 	if (p->tok != T_WORD)
 		return fail(p, "an operator expected");
@@ -812,7 +814,7 @@ parse_node(struct parser *p, struct scope *s, int nout, const struct target *out
 	n = graph_node(s->g, op, name, loc, in.n, in.v, nout);
 	for (i = 0; i < attrs.n; i++) {
 		if (attr_has(n, attrs.v[i].name))
-			return fail(p, "attribute \"%s\" is given twice", attrs.v[i].name);
+			return fail_stmt(p, "attribute \"%s\" is given twice", attrs.v[i].name);
 		node_set_attr(s->g, n, &attrs.v[i]);
 	}
 	for (i = 0; i < nout; i++) {
@@ -830,7 +832,7 @@ parse_node(struct parser *p, struct scope *s, int nout, const struct target *out
 		if (!n->out[i])
 			continue;
 		if (n->out[i]->dtype == DT_none)
-			return fail(p, "result %d of %s has no type", i, op_info[op].id);
+			return fail_stmt(p, "result %d of %s has no type", i, op_info[op].id);
 		if (typed && said[i].dtype != DT_none && !same_type(p, s->g, &said[i], n->out[i]))
 			return false;
 		n->out[i]->layout = said[i].layout;
@@ -887,6 +889,7 @@ parse_statement(struct parser *p, struct scope *s)
 {
 	struct value *v, *w;
 
+	p->stmtline = p->tokline;
 	if (p->tok == T_VALUE || word(p, "_"))
 		return parse_assignment(p, s);
 	if (accept_word(p, "dim"))
@@ -917,7 +920,7 @@ parse_statement(struct parser *p, struct scope *s)
 		if (!w)
 			return false;
 		if (v->kind != VAL_STATE)
-			return fail(p, "an update of a value that is not a state");
+			return fail_stmt(p, "an update of a value that is not a state");
 		if (!same_type(p, s->g, w, v))
 			return false;
 		vec_push(s->g->arena, &s->g->updates, ((struct update){v, w}));
