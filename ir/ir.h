@@ -157,6 +157,7 @@ struct graph {
 	int nvalue, nnode;           /* ids handed out so far */
 	struct dims *symbols;        /* dim.c */
 	struct intern *names;
+	struct map *by_name;         /* importer: ONNX tensor name -> value as imported; see graph_find */
 };
 struct graph *graph_create(struct arena *, const char *name);
 struct value *graph_input(struct graph *, const char *name, enum dtype, int rank, const int64_t *dims);

@@ -1,0 +1,654 @@
+/* onnx_node -- one ONNX node into the graph: its operands, its attributes typed
+ * against the row, its upgrade, and the few operators that are no nodes at all
+ * (constants, identities, calls of local functions, branches decided already). */
+#include "frontend/onnx_import.h"
+
+#include <inttypes.h>
+
+enum { FOLD_MAX = 4096 }; /* elements of an operand that decides shapes */
+
+struct job {
+	struct import *im;
+	struct scope *s;
+	const Onnx__NodeProto *np;
+	struct loc loc;
+	const char *op;
+};
+
+/* ---- operands */
+static const char *
+nearest_name(struct job *j, const char *name)
+{
+	const Onnx__GraphProto *g = j->im->f.m->graph;
+	VEC(const char *) names = {0};
+	size_t i, k;
+
+	for (i = 0; i < g->n_initializer; i++)
+		vec_push(j->im->f.own, &names, onnx_str(g->initializer[i]->name));
+	for (i = 0; i < g->n_input; i++)
+		vec_push(j->im->f.own, &names, onnx_str(g->input[i]->name));
+	for (i = 0; i < g->n_node; i++)
+		for (k = 0; k < g->node[i]->n_output; k++)
+			vec_push(j->im->f.own, &names, g->node[i]->output[k]);
+	return names.n ? str_nearest(name, names.v, names.n) : NULL;
+}
+
+static bool
+find_bind(struct job *j, size_t i, struct bind **b)
+{
+	const char *name = j->np->input[i], *near;
+
+	*b = NULL;
+	if (!*name)
+		return true;
+	*b = import_lookup(j->s, name);
+	if (*b)
+		return true;
+	near = nearest_name(j, name);
+	return diag_invalid(j->im->d, j->loc, "input %zu is \"%s\", which nothing makes%s%s%s", i, name,
+	    near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+}
+
+/* False when it failed, now or (silently) where the operand was made. */
+static bool
+operand(struct job *j, size_t i, struct value **v)
+{
+	struct bind *b;
+
+	*v = NULL;
+	if (!find_bind(j, i, &b))
+		return false;
+	if (!b)
+		return true;
+	*v = import_value(j->im, b, j->op, (int)i);
+	if (*v)
+		return true;
+	while (b->same)
+		b = b->same;
+	return b->absent;
+}
+
+/* ---- attributes */
+/* The attribute itself, or in a function what the caller gave for it; NULL: left out. */
+static const Onnx__AttributeProto *
+given(struct job *j, const Onnx__AttributeProto *a)
+{
+	if (!a->ref_attr_name || !*a->ref_attr_name)
+		return a;
+	return j->s->attrs ? map_get(j->s->attrs, a->ref_attr_name) : NULL;
+}
+
+static const Onnx__AttributeProto *
+find_attr(struct job *j, const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < j->np->n_attribute; i++)
+		if (strcmp(onnx_str(j->np->attribute[i]->name), name) == 0)
+			return given(j, j->np->attribute[i]);
+	return NULL;
+}
+
+/* Files older than IR version 2 do not say which field is meant. */
+static int
+attr_type(const Onnx__AttributeProto *a)
+{
+	if (a->has_type && a->type)
+		return a->type;
+	return a->has_f       ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT
+	       : a->has_i     ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT
+	       : a->has_s     ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING
+	       : a->t         ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR
+	       : a->g         ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH
+	       : a->n_floats  ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS
+	       : a->n_ints    ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS
+	       : a->n_strings ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS
+	                      : 0;
+}
+
+static const char *
+bytes_text(struct job *j, ProtobufCBinaryData s)
+{
+	return arena_strndup(j->im->g->arena, s.len ? (const char *)s.data : "", s.len);
+}
+
+static bool
+convert(struct job *j, const char *name, const Onnx__AttributeProto *a, struct attr *out)
+{
+	struct arena *mem = j->im->g->arena;
+	double *floats;
+	const char **strings;
+	size_t i;
+
+	*out = (struct attr){.name = intern(j->im->g->names, name)};
+	switch (attr_type(a)) {
+	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT:
+		out->kind = ATTR_FLOAT;
+		out->f = a->f;
+		return true;
+	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT:
+		out->kind = ATTR_INT;
+		out->i = a->i;
+		return true;
+	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING:
+		out->kind = ATTR_STRING;
+		out->s = bytes_text(j, a->s);
+		return true;
+	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR:
+		out->kind = ATTR_TENSOR;
+		if (!a->t)
+			return diag_invalid(j->im->d, j->loc, "attribute \"%s\" holds no tensor", name);
+		out->t = onnx_tensor(&j->im->f, a->t, j->loc, j->im->d);
+		return out->t != NULL;
+	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS:
+		out->kind = ATTR_INTS;
+		out->n = (int)a->n_ints;
+		out->ints = arena_dup(mem, a->n_ints ? (const void *)a->ints : "", a->n_ints * sizeof *a->ints);
+		return true;
+	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS:
+		floats = arena_array(mem, double, a->n_floats + 1);
+		for (i = 0; i < a->n_floats; i++)
+			floats[i] = a->floats[i];
+		out->kind = ATTR_FLOATS;
+		out->n = (int)a->n_floats;
+		out->floats = floats;
+		return true;
+	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS:
+		strings = arena_array(mem, const char *, a->n_strings + 1);
+		for (i = 0; i < a->n_strings; i++)
+			strings[i] = bytes_text(j, a->strings[i]);
+		out->kind = ATTR_STRINGS;
+		out->n = (int)a->n_strings;
+		out->strings = strings;
+		return true;
+	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH:
+	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPHS:
+		return diag_unsupported(j->im->d, j->loc, "graph in attribute \"%s\"", name);
+	default:
+		return diag_unsupported(j->im->d, j->loc, "attribute \"%s\" has a type that no operator reads",
+		    name);
+	}
+}
+
+/* ---- Constant */
+static struct tensor *
+numbers(struct job *j, enum dtype dtype, int rank, size_t n)
+{
+	return tensor_new(j->im->g->arena, dtype, rank, &(int64_t){(int64_t)n});
+}
+
+static struct tensor *
+constant(struct job *j, const char *name, const Onnx__AttributeProto *a)
+{
+	struct tensor *t = NULL;
+	size_t i;
+
+	if (strcmp(name, "value") == 0 && a->t)
+		return onnx_tensor(&j->im->f, a->t, j->loc, j->im->d);
+	if (strcmp(name, "sparse_value") == 0 && a->sparse_tensor)
+		return onnx_sparse_tensor(&j->im->f, a->sparse_tensor, j->loc, j->im->d);
+	if (strcmp(name, "value_int") == 0) {
+		t = numbers(j, DT_i64, 0, 0);
+		*(int64_t *)t->data = a->i;
+	} else if (strcmp(name, "value_float") == 0) {
+		t = numbers(j, DT_f32, 0, 0);
+		*(float *)t->data = a->f;
+	} else if (strcmp(name, "value_ints") == 0) {
+		t = numbers(j, DT_i64, 1, a->n_ints);
+		if (a->n_ints)
+			memcpy(t->data, a->ints, a->n_ints * sizeof *a->ints);
+	} else if (strcmp(name, "value_floats") == 0) {
+		t = numbers(j, DT_f32, 1, a->n_floats);
+		if (a->n_floats)
+			memcpy(t->data, a->floats, a->n_floats * sizeof *a->floats);
+	} else if (strcmp(name, "value_string") == 0) {
+		t = numbers(j, DT_str, 0, 0);
+		*(const char **)t->data = bytes_text(j, a->s);
+	} else if (strcmp(name, "value_strings") == 0) {
+		t = numbers(j, DT_str, 1, a->n_strings);
+		for (i = 0; i < a->n_strings; i++)
+			((const char **)t->data)[i] = bytes_text(j, a->strings[i]);
+	}
+	if (!t)
+		diag_invalid(j->im->d, j->loc, "attribute \"%s\" does not hold a constant", name);
+	return t;
+}
+
+static bool
+import_constant(struct job *j)
+{
+	const Onnx__AttributeProto *a = NULL;
+	const char *name = NULL;
+	struct tensor *t;
+	struct value *v;
+	size_t i;
+
+	for (i = 0; i < j->np->n_attribute && !a; i++) {
+		name = onnx_str(j->np->attribute[i]->name);
+		a = given(j, j->np->attribute[i]);
+	}
+	if (!a || j->np->n_output != 1)
+		return diag_invalid(j->im->d, j->loc, "needs one value and one output");
+	t = constant(j, name, a);
+	if (!t)
+		return false;
+	v = graph_const(j->im->g, NULL, t);
+	v->loc = j->loc;
+	import_bind(j->im, j->s, j->np->output[0], v);
+	return true;
+}
+
+/* ---- names for what is there already */
+static bool
+same_as(struct job *j, struct scope *to, const char *name, struct bind *b)
+{
+	struct bind *alias = arena_new(j->im->f.own, struct bind);
+	struct value *v;
+
+	alias->name = name;
+	alias->same = b;
+	map_put(to->names, name, alias);
+	while (b->same)
+		b = b->same;
+	/* Found by graph_find under this name too; weights that no node reads yet are not made. */
+	v = b->v;
+	if (v && !to->outer && !*to->prefix)
+		map_put(j->im->g->by_name, intern(j->im->g->names, name), v);
+	return true;
+}
+
+static bool
+import_identity(struct job *j)
+{
+	struct bind *b;
+
+	if (j->np->n_input < 1 || j->np->n_output < 1 || !*j->np->input[0])
+		return diag_invalid(j->im->d, j->loc, "needs an input and an output");
+	if (!find_bind(j, 0, &b))
+		return false;
+	return !*j->np->output[0] || same_as(j, j->s, j->np->output[0], b);
+}
+
+static bool
+import_dropout_off(struct job *j)
+{
+	struct value *x, *yes;
+	struct tensor *t;
+
+	if (!import_identity(j))
+		return false;
+	if (j->np->n_output < 2 || !*j->np->output[1])
+		return true;
+	if (!operand(j, 0, &x) || !x)
+		return false;
+	t = tensor_new(j->im->g->arena, DT_bool, 0, NULL);
+	*(uint8_t *)t->data = 1;
+	yes = b_expand(&j->im->b, graph_const(j->im->g, NULL, t), x->rank, x->dims);
+	if (!yes)
+		return false;
+	import_bind(j->im, j->s, j->np->output[1], yes);
+	return true;
+}
+
+/* ---- calls and branches */
+static const char *
+inner_prefix(struct job *j)
+{
+	return arena_printf(j->im->f.own, "%s%s/", j->s->prefix, j->loc.name ? j->loc.name : j->op);
+}
+
+static bool
+enter(struct job *j, size_t nodes)
+{
+	if (j->s->depth >= ONNX_DEPTH)
+		return diag_invalid(j->im->d, j->loc, "functions or branches nest deeper than %d; do they call "
+		    "themselves?", ONNX_DEPTH);
+	if (nodes > (size_t)(ONNX_INLINE_MAX - j->im->inlined))
+		return diag_unsupported(j->im->d, j->loc, "inlining makes more than %d nodes", ONNX_INLINE_MAX);
+	j->im->inlined += (int)nodes;
+	return true;
+}
+
+static bool
+leave(struct job *j, struct scope *inner, size_t n, char **outputs)
+{
+	size_t i;
+
+	if (j->np->n_output > n)
+		return diag_invalid(j->im->d, j->loc, "has %zu outputs, its body makes %zu", j->np->n_output, n);
+	for (i = 0; i < j->np->n_output; i++) {
+		struct bind *b = import_lookup(inner, onnx_str(outputs[i]));
+
+		if (!*j->np->output[i])
+			continue;
+		if (!b)
+			return diag_invalid(j->im->d, j->loc, "its body does not make output \"%s\"",
+			    onnx_str(outputs[i]));
+		same_as(j, j->s, j->np->output[i], b);
+	}
+	return true;
+}
+
+static bool
+import_call(struct job *j, const Onnx__FunctionProto *fn)
+{
+	struct scope inner = {.names = map_create(j->im->f.own), .attrs = map_create(j->im->f.own), .fn = fn,
+	                      .prefix = inner_prefix(j), .depth = j->s->depth + 1};
+	struct bind *b;
+	size_t i;
+
+	if (!enter(j, fn->n_node))
+		return false;
+	if (j->np->n_input > fn->n_input)
+		return diag_invalid(j->im->d, j->loc, "has %zu inputs, the function takes %zu", j->np->n_input,
+		    fn->n_input);
+	for (i = 0; i < fn->n_input; i++) {
+		if (map_get(inner.names, fn->input[i]))
+			return diag_invalid(j->im->d, j->loc, "the function has input \"%s\" twice", fn->input[i]);
+		b = NULL;
+		if (i < j->np->n_input && !find_bind(j, i, &b))
+			return false;
+		if (!b) {
+			b = arena_new(j->im->f.own, struct bind);
+			b->absent = true;
+		}
+		same_as(j, &inner, fn->input[i], b);
+	}
+	for (i = 0; i < fn->n_attribute_proto; i++)
+		map_put(inner.attrs, onnx_str(fn->attribute_proto[i]->name), fn->attribute_proto[i]);
+	for (i = 0; i < j->np->n_attribute; i++) {
+		const Onnx__AttributeProto *a = given(j, j->np->attribute[i]);
+
+		if (a)
+			map_put(inner.attrs, onnx_str(j->np->attribute[i]->name), (void *)(uintptr_t)a);
+	}
+	return import_nodes(j->im, &inner, fn->n_node, fn->node) && leave(j, &inner, fn->n_output, fn->output);
+}
+
+static bool
+import_if(struct job *j)
+{
+	struct scope inner = {.outer = j->s, .names = map_create(j->im->f.own), .attrs = j->s->attrs,
+	                      .fn = j->s->fn, .prefix = j->s->prefix, .depth = j->s->depth + 1};
+	const Onnx__AttributeProto *a;
+	struct value *cond;
+	char **outputs;
+	size_t i;
+
+	if (j->np->n_input != 1 || !operand(j, 0, &cond) || !cond)
+		return j->np->n_input == 1 && *j->np->input[0]
+		           ? false
+		           : diag_invalid(j->im->d, j->loc, "needs one input, the condition");
+	if (cond->kind != VAL_CONST)
+		return diag_unsupported(j->im->d, j->loc, "its condition is not known at compile time");
+	if (cond->dtype != DT_bool || tensor_count(cond->data) != 1)
+		return diag_invalid(j->im->d, j->loc, "its condition is not one bool");
+	a = find_attr(j, *(const uint8_t *)cond->data->data ? "then_branch" : "else_branch");
+	if (!a || !a->g)
+		return diag_invalid(j->im->d, j->loc, "has no graph for its %s branch",
+		    *(const uint8_t *)cond->data->data ? "then" : "else");
+	if (!enter(j, a->g->n_node))
+		return false;
+	outputs = arena_array(j->im->f.own, char *, a->g->n_output + 1);
+	for (i = 0; i < a->g->n_output; i++)
+		outputs[i] = a->g->output[i]->name;
+	return import_initializers(j->im, &inner, a->g) && import_nodes(j->im, &inner, a->g->n_node, a->g->node) &&
+	       leave(j, &inner, a->g->n_output, outputs);
+}
+
+/* ---- nodes with a row */
+static void
+set_attr(struct onnx_node *n, struct attr a)
+{
+	struct attr *old = onnx_attr(n, a.name);
+
+	if (old)
+		*old = a;
+	else
+		vec_push(n->b->g->arena, &n->attrs, a);
+}
+
+/* Batch normalisation as opts want it, whatever the file says: y alone by the
+ * running statistics, or y and the new statistics by the batch's. */
+static void
+shape_batchnorm(struct job *j, struct onnx_node *n)
+{
+	bool training = j->im->opts->training;
+
+	set_attr(n, (struct attr){.name = "training_mode", .kind = ATTR_INT, .i = training});
+	if (training && op_attr(op_from_onnx("", "BatchNormalization"), "unbiased"))
+		set_attr(n, (struct attr){.name = "unbiased", .kind = ATTR_INT, .i = 1});
+	n->nout = training ? 3 : 1;
+}
+
+static void
+finish_batchnorm(struct job *j, const struct node *n)
+{
+	int i;
+
+	for (i = 1; i <= 2 && i < n->nout; i++) {
+		struct value *state = n->in[i + 2];
+
+		if (state && state->kind == VAL_STATE && n->out[i])
+			vec_push(j->im->g->arena, &j->im->g->updates, (struct update){state, n->out[i]});
+	}
+}
+
+/* An i64 scalar input of the step, made once. */
+static struct value *
+step_input(struct import *im, const char *name)
+{
+	int i;
+
+	for (i = 0; i < im->g->inputs.n; i++)
+		if (strcmp(im->g->inputs.v[i]->name, name) == 0)
+			return im->g->inputs.v[i];
+	return graph_input(im->g, name, DT_i64, 0, NULL);
+}
+
+/* Active: ratio, training_mode = true, and the row draws its mask from the seed
+ * and the step of the run (inputs that runtime/abi.h names), each node its own
+ * stream.  A seed attribute is replaced by the run's. */
+static void
+shape_dropout(struct job *j, struct onnx_node *n)
+{
+	struct tensor *yes = tensor_new(j->im->g->arena, DT_bool, 0, NULL);
+	int i;
+
+	*(uint8_t *)yes->data = 1;
+	while (n->in.n < 5)
+		vec_push(j->im->g->arena, &n->in, NULL);
+	n->in.v[2] = graph_const(j->im->g, NULL, yes);
+	n->in.v[3] = step_input(j->im, "$seed");
+	n->in.v[4] = step_input(j->im, "$step");
+	for (i = 0; i < n->attrs.n; i++)
+		if (strcmp(n->attrs.v[i].name, "seed") == 0)
+			n->attrs.v[i--] = n->attrs.v[--n->attrs.n];
+	set_attr(n, (struct attr){.name = "stream", .kind = ATTR_INT, .i = 1 + j->im->dropouts++});
+}
+
+static bool
+gather_node(struct job *j, struct onnx_node *n)
+{
+	struct value *v;
+	struct attr a;
+	size_t i;
+
+	for (i = 0; i < j->np->n_input; i++) {
+		if (!operand(j, i, &v))
+			return false;
+		vec_push(j->im->g->arena, &n->in, v);
+	}
+	while (n->in.n && !n->in.v[n->in.n - 1])
+		n->in.n--;
+	for (i = 0; i < j->np->n_attribute; i++) {
+		const Onnx__AttributeProto *at = given(j, j->np->attribute[i]);
+
+		if (!at)
+			continue;
+		if (!convert(j, onnx_str(j->np->attribute[i]->name), at, &a))
+			return false;
+		set_attr(n, a);
+	}
+	n->nout = (int)j->np->n_output;
+	while (n->nout > 1 && !*j->np->output[n->nout - 1])
+		n->nout--;
+	return true;
+}
+
+static bool
+check_operands(struct job *j, const struct onnx_node *n, enum op op)
+{
+	const struct op_info *row = &op_info[op];
+	int i;
+
+	for (i = 0; i < n->in.n; i++)
+		if (!n->in.v[i] && (i < row->in_min || row->in_max < 0))
+			return diag_invalid(j->im->d, j->loc, "input %d is left out, but it is not optional", i);
+	return true;
+}
+
+/* Several outputs of small constants (Split of a shape): evaluated at once. */
+static bool
+fold_all(struct job *j, struct node *n, struct value **outs)
+{
+	struct arena *scratch;
+	struct eval_opts opts = {.round_each = true};
+	const struct etensor **in;
+	struct etensor **out;
+	bool ok = true;
+	int i;
+
+	for (i = 0; i < n->nin; i++)
+		if (n->in[i] && (n->in[i]->kind != VAL_CONST || n->in[i]->dtype == DT_str ||
+		                    tensor_count(n->in[i]->data) > FOLD_MAX))
+			return false;
+	for (i = 0; i < n->nout; i++)
+		if (dims_count(n->out[i]->rank, n->out[i]->dims) < 0 || n->out[i]->dtype == DT_str ||
+		    dims_count(n->out[i]->rank, n->out[i]->dims) > FOLD_MAX)
+			return false;
+	scratch = arena_create();
+	opts.arena = scratch;
+	in = arena_array(scratch, const struct etensor *, n->nin + 1);
+	out = arena_array(scratch, struct etensor *, n->nout + 1);
+	for (i = 0; i < n->nin; i++)
+		in[i] = n->in[i] ? etensor_from(scratch, n->in[i]->data) : NULL;
+	ok = eval_node(&opts, j->im->g, n, in, out);
+	for (i = 0; ok && i < n->nout; i++)
+		ok = out[i] != NULL;
+	for (i = 0; ok && i < n->nout; i++) {
+		outs[i] = graph_const(j->im->g, NULL, etensor_to(j->im->g->arena, out[i]));
+		outs[i]->loc = j->loc;
+	}
+	arena_destroy(scratch);
+	if (ok)
+		n->dead = true;
+	return ok;
+}
+
+/* Shape and Size of known dims fold only in their expansion. */
+static bool
+expand_now(struct job *j, struct node *n, struct value **outs)
+{
+	const char *id = op_info[n->op].id;
+	int i;
+
+	if (strcmp(id, "Shape") != 0 && strcmp(id, "Size") != 0)
+		return false;
+	for (i = 0; i < n->in[0]->rank; i++)
+		if (!dim_const(n->in[0]->dims[i]))
+			return false;
+	if (!op_info[n->op].expand(&j->im->b, n, outs))
+		return false;
+	n->dead = true;
+	return true;
+}
+
+static bool
+import_row(struct job *j)
+{
+	struct import *im = j->im;
+	struct onnx_node n = {.b = &im->b, .domain = onnx_domain(j->np->domain), .op = j->op};
+	struct value **outs;
+	struct node *made;
+	enum op op;
+	int i;
+
+	n.version = onnx_opset(im->f.m, j->s->fn, n.domain);
+	if (n.version < 1)
+		return diag_invalid(im->d, j->loc, "the file imports no opset of domain \"%s\"",
+		    *n.domain ? n.domain : "ai.onnx");
+	if (!gather_node(j, &n) || !onnx_upgrade(&n))
+		return false;
+	op = op_from_onnx(n.domain, n.op);
+	if (op == OP_none) {
+		const char *key = arena_printf(im->f.own, "%s::%s", n.domain, j->op);
+
+		if (map_get(im->unknown, key))
+			return false; /* reported with its kind */
+		return diag_unsupported(im->d, j->loc, "operator \"%s\" is not supported", n.op);
+	}
+	if (strcmp(n.op, "BatchNormalization") == 0 && !*n.domain)
+		shape_batchnorm(j, &n);
+	if (strcmp(n.op, "Dropout") == 0 && !*n.domain)
+		shape_dropout(j, &n);
+	if (!check_operands(j, &n, op))
+		return false;
+	made = b_node(&im->b, op, n.in.n, n.in.v, n.nout, n.attrs.n, n.attrs.v);
+	if (!made)
+		return false;
+	made->name = j->loc.name ? intern(im->g->names, j->loc.name) : NULL;
+	outs = arena_array(im->f.own, struct value *, n.nout);
+	for (i = 0; i < n.nout; i++)
+		outs[i] = made->out[i];
+	if (!fold_all(j, made, outs))
+		expand_now(j, made, outs);
+	if (!made->dead && strcmp(n.op, "BatchNormalization") == 0)
+		finish_batchnorm(j, made);
+	if (n.finish && !(outs[0] = n.finish(&n, outs[0])))
+		return false;
+	for (i = 0; i < (int)j->np->n_output; i++) {
+		if (!*j->np->output[i]) {
+			if (i < made->nout && i > 0 && !made->dead && strcmp(n.op, "BatchNormalization") != 0)
+				made->out[i] = NULL;
+		} else if (i < n.nout) {
+			import_bind(im, j->s, j->np->output[i], outs[i]);
+		} else if (i <= 2 && strcmp(n.op, "BatchNormalization") == 0 && n.in.n > i + 2) {
+			/* inference form: the statistics leave as they came */
+			struct bind *b;
+
+			if (find_bind(j, (size_t)i + 2, &b) && b)
+				same_as(j, j->s, j->np->output[i], b);
+		}
+	}
+	return true;
+}
+
+bool
+import_node(struct import *im, struct scope *s, const Onnx__NodeProto *np, int index)
+{
+	struct job j = {.im = im, .s = s, .np = np, .op = onnx_str(np->op_type)};
+	const Onnx__FunctionProto *fn = import_function(im, np);
+	bool ok, core = !*onnx_domain(np->domain);
+	int errors = im->d->errors;
+
+	j.loc = onnx_node_loc(&im->f, np, index);
+	if (*s->prefix && j.loc.name)
+		j.loc.name = arena_printf(im->g->arena, "%s%s", s->prefix, j.loc.name);
+	im->b.loc = j.loc;
+	if (fn)
+		ok = import_call(&j, fn);
+	else if (core && strcmp(j.op, "Constant") == 0)
+		ok = import_constant(&j);
+	else if (core && strcmp(j.op, "Identity") == 0)
+		ok = import_identity(&j);
+	else if (core && strcmp(j.op, "If") == 0 && op_from_onnx("", "If") == OP_none)
+		ok = import_if(&j);
+	else if (core && strcmp(j.op, "Dropout") == 0 && !im->opts->training)
+		ok = import_dropout_off(&j);
+	else
+		ok = import_row(&j);
+	if (!ok && im->d->errors == errors && !im->opts->keep_going)
+		diag_unsupported(im->d, j.loc, "is not supported in this form");
+	return ok;
+}

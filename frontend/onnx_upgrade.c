@@ -1,0 +1,482 @@
+/* onnx_upgrade -- old forms of operators to the newest, the only one that rows of
+ * ir/ops.def know.  One table: operator, the version that changed it, how a node
+ * from before that version is rewritten.  Rows apply in order. */
+#include "frontend/onnx.h"
+
+#include <math.h>
+#include <string.h>
+
+struct attr *
+onnx_attr(struct onnx_node *n, const char *name)
+{
+	int i;
+
+	for (i = 0; i < n->attrs.n; i++)
+		if (n->attrs.v[i].name && strcmp(n->attrs.v[i].name, name) == 0)
+			return &n->attrs.v[i];
+	return NULL;
+}
+
+static void
+drop(struct onnx_node *n, const char *name)
+{
+	struct attr *a = onnx_attr(n, name);
+
+	if (a)
+		*a = n->attrs.v[--n->attrs.n];
+}
+
+static void
+set(struct onnx_node *n, struct attr a)
+{
+	drop(n, a.name);
+	vec_push(n->b->g->arena, &n->attrs, a);
+}
+
+static int64_t
+get_int(struct onnx_node *n, const char *name, int64_t def)
+{
+	const struct attr *a = onnx_attr(n, name);
+
+	return a && a->kind == ATTR_INT ? a->i : def;
+}
+
+static void
+set_input(struct onnx_node *n, int i, struct value *v)
+{
+	while (n->in.n <= i)
+		vec_push(n->b->g->arena, &n->in, NULL);
+	n->in.v[i] = v;
+}
+
+static struct value *
+input(const struct onnx_node *n, int i)
+{
+	return i < n->in.n ? n->in.v[i] : NULL;
+}
+
+/* Attribute `name` becomes integer vector input i. */
+static bool
+ints_to_input(struct onnx_node *n, const char *name, int i)
+{
+	const struct attr *a = onnx_attr(n, name);
+
+	if (!a)
+		return true;
+	if (a->kind != ATTR_INTS)
+		return diag_invalid(n->b->diag, n->b->loc, "attribute \"%s\" must be a list of integers", name);
+	set_input(n, i, b_ints(n->b, a->n, a->ints));
+	drop(n, name);
+	return true;
+}
+
+/* A float attribute becomes a scalar input of the type of input 0. */
+static bool
+float_to_input(struct onnx_node *n, const char *name, int i)
+{
+	const struct attr *a = onnx_attr(n, name);
+
+	if (!a)
+		return true;
+	if (a->kind != ATTR_FLOAT)
+		return diag_invalid(n->b->diag, n->b->loc, "attribute \"%s\" must be a float", name);
+	set_input(n, i, b_scalar_like(n->b, input(n, 0), a->f));
+	drop(n, name);
+	return true;
+}
+
+static bool
+need_input(struct onnx_node *n)
+{
+	if (input(n, 0))
+		return true;
+	return diag_invalid(n->b->diag, n->b->loc, "input 0 is missing");
+}
+
+/* ---- elementwise with the broadcast attribute: y is aligned at axis */
+static bool
+up_broadcast(struct onnx_node *n)
+{
+	int64_t axis, dims[MAX_RANK];
+	struct value *x = input(n, 0), *y = input(n, 1);
+	bool aligned = onnx_attr(n, "axis") && get_int(n, "broadcast", 0);
+	int i;
+
+	axis = get_int(n, "axis", -1);
+	drop(n, "axis");
+	drop(n, "broadcast");
+	if (!aligned || !x || !y)
+		return true;
+	if (axis < 0)
+		axis += x->rank;
+	if (axis < 0 || axis + y->rank > x->rank)
+		return diag_invalid(n->b->diag, n->b->loc,
+		    "broadcast along axis %lld: input 1 of rank %d does not fit in rank %d", (long long)axis,
+		    y->rank, x->rank);
+	for (i = 0; i < x->rank - (int)axis; i++)
+		dims[i] = i < y->rank ? y->dims[i] : 1;
+	n->in.v[1] = b_reshape(n->b, y, x->rank - (int)axis, dims);
+	return n->in.v[1] != NULL;
+}
+
+static bool
+up_prelu(struct onnx_node *n)
+{
+	struct value *x = input(n, 0), *s = input(n, 1);
+	int64_t dims[MAX_RANK];
+	int i;
+
+	if (!x || !s || s->rank != 1 || x->rank < 3 || s->dims[0] == 1)
+		return true;
+	dims[0] = s->dims[0];
+	for (i = 1; i < x->rank - 1; i++)
+		dims[i] = 1;
+	n->in.v[1] = b_reshape(n->b, s, x->rank - 1, dims);
+	return n->in.v[1] != NULL;
+}
+
+static bool
+up_gemm(struct onnx_node *n)
+{
+	drop(n, "broadcast");
+	return true;
+}
+
+/* ---- attributes that became inputs */
+static bool
+up_reshape(struct onnx_node *n)
+{
+	return ints_to_input(n, "shape", 1);
+}
+
+static bool
+up_slice(struct onnx_node *n)
+{
+	return ints_to_input(n, "starts", 1) && ints_to_input(n, "ends", 2) && ints_to_input(n, "axes", 3);
+}
+
+static bool
+up_pad1(struct onnx_node *n)
+{
+	struct attr *a = onnx_attr(n, "paddings");
+
+	if (a)
+		a->name = "pads";
+	return true;
+}
+
+static bool
+up_pad(struct onnx_node *n)
+{
+	return need_input(n) && ints_to_input(n, "pads", 1) && float_to_input(n, "value", 2);
+}
+
+static bool
+up_clip(struct onnx_node *n)
+{
+	return need_input(n) && float_to_input(n, "min", 1) && float_to_input(n, "max", 2);
+}
+
+static bool
+up_axes(struct onnx_node *n)
+{
+	return ints_to_input(n, "axes", 1);
+}
+
+static bool
+up_split(struct onnx_node *n)
+{
+	return ints_to_input(n, "split", 1);
+}
+
+static bool
+up_split18(struct onnx_node *n)
+{
+	if (!input(n, 1))
+		set(n, (struct attr){.name = "num_outputs", .kind = ATTR_INT, .i = n->nout});
+	return true;
+}
+
+static bool
+up_topk(struct onnx_node *n)
+{
+	int64_t k = get_int(n, "k", -1);
+
+	if (k < 0)
+		return diag_invalid(n->b->diag, n->b->loc, "attribute \"k\" is missing");
+	set_input(n, 1, b_ints(n->b, 1, &k));
+	drop(n, "k");
+	return true;
+}
+
+static bool
+up_tile(struct onnx_node *n)
+{
+	struct value *x = input(n, 0), *tiles = input(n, 1), *axis = input(n, 2);
+	int64_t *t, *ax, dims[MAX_RANK];
+	int i;
+
+	if (!x || !tiles || !axis)
+		return diag_invalid(n->b->diag, n->b->loc, "Tile of this version takes 3 inputs");
+	if (value_ints(tiles, n->b->g->arena, &t) != 1 || value_ints(axis, n->b->g->arena, &ax) != 1 ||
+	    *ax < 0 || *ax >= x->rank)
+		return diag_unsupported(n->b->diag, n->b->loc, "tiles and axis must be constants within rank %d",
+		    x->rank);
+	for (i = 0; i < x->rank; i++)
+		dims[i] = i == *ax ? *t : 1;
+	set_input(n, 1, b_ints(n->b, x->rank, dims));
+	n->in.n = 2;
+	return true;
+}
+
+/* ---- element types by name */
+static bool
+up_cast(struct onnx_node *n)
+{
+	static const struct { const char *name; int onnx; } names[] = {
+	    {"FLOAT", 1}, {"UINT8", 2}, {"INT8", 3}, {"UINT16", 4}, {"INT16", 5}, {"INT32", 6}, {"INT64", 7},
+	    {"STRING", 8}, {"BOOL", 9}, {"FLOAT16", 10}, {"DOUBLE", 11}, {"UINT32", 12}, {"UINT64", 13},
+	    {"COMPLEX64", 14}, {"COMPLEX128", 15}, {"BFLOAT16", 16},
+	};
+	const struct attr *a = onnx_attr(n, "to");
+	size_t i;
+
+	if (!a || a->kind != ATTR_STRING)
+		return true;
+	for (i = 0; i < sizeof names / sizeof *names; i++)
+		if (strcmp(names[i].name, a->s) == 0) {
+			set(n, (struct attr){.name = "to", .kind = ATTR_INT, .i = names[i].onnx});
+			return true;
+		}
+	return diag_invalid(n->b->diag, n->b->loc, "unknown element type \"%s\"", a->s);
+}
+
+static bool
+up_concat(struct onnx_node *n)
+{
+	if (!onnx_attr(n, "axis"))
+		set(n, (struct attr){.name = "axis", .kind = ATTR_INT, .i = 1});
+	return true;
+}
+
+/* ---- softmax over all axes from `axis` on: as a matrix, and back */
+static struct value *
+unflatten(struct onnx_node *n, struct value *y)
+{
+	return b_reshape(n->b, y, n->rank, n->dims);
+}
+
+static bool
+up_softmax(struct onnx_node *n)
+{
+	struct value *x = input(n, 0);
+	int64_t axis = get_int(n, "axis", 1), two[2] = {1, 1};
+	int i;
+
+	if (!need_input(n))
+		return false;
+	if (axis < 0)
+		axis += x->rank;
+	if (axis < 0 || axis > x->rank)
+		return diag_invalid(n->b->diag, n->b->loc, "axis %lld is out of range for rank %d",
+		    (long long)axis, x->rank);
+	if (axis == x->rank - 1) { /* the last axis alone: the same thing */
+		set(n, (struct attr){.name = "axis", .kind = ATTR_INT, .i = -1});
+		return true;
+	}
+	for (i = 0; i < x->rank; i++)
+		two[i >= axis] = dim_mul(n->b->g, two[i >= axis], x->dims[i]);
+	n->rank = x->rank;
+	memcpy(n->dims, x->dims, sizeof n->dims);
+	n->finish = unflatten;
+	set(n, (struct attr){.name = "axis", .kind = ATTR_INT, .i = -1});
+	n->in.v[0] = b_reshape(n->b, x, 2, two);
+	return n->in.v[0] != NULL;
+}
+
+/* ---- normalisations and dropout: how the importer wants them is set there */
+static bool
+up_batchnorm(struct onnx_node *n)
+{
+	const struct attr *spatial = onnx_attr(n, "spatial");
+
+	if (spatial && spatial->kind == ATTR_INT && spatial->i == 0 && input(n, 0) && input(n, 0)->rank > 2)
+		return diag_unsupported(n->b->diag, n->b->loc, "statistics per element (spatial = 0)");
+	drop(n, "spatial");
+	drop(n, "is_test");
+	if (n->nout > 3)
+		n->nout = 3; /* saved_mean and saved_var never left training */
+	return true;
+}
+
+static bool
+up_dropout(struct onnx_node *n)
+{
+	drop(n, "is_test");
+	return need_input(n) && float_to_input(n, "ratio", 1);
+}
+
+/* scale and bias per group, one value for all its channels */
+static bool
+up_groupnorm(struct onnx_node *n)
+{
+	struct value *x = input(n, 0);
+	int64_t groups = get_int(n, "num_groups", 0), two[2], one[2] = {groups, 1};
+	int i;
+
+	if (!x || x->rank < 2 || groups < 1 || !dim_const(x->dims[1]) || x->dims[1] % groups)
+		return true; /* the row reports it */
+	two[0] = groups;
+	two[1] = x->dims[1] / groups;
+	for (i = 1; i <= 2; i++) {
+		struct value *s = input(n, i);
+
+		if (!s || s->rank != 1 || s->dims[0] != groups)
+			continue;
+		s = b_expand(n->b, b_reshape(n->b, s, 2, one), 2, two);
+		n->in.v[i] = b_reshape(n->b, s, 1, &x->dims[1]);
+		if (!n->in.v[i])
+			return false;
+	}
+	return true;
+}
+
+/* ---- resizing */
+static bool
+up_resize10(struct onnx_node *n)
+{
+	struct value *scales = input(n, 1);
+
+	set_input(n, 1, NULL);
+	set_input(n, 2, scales);
+	set(n, (struct attr){.name = "coordinate_transformation_mode", .kind = ATTR_STRING, .s = "asymmetric"});
+	set(n, (struct attr){.name = "nearest_mode", .kind = ATTR_STRING, .s = "floor"});
+	return true;
+}
+
+static bool
+up_upsample1(struct onnx_node *n)
+{
+	const struct attr *h = onnx_attr(n, "height_scale"), *w = onnx_attr(n, "width_scale");
+	double *scales = arena_array(n->b->g->arena, double, 4);
+
+	if (!h || !w)
+		return true;
+	scales[0] = scales[1] = 1;
+	scales[2] = h->f;
+	scales[3] = w->f;
+	drop(n, "height_scale");
+	drop(n, "width_scale");
+	set(n, (struct attr){.name = "scales", .kind = ATTR_FLOATS, .n = 4, .floats = scales});
+	return true;
+}
+
+static bool
+up_upsample(struct onnx_node *n)
+{
+	const struct attr *a = onnx_attr(n, "scales"), *mode = onnx_attr(n, "mode");
+	struct tensor *t;
+	int64_t count;
+	int i;
+
+	if (a && a->kind == ATTR_FLOATS) {
+		count = a->n;
+		t = tensor_new(n->b->g->arena, DT_f32, 1, &count);
+		for (i = 0; i < a->n; i++)
+			dtype_put_f(DT_f32, t->data, i, a->floats[i]);
+		set_input(n, 1, graph_const(n->b->g, NULL, t));
+		drop(n, "scales");
+	}
+	if (mode && mode->kind == ATTR_STRING && strcmp(mode->s, "bilinear") == 0)
+		set(n, (struct attr){.name = "mode", .kind = ATTR_STRING, .s = "linear"});
+	n->op = "Resize";
+	n->version = 10;
+	return true;
+}
+
+static bool
+up_scatter(struct onnx_node *n)
+{
+	n->op = "ScatterElements";
+	return true;
+}
+
+/* ---- smaller changes */
+static bool
+up_selu(struct onnx_node *n)
+{
+	if (!onnx_attr(n, "alpha"))
+		set(n, (struct attr){.name = "alpha", .kind = ATTR_FLOAT, .f = 1.6732});
+	if (!onnx_attr(n, "gamma"))
+		set(n, (struct attr){.name = "gamma", .kind = ATTR_FLOAT, .f = 1.0507});
+	return true;
+}
+
+/* p was a float */
+static bool
+up_lp(struct onnx_node *n)
+{
+	const struct attr *a = onnx_attr(n, "p");
+
+	if (a && a->kind == ATTR_FLOAT)
+		set(n, (struct attr){.name = "p", .kind = ATTR_INT, .i = llrint(a->f)});
+	return true;
+}
+
+static bool
+up_rnn(struct onnx_node *n)
+{
+	drop(n, "output_sequence");
+	return true;
+}
+
+static const struct upgrade {
+	const char *op;
+	int64_t before; /* applies to nodes of an older opset */
+	bool (*run)(struct onnx_node *);
+} upgrades[] = {
+    {"Upsample", 7, up_upsample1},
+    {"Upsample", 10, up_upsample},
+    {"Add", 7, up_broadcast}, {"Sub", 7, up_broadcast}, {"Mul", 7, up_broadcast}, {"Div", 7, up_broadcast},
+    {"Pow", 7, up_broadcast}, {"And", 7, up_broadcast}, {"Or", 7, up_broadcast}, {"Xor", 7, up_broadcast},
+    {"Less", 7, up_broadcast}, {"Greater", 7, up_broadcast}, {"Equal", 7, up_broadcast},
+    {"PRelu", 7, up_prelu},
+    {"Gemm", 7, up_gemm},
+    {"Reshape", 5, up_reshape},
+    {"Cast", 6, up_cast},
+    {"Concat", 4, up_concat},
+    {"Slice", 10, up_slice},
+    {"Pad", 2, up_pad1}, {"Pad", 11, up_pad},
+    {"Clip", 11, up_clip},
+    {"Squeeze", 13, up_axes}, {"Unsqueeze", 13, up_axes},
+    {"ReduceSum", 13, up_axes},
+    {"ReduceMean", 18, up_axes}, {"ReduceMax", 18, up_axes}, {"ReduceMin", 18, up_axes},
+    {"ReduceProd", 18, up_axes}, {"ReduceL1", 18, up_axes}, {"ReduceL2", 18, up_axes},
+    {"ReduceLogSum", 18, up_axes}, {"ReduceLogSumExp", 18, up_axes}, {"ReduceSumSquare", 18, up_axes},
+    {"Split", 13, up_split}, {"Split", 18, up_split18},
+    {"TopK", 10, up_topk},
+    {"Tile", 6, up_tile},
+    {"Softmax", 13, up_softmax}, {"LogSoftmax", 13, up_softmax}, {"Hardmax", 13, up_softmax},
+    {"BatchNormalization", 14, up_batchnorm},
+    {"GroupNormalization", 21, up_groupnorm},
+    {"Dropout", 12, up_dropout},
+    {"Resize", 11, up_resize10},
+    {"Scatter", 11, up_scatter},
+    {"Selu", 6, up_selu},
+    {"GlobalLpPool", 2, up_lp}, {"LpPool", 2, up_lp}, {"LpNormalization", 2, up_lp},
+    {"LSTM", 7, up_rnn}, {"GRU", 7, up_rnn}, {"RNN", 7, up_rnn},
+};
+
+bool
+onnx_upgrade(struct onnx_node *n)
+{
+	size_t i;
+
+	if (*n->domain)
+		return true;
+	drop(n, "consumed_inputs"); /* of the first versions: said which inputs may be overwritten */
+	for (i = 0; i < sizeof upgrades / sizeof *upgrades; i++)
+		if (n->version < upgrades[i].before && strcmp(upgrades[i].op, n->op) == 0 && !upgrades[i].run(n))
+			return false;
+	return true;
+}
