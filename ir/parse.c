@@ -489,9 +489,9 @@ parse_data(struct parser *p, enum dtype dtype, int rank, const int64_t *dims, co
 	struct tensor *t;
 
 	if (n < 0)
-		return fail(p, "a constant needs constant dims");
+		return fail_stmt(p, "a constant needs constant dims");
 	if (n > MAX_ELEMENTS)
-		return fail(p, "constant of %lld elements; at most %lld in text", (long long)n,
+		return fail_stmt(p, "constant of %lld elements; at most %lld in text", (long long)n,
 		    (long long)MAX_ELEMENTS);
 	if (word(p, "sha256"))
 		return fail(p, "the data of this constant was left out of the text; print it with all data");
@@ -879,7 +879,7 @@ parse_symbol(struct parser *p, struct graph *g)
 	if (!accept(p, '*') && !take_int(p, &hi, "the upper bound"))
 		return false;
 	if (lo < 0 || hi <= lo)
-		return fail(p, "bounds %lld..%lld of %s", (long long)lo, (long long)hi, name);
+		return fail_stmt(p, "bounds %lld..%lld of %s", (long long)lo, (long long)hi, name);
 	dim_symbol(g, name, lo, hi);
 	return true;
 }

@@ -130,7 +130,7 @@ errors_name_the_line(void **state)
 	    {"graph g {\n %x = const i64 {99999999999999999999999}\n}", "out of range"},
 	    {"graph g {\n %x = input f32[2]\n %y = gather %x, %x (axis=0, axis=1)\n}", "given twice"},
 	    {"graph g {\n %x = input f32[2]\n update %x = %x\n}", "not a state"},
-	    {"graph g {\n output \"unclosed\n}", "a value expected"},
+	    {"graph g {\n output \"unclosed\n}", "t.rir:2: string without its closing quote"},
 	    {"graph g {\n}\nmore", "t.rir:3: text after the graph"},
 	};
 	size_t i;
