@@ -173,6 +173,7 @@ const struct rt_trainer retort_trainer = {
 	.onnx = onnx, .onnx_bytes = sizeof onnx, .npatches = 1, .patches = patches,
 };
 
+#ifndef FAKE_NO_MAIN
 int
 main(int argc, char **argv)
 {
@@ -186,3 +187,4 @@ main(int argc, char **argv)
 	}
 	return rt_trainer_main(&t, argc, argv);
 }
+#endif

@@ -1,0 +1,223 @@
+/* Known vectors and values: checksums, event records, schedules, configuration
+ * text, command line, meters of no step. */
+#include "runtime/trainer.h"
+#include "tests/unit.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void
+crc32c(void **s)
+{
+	unsigned char zeros[32] = {0}, up[32];
+
+	(void)s;
+	for (int i = 0; i < 32; i++)
+		up[i] = (unsigned char)i;
+	/* RFC 3720 B.4 and the usual check value */
+	assert_int_equal(rt_crc32c(zeros, 32), 0x8a9136aa);
+	assert_int_equal(rt_crc32c(up, 32), 0x46dd794e);
+	assert_int_equal(rt_crc32c("123456789", 9), 0xe3069283);
+	uint32_t c = rt_crc32c("123456789", 9);
+
+	assert_int_equal(rt_crc32c_masked("123456789", 9), ((c >> 15) | (c << 17)) + 0xa282ead8u);
+}
+
+static void
+events(void **s)
+{
+	unsigned char b[256];
+	size_t n = event_version(b, 1.5);
+	uint32_t crc;
+	float f;
+	double t;
+
+	(void)s;
+	assert_int_equal(n, 16 + 9 + 2 + 13);
+	assert_int_equal(b[0], n - 16);
+	assert_memory_equal(b + 12 + 9, "\x1a\x0d" "brain.Event:2", 15);
+	memcpy(&crc, b + 8, 4);
+	assert_int_equal(crc, rt_crc32c_masked(b, 8));
+	memcpy(&crc, b + n - 4, 4);
+	assert_int_equal(crc, rt_crc32c_masked(b + 12, n - 16));
+
+	n = event_scalar(b, sizeof b, 2.0, 300, "loss", 0.25f);
+	const unsigned char *p = b + 12;
+
+	assert_int_equal(p[0], 0x09);
+	memcpy(&t, p + 1, 8);
+	assert_true(t == 2.0);
+	assert_memory_equal(p + 9, "\x10\xac\x02\x2a\x0d\x0a\x0b\x0a\x04loss\x15", 14);
+	memcpy(&f, p + 23, 4);
+	assert_true(f == 0.25f);
+	assert_int_equal(n, 12 + 27 + 4);
+	assert_int_equal(event_scalar(b, 20, 2.0, 300, "loss", 0.25f), 0);
+}
+
+static struct stage_config
+stage(struct region *r, const char *text)
+{
+	struct stage_config c;
+	struct rt_msg m = {0};
+
+	if (!stage_config_parse(&c, text, r, &m))
+		fail_msg("%s", m.text);
+	return c;
+}
+
+static void
+near(double a, double b)
+{
+	assert_true(fabs(a - b) <= 1e-12 + 1e-9 * fabs(b));
+}
+
+static void
+schedules(void **state)
+{
+	struct region r = {0};
+	struct stage_config s;
+
+	(void)state;
+	s = stage(&r, "lr 0.002\nschedule cosine 0\n");
+	for (int t = 0; t < 100; t++)
+		near(schedule_lr(&s, t, 100, 10, 1), 0.002 * (1 + cos(M_PI * t / 100.0)) / 2);
+	s = stage(&r, "lr 1\nschedule cosine 0.1\nwarmup_epochs 1.5\n");
+	near(schedule_lr(&s, 0, 100, 10, 1), 1.0 / 15);
+	near(schedule_lr(&s, 14, 100, 10, 1), 1);
+	near(schedule_lr(&s, 15, 100, 10, 1), 1);
+	near(schedule_lr(&s, 99, 100, 10, 1), 0.1 + 0.9 * (1 + cos(M_PI * 84 / 85.0)) / 2);
+	s = stage(&r, "lr 1\nschedule step 2 0.5\n");
+	near(schedule_lr(&s, 19, 100, 10, 1), 1);
+	near(schedule_lr(&s, 20, 100, 10, 1), 0.5);
+	near(schedule_lr(&s, 99, 100, 10, 1), 0.0625);
+	s = stage(&r, "lr 1\nschedule multistep 0.1 3 7\n");
+	near(schedule_lr(&s, 29, 100, 10, 1), 1);
+	near(schedule_lr(&s, 30, 100, 10, 1), 0.1);
+	near(schedule_lr(&s, 70, 100, 10, 1), 0.01);
+	s = stage(&r, "lr 1\nschedule linear 0.5\n");
+	near(schedule_lr(&s, 50, 100, 10, 1), 0.75);
+	s = stage(&r, "lr 0.1\nschedule onecycle 1\n");
+	near(schedule_lr(&s, 0, 100, 10, 1), 1.0 / 25);
+	near(schedule_lr(&s, 30, 100, 10, 1), 1);
+	near(schedule_lr(&s, 15, 100, 10, 1), (1 + 1.0 / 25) / 2);
+	s = stage(&r, "lr 0.1\nschedule plateau 0.5 2\n");
+	near(schedule_lr(&s, 7, 100, 10, 0.25), 0.025);
+	s = stage(&r, "lr 0.3\nschedule constant\nepochs 0\n");
+	near(schedule_lr(&s, 0, 0, 10, 1), 0.3);
+	region_free(&r);
+}
+
+#define GOOD "retort_trainer 1\nbatch 4\nset \"a b\" 4 0\nfield \"x\\\"y\\x41\" 1 2 3\n# remark\n\ntrain \"x\\\"yA\" \"f \\\\ g\"\n"
+
+static void
+config(void **s)
+{
+	static const struct { const char *text, *says; } wrong[] = {
+		{"", "first line"},
+		{"retort_trainer 2\n", "'2' is not an integer in 1..1"},
+		{"retort_trainer 1\nname\n", "line 2 (name): wrong number"},
+		{"retort_trainer 1\nnmae x\n", "unknown key"},
+		{"retort_trainer 1\nname \"x\n", "closing quote"},
+		{"retort_trainer 1\nname \"x\\q\"\n", "escape"},
+		{"retort_trainer 1\nname \"x\\x00\"\n", "zero byte"},
+		{"retort_trainer 1\nname \"x\"y\n", "followed by a blank"},
+		{"retort_trainer 1\nbatch 0\n", "'0' is not an integer in 1.."},
+		{"retort_trainer 1\nbatch 99999999999999999999\n", "not an integer"},
+		{"retort_trainer 1\nbatch 4\n", "no set"},
+		{"retort_trainer 1\nfield x 1\n", "before any set"},
+		{GOOD "augment swirl 1\n", "unknown augmentation"},
+		{GOOD "augment flip_h 1.5\n", "not a number in 0..1"},
+		{GOOD "augment crop 1.5\n", "whole number"},
+		{GOOD "classes nope 3\n", "no such field"},
+		{GOOD "field z 99\n", "not an integer in 1..16"},
+		{GOOD "set more 2 0\nfield u 1\ntrain u v\n", "add up to 6"},
+		{GOOD "val_from test 0.1\n", "val_from train"},
+		{GOOD "shuffle 2\n", "0..1"},
+	};
+	struct region r = {0};
+	struct rt_msg m = {0};
+	struct config c;
+
+	(void)s;
+	if (!config_parse(&c, GOOD "augment flip_h 0.5\nval_from train 0.25\nmode min", &r, &m))
+		fail_msg("%s", m.text);
+	assert_string_equal(c.sets[0].name, "a b");
+	assert_string_equal(c.sets[0].fields[0].name, "x\"yA");
+	assert_string_equal(c.sets[0].fields[0].file[SPLIT_TRAIN], "f \\ g");
+	assert_int_equal(c.sets[0].fields[0].row_bytes, 24);
+	assert_true(c.sets[0].val_fraction == 0.25 && c.mode == -1 && c.naugments == 1);
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		m = (struct rt_msg){0};
+		assert_false(config_parse(&c, wrong[i].text, &r, &m));
+		if (!strstr(m.text, wrong[i].says))
+			fail_msg("expected \"%s\" in: %s", wrong[i].says, m.text);
+	}
+	/* no prefix and no changed byte may crash it */
+	size_t n = strlen(GOOD);
+	char *copy = malloc(n + 1);
+
+	for (size_t k = 0; k < n; k++)
+		for (int v = 0; v < 4; v++) {
+			memcpy(copy, GOOD, n + 1);
+			copy[k] = "\"\\ \n"[v];
+			if (v == 3)
+				copy[k] = 0;
+			m = (struct rt_msg){0};
+			if (!config_parse(&c, copy, &r, &m))
+				assert_true(m.status && m.text[0]);
+		}
+	free(copy);
+	region_free(&r);
+}
+
+static void
+options(void **s)
+{
+	static char *const good[] = {"t", "--epochs", "3", "--lr=0.5", "--resume", "--seed", "-4", "--out", "d", NULL};
+	static char *const wrong[][4] = {
+		{"t", "--epochs", NULL}, {"t", "--epochs", "0", NULL}, {"t", "--epochs", "2x", NULL}, {"t", "--lr", "nan", NULL},
+		{"t", "--resume=1", NULL}, {"t", "--fast", NULL}, {"t", "more", NULL}, {"t", "--data", "", NULL},
+	};
+	struct options o;
+	struct rt_msg m = {0};
+
+	(void)s;
+	assert_true(options_parse(&o, 9, (char **)good, &m));
+	assert_true(o.epochs == 3 && o.lr == 0.5 && o.resume && o.seed == -4 && o.has_seed && o.steps == -1);
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		int n = 0;
+
+		while (wrong[i][n])
+			n++;
+		m = (struct rt_msg){0};
+		assert_false(options_parse(&o, n, (char **)wrong[i], &m));
+		assert_int_equal(m.status, RT_USAGE);
+	}
+}
+
+static void
+hashes(void **s)
+{
+	unsigned char b[64] = {0};
+	uint64_t h = rt_hash(0, b, 64);
+
+	(void)s;
+	for (int i = 0; i < 64 * 8; i++) {
+		b[i / 8] ^= (unsigned char)(1 << i % 8);
+		assert_true(rt_hash(0, b, 64) != h);
+		b[i / 8] ^= (unsigned char)(1 << i % 8);
+	}
+	assert_true(rt_hash(0, b, 63) != h && rt_hash(1, b, 64) != h);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(crc32c), cmocka_unit_test(events), cmocka_unit_test(schedules),
+		cmocka_unit_test(config), cmocka_unit_test(options), cmocka_unit_test(hashes),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

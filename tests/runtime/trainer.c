@@ -1,0 +1,397 @@
+/* The trainer main end to end, in children: fake_trainer.c's programs on data made
+ * here.  What counts is that a run killed at any moment and resumed ends with the
+ * bytes of one that was left alone. */
+#include "runtime/trainer.h"
+#include "tests/runtime/tmp.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+static char output[65536]; /* what the last child said, stdout and stderr */
+
+struct child {
+	const char *env[6];      /* NAME=VALUE */
+	const char *args[16];
+	long kill_ms;            /* > 0: signalled then */
+	int signal;
+	rlim_t file_limit;
+};
+
+static void
+start(const struct child *c, const char *out)
+{
+	char *argv[24];
+	int n = 0, fd = open(tmp_path("said"), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+
+	dup2(fd, 1);
+	dup2(fd, 2);
+	argv[n++] = (char *)FAKE_TRAINER;
+	argv[n++] = (char *)"--data";
+	argv[n++] = tmp_dir;
+	argv[n++] = (char *)"--out";
+	argv[n++] = (char *)tmp_path(out);
+	for (int i = 0; c->args[i]; i++)
+		argv[n++] = (char *)c->args[i];
+	argv[n] = NULL;
+	for (int i = 0; i < 6 && c->env[i]; i++)
+		putenv((char *)c->env[i]);
+	if (c->file_limit) {
+		struct rlimit l = {c->file_limit, c->file_limit};
+
+		signal(SIGXFSZ, SIG_IGN);
+		setrlimit(RLIMIT_FSIZE, &l);
+	}
+	execv(FAKE_TRAINER, argv);
+	_exit(99);
+}
+
+/* Exit status, or 256 + the signal that ended it. */
+static int
+run_child(struct child c, const char *out)
+{
+	pid_t pid = fork();
+	int status;
+	struct rt_msg m = {0};
+	size_t n;
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		start(&c, out);
+	if (c.kill_ms > 0) {
+		nanosleep(&(struct timespec){c.kill_ms / 1000, c.kill_ms % 1000 * 1000000}, NULL);
+		kill(pid, c.signal ? c.signal : SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	char *text = rt_read_file(tmp_path("said"), &n, &m);
+
+	snprintf(output, sizeof output, "%s", text ? text : "");
+	free(text);
+	return WIFSIGNALED(status) ? 256 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+#define run(out, ...) run_child((struct child){__VA_ARGS__}, out)
+#define ARGS(...) .args = {__VA_ARGS__ __VA_OPT__(,) NULL}
+
+static void
+ok(int status)
+{
+	if (status != 0)
+		fail_msg("status %d: %s", status, output);
+}
+
+static void
+says(const char *part)
+{
+	if (!strstr(output, part))
+		fail_msg("expected \"%s\" in: %s", part, output);
+}
+
+static char *
+slurp(const char *out, const char *name, size_t *n)
+{
+	struct rt_msg m = {0};
+	char path[200], *p;
+
+	snprintf(path, sizeof path, "%s/%s", out, name);
+	p = rt_read_file(tmp_path(path), n, &m);
+	if (!p)
+		fail_msg("%s", m.text);
+	return p;
+}
+
+static void
+same(const char *a, const char *b, const char *name)
+{
+	size_t n, k;
+	char *p = slurp(a, name, &n), *q = slurp(b, name, &k);
+
+	assert_int_equal(n, k);
+	assert_memory_equal(p, q, n);
+	free(p);
+	free(q);
+}
+
+static bool
+exists(const char *out, const char *name)
+{
+	char path[200];
+
+	snprintf(path, sizeof path, "%s/%s", out, name);
+	return access(tmp_path(path), F_OK) == 0;
+}
+
+/* A linear teacher's classes over random points. */
+static void
+write_set(const char *x_name, const char *y_name, int rows, uint64_t seed)
+{
+	float *x = malloc(sizeof *x * 6 * (size_t)rows);
+	int64_t *y = malloc(sizeof *y * (size_t)rows), dx[] = {rows, 6}, dy[] = {rows};
+	struct rt_msg m = {0};
+
+	for (int r = 0; r < rows; r++) {
+		double z[3] = {0};
+
+		for (int d = 0; d < 6; d++) {
+			x[6 * r + d] = (float)(rt_draw(seed, (uint64_t)(6 * r + d)) % 2001) / 1000 - 1;
+			for (int c = 0; c < 3; c++)
+				z[c] += x[6 * r + d] * sin(3 * d + 7 * c);
+		}
+		y[r] = z[0] > z[1] ? z[0] > z[2] ? 0 : 2 : z[1] > z[2] ? 1 : 2;
+	}
+	assert_true(rt_npy_write(tmp_path(x_name), RT_F32, 2, dx, x, &m));
+	assert_true(rt_npy_write(tmp_path(y_name), RT_I64, 1, dy, y, &m));
+	free(x);
+	free(y);
+}
+
+static int
+setup(void **s)
+{
+	if (tmp_make(s))
+		return -1;
+	write_set("train_x.npy", "train_y.npy", 700, 1);
+	write_set("test_x.npy", "test_y.npy", 103, 2);
+	return 0;
+}
+
+static double
+number(const char *text, const char *key)
+{
+	const char *p = strstr(text, key);
+
+	return p ? strtod(p + strlen(key), NULL) : NAN;
+}
+
+/* Every record of an event file by its checksums; how many there are. */
+static int
+count_events(const char *out)
+{
+	size_t n, at = 0;
+	unsigned char *p = (unsigned char *)slurp(out, "events.out.tfevents.0.retort", &n);
+	int count = 0;
+
+	while (at < n) {
+		uint64_t len;
+		uint32_t crc;
+
+		assert_true(n - at >= 16);
+		memcpy(&len, p + at, 8);
+		memcpy(&crc, p + at + 8, 4);
+		assert_int_equal(crc, rt_crc32c_masked(p + at, 8));
+		assert_true(len <= n - at - 16);
+		memcpy(&crc, p + at + 12 + len, 4);
+		assert_int_equal(crc, rt_crc32c_masked(p + at + 12, len));
+		at += 16 + len;
+		count++;
+	}
+	free(p);
+	return count;
+}
+
+static void
+learns(void **s)
+{
+	size_t n;
+
+	(void)s;
+	ok(run("a", ARGS("--threads", "1")));
+	char *text = slurp("a", "metrics.jsonl", &n), *last = strrchr(text, '{'), *line = text;
+	int lines = 0;
+
+	while (line && *line) {
+		char *end = strchr(line, '\n');
+
+		lines++;
+		line = end ? end + 1 : NULL;
+	}
+	assert_int_equal(lines, 6);
+	/* the last '{' opens the terms of the last line */
+	while (last > text && last[-1] != '\n')
+		last--;
+	assert_true(number(last, "\"loss\": ") < 0.6 * number(text, "\"loss\": "));
+	assert_true(number(last, "\"hard\": ") > 0);
+	assert_true(number(last, "\"train.cls.accuracy\": ") > 0.9);
+	assert_true(number(last, "\"test.cls.accuracy\": ") > 0.85);
+	assert_true(number(last, "\"seconds\": ") >= 0 && number(last, "\"lr\": ") > 0);
+	assert_true(number(last, "\"epoch\": ") == 6);
+	free(text);
+	assert_true(exists("a", "checkpoints/last.ckpt") && exists("a", "checkpoints/best.ckpt"));
+	assert_int_equal(count_events("a"), 1 + 6 * 6);
+	text = slurp("a", "report.html", &n);
+	assert_non_null(strstr(text, "<polyline"));
+	assert_non_null(strstr(text, "sgd &quot;momentum&quot; 0.9"));
+	assert_null(strstr(text, "http"));
+	free(text);
+
+	ok(run("b", ARGS("--threads", "3")));
+	same("a", "b", "student.onnx");
+	ok(run("c", ARGS("--seed", "8")));
+	text = slurp("c", "student.onnx", &n);
+	last = slurp("a", "student.onnx", &n);
+	assert_memory_not_equal(text, last, n);
+	free(text);
+	free(last);
+	ok(run("d", ARGS("--no-shuffle", "--epochs", "1", "--export", tmp_path("here.onnx"), "--quiet", "--log", tmp_path("log"))));
+	assert_int_equal(output[0], 0);
+	assert_true(exists(".", "here.onnx") && !exists("d", "student.onnx"));
+	text = slurp(".", "log", &n);
+	assert_non_null(strstr(text, "epoch 1/1"));
+	free(text);
+}
+
+static void
+kill_and_resume(void **s)
+{
+	static const long when[] = {15, 40, 90, 130, 170, 220, 280, 330};
+	int kills = 0;
+
+	(void)s;
+	ok(run("whole", ARGS()));
+	for (size_t i = 0; i < sizeof when / sizeof *when; i++) {
+		char out[20];
+		int status = 256 + SIGKILL;
+
+		snprintf(out, sizeof out, "k%zu", i);
+		status = run(out, ARGS("--resume"), .env = {"FAKE_STEP_US=1000"}, .kill_ms = when[i]);
+		kills += status != 0;
+		if (i % 2 && status) /* once more, on the way */
+			run(out, ARGS("--resume", "--threads", "2"), .env = {"FAKE_STEP_US=1000"}, .kill_ms = 60);
+		ok(run(out, ARGS("--resume")));
+		same("whole", out, "student.onnx");
+		assert_int_equal(count_events(out), 1 + 6 * 6);
+		size_t n;
+		char *text = slurp(out, "metrics.jsonl", &n);
+		int lines = 0;
+
+		for (size_t k = 0; k < n; k++)
+			lines += text[k] == '\n';
+		assert_int_equal(lines, 6);
+		free(text);
+	}
+	assert_true(kills >= 4);
+	ok(run("k0", ARGS("--resume"))); /* done already: leaves the same again */
+	same("whole", "k0", "student.onnx");
+}
+
+static void
+validation_and_stages(void **s)
+{
+	size_t n;
+
+	(void)s;
+	ok(run("v", ARGS("--epochs", "12"), .env = {"FAKE_VAL=1"}));
+	char *text = slurp("v", "metrics.jsonl", &n);
+
+	assert_true(number(text, "\"exported_epoch\": ") >= 1);
+	assert_true(number(text, "\"val.cls.accuracy\": ") > 0.5);
+	assert_non_null(strstr(text, "test.cls.accuracy"));
+	free(text);
+	for (int i = 0; i < 3; i++) {
+		char out[8] = {'v', (char)('0' + i), 0};
+
+		run(out, ARGS("--epochs", "12"), .env = {"FAKE_VAL=1", "FAKE_STEP_US=1000"}, .kill_ms = 60 + 70 * i);
+		ok(run(out, ARGS("--epochs", "12", "--resume"), .env = {"FAKE_VAL=1"}));
+		same("v", out, "student.onnx");
+	}
+	ok(run("s", ARGS(), .env = {"FAKE_STAGES=1"}));
+	says("(warm)");
+	for (int i = 0; i < 3; i++) {
+		char out[8] = {'s', (char)('0' + i), 0};
+
+		run(out, ARGS(), .env = {"FAKE_STAGES=1", "FAKE_STEP_US=1000"}, .kill_ms = 50 + 60 * i);
+		ok(run(out, ARGS("--resume"), .env = {"FAKE_STAGES=1"}));
+		same("s", out, "student.onnx");
+	}
+}
+
+static void
+interrupt(void **s)
+{
+	(void)s;
+	ok(run("whole", ARGS()));
+	assert_int_equal(run("i", ARGS(), .env = {"FAKE_STEP_US=1000"}, .kill_ms = 120, .signal = SIGINT), 130);
+	says("--resume");
+	says("checkpoint");
+	assert_false(exists("i", "student.onnx"));
+	ok(run("i", ARGS("--resume")));
+	same("whole", "i", "student.onnx");
+	ok(run("st", ARGS("--steps", "100")));
+	assert_true(exists("st", "student.onnx"));
+	says("100 updates");
+	ok(run("st", ARGS("--steps", "100", "--resume")));
+	ok(run("st", ARGS("--resume")));
+	same("whole", "st", "student.onnx");
+}
+
+static void
+goes_wrong(void **s)
+{
+	size_t n, k;
+
+	(void)s;
+	assert_int_equal(run("n", ARGS(), .env = {"FAKE_NAN=100"}), RT_DIVERGED);
+	says("epoch 3 step 14 (update 100); terms: hard");
+	assert_false(exists("n", "student.onnx"));
+	ok(run("g", ARGS("--steps", "60")));
+	char *before = slurp("g", "checkpoints/last.ckpt", &n);
+
+	assert_int_equal(run("g", ARGS("--resume"), .env = {"FAKE_NAN=62"}), RT_DIVERGED);
+	char *after = slurp("g", "checkpoints/last.ckpt", &k);
+
+	assert_int_equal(n, k);
+	assert_memory_equal(before, after, n);
+	/* a checkpoint of another run, cut, and changed */
+	assert_int_equal(run("g", ARGS("--resume", "--seed", "99")), RT_INVALID);
+	says("made by another recipe");
+	before[n - 5] ^= 1;
+	tmp_write("g/checkpoints/last.ckpt", before, n);
+	assert_int_equal(run("g", ARGS("--resume")), RT_INVALID);
+	says("checksum");
+	tmp_write("g/checkpoints/last.ckpt", before, n - 1);
+	assert_int_equal(run("g", ARGS("--resume")), RT_INVALID);
+	says("truncated");
+	tmp_write("g/checkpoints/last.ckpt", before, 5);
+	assert_int_equal(run("g", ARGS("--resume")), RT_INVALID);
+	free(before);
+	free(after);
+	/* no room: the files may not grow beyond a few bytes */
+	assert_int_equal(run("full", ARGS(), .file_limit = 400), RT_IO);
+	says("cannot be written");
+	assert_false(exists("full", "student.onnx"));
+	assert_false(exists("full", "checkpoints/last.ckpt"));
+	assert_int_equal(run("u", ARGS("--batch", "32")), RT_USAGE);
+	says("compiled for a batch of 16");
+	ok(run("u", ARGS("--batch", "16", "--dry-run")));
+	says("everything is in order");
+	assert_false(exists("u", "metrics.jsonl"));
+	ok(run("u", ARGS("--bench-steps", "5")));
+	assert_true(number(output, "\"step_ms_min\": ") >= 0 && number(output, "\"threads\": ") >= 1);
+	assert_false(exists("u", "metrics.jsonl"));
+	int64_t label[700] = {[12] = 3};
+	struct rt_msg m = {0};
+
+	assert_true(rt_npy_write(tmp_path("train_y.npy"), RT_I64, 1, (int64_t[]){700}, label, &m));
+	assert_int_equal(run("l", ARGS()), RT_INVALID);
+	says("train_y.npy: sample 12 of field label is 3, outside the 3 classes 0..2");
+	unlink(tmp_path("train_y.npy"));
+	assert_int_equal(run("l", ARGS()), RT_IO);
+	says("train_y.npy: No such file");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(learns, setup, tmp_clean),
+		cmocka_unit_test_setup_teardown(kill_and_resume, setup, tmp_clean),
+		cmocka_unit_test_setup_teardown(validation_and_stages, setup, tmp_clean),
+		cmocka_unit_test_setup_teardown(interrupt, setup, tmp_clean),
+		cmocka_unit_test_setup_teardown(goes_wrong, setup, tmp_clean),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
