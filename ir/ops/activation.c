@@ -102,3 +102,211 @@ grad_LogSoftmax(struct build *b, const struct node *n, struct value *const *dout
 	    b_mul(b, b_exp(b, n->out[0]), b_reduce(b, OP_reduce_sum, d, 1, &axis, true)));
 	return din[0] != NULL;
 }
+
+/* ---- piecewise and smooth activations.  An exponential that select does not take
+ * must not overflow, or its gradient is 0*inf: hence exp(min(x, 0)). */
+static struct value *
+positive(struct build *b, struct value *x)
+{
+	return b2(b, OP_lt, b_scalar_like(b, x, 0), x);
+}
+
+static struct value *
+expm1_neg(struct build *b, struct value *x)
+{
+	return b_adds(b, b_exp(b, b_min(b, x, b_scalar_like(b, x, 0))), -1);
+}
+
+bool
+expand_LeakyRelu(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0];
+
+	outs[0] = b_select(b, positive(b, x), x, b_muls(b, x, attr_float(n, "alpha")));
+	return outs[0] != NULL;
+}
+
+bool
+expand_PRelu(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0];
+
+	outs[0] = b_select(b, positive(b, x), x, b_mul(b, x, n->in[1]));
+	return outs[0] != NULL;
+}
+
+bool
+expand_Elu(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0];
+
+	outs[0] = b_select(
+	    b, positive(b, x), x, b_muls(b, expm1_neg(b, x), attr_float(n, "alpha")));
+	return outs[0] != NULL;
+}
+
+bool
+expand_Selu(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0];
+	double gamma = attr_float(n, "gamma");
+
+	outs[0] = b_select(b, positive(b, x), b_muls(b, x, gamma),
+	    b_muls(b, expm1_neg(b, x), gamma * attr_float(n, "alpha")));
+	return outs[0] != NULL;
+}
+
+/* x > 0 ? x : alpha*(exp(x/alpha) - 1) */
+bool
+expand_Celu(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0];
+	double alpha = attr_float(n, "alpha");
+
+	if (alpha == 0)
+		return diag_invalid(b->diag, n->loc, "alpha is 0");
+	outs[0] = b_select(
+	    b, positive(b, x), x, b_muls(b, expm1_neg(b, b_muls(b, x, 1 / alpha)), alpha));
+	return outs[0] != NULL;
+}
+
+bool
+expand_ThresholdedRelu(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0];
+
+	outs[0] = b_select(b, b2(b, OP_lt, b_scalar_like(b, x, attr_float(n, "alpha")), x), x,
+	    b_scalar_like(b, x, 0));
+	return outs[0] != NULL;
+}
+
+/* x < -lambd: x + bias; x > lambd: x - bias; else 0 */
+bool
+expand_Shrink(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0];
+	double lambd = attr_float(n, "lambd"), bias = attr_float(n, "bias");
+	struct value *low = b2(b, OP_lt, x, b_scalar_like(b, x, -lambd));
+	struct value *high = b2(b, OP_lt, b_scalar_like(b, x, lambd), x);
+
+	outs[0] = b_select(b, low, b_adds(b, x, bias),
+	    b_select(b, high, b_adds(b, x, -bias), b_scalar_like(b, x, 0)));
+	return outs[0] != NULL;
+}
+
+static struct value *
+hard_sigmoid(struct build *b, struct value *x, double alpha, double beta)
+{
+	struct value *y = b_adds(b, b_muls(b, x, alpha), beta);
+
+	return b_min(b, b_max(b, y, b_scalar_like(b, x, 0)), b_scalar_like(b, x, 1));
+}
+
+bool
+expand_HardSigmoid(struct build *b, const struct node *n, struct value **outs)
+{
+	outs[0] = hard_sigmoid(b, n->in[0], attr_float(n, "alpha"), attr_float(n, "beta"));
+	return outs[0] != NULL;
+}
+
+bool
+expand_HardSwish(struct build *b, const struct node *n, struct value **outs)
+{
+	outs[0] = b_mul(b, n->in[0], hard_sigmoid(b, n->in[0], 1.0 / 6, 0.5));
+	return outs[0] != NULL;
+}
+
+/* max(x, 0) + log(1 + exp(-|x|)) */
+bool
+expand_Softplus(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0];
+
+	outs[0] = b_add(b, b_max(b, x, b_scalar_like(b, x, 0)),
+	    b1(b, OP_log1p, b_exp(b, b_neg(b, b1(b, OP_abs, x)))));
+	return outs[0] != NULL;
+}
+
+bool
+grad_Softplus(struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+{
+	if (!dout[0])
+		return true;
+	din[0] = b_mul(b, dout[0], b1(b, OP_sigmoid, n->in[0]));
+	return din[0] != NULL;
+}
+
+bool
+expand_Softsign(struct build *b, const struct node *n, struct value **outs)
+{
+	outs[0] = b_div(b, n->in[0], b_adds(b, b1(b, OP_abs, n->in[0]), 1));
+	return outs[0] != NULL;
+}
+
+/* x/2 * (1 + erf(x/sqrt 2)), or x/2 * (1 + tanh(sqrt(2/pi) * (x + 0.044715 x^3))) */
+bool
+expand_Gelu(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *t;
+	const char *how = attr_string(n, "approximate");
+
+	if (strcmp(how, "tanh") == 0) {
+		t = b_adds(b, b_muls(b, b_mul(b, x, x), 0.044715), 1);
+		t = b1(b, OP_tanh, b_muls(b, b_mul(b, x, t), M_2_SQRTPI * M_SQRT1_2));
+	} else if (strcmp(how, "none") == 0)
+		t = b1(b, OP_erf, b_muls(b, x, M_SQRT1_2));
+	else
+		return diag_invalid(b->diag, n->loc, "approximate is \"%s\"; none or tanh is expected", how);
+	outs[0] = b_mul(b, b_muls(b, x, 0.5), b_adds(b, t, 1));
+	return outs[0] != NULL;
+}
+
+bool
+expand_Mish(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0];
+
+	outs[0] = b_mul(b, x, b1(b, OP_tanh, b1(b, OP_Softplus, x)));
+	return outs[0] != NULL;
+}
+
+bool
+expand_Swish(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0];
+
+	outs[0] = b_mul(b, x, b1(b, OP_sigmoid, b_muls(b, x, attr_float(n, "alpha"))));
+	return outs[0] != NULL;
+}
+
+/* min(max(x, lo), hi), either bound optional */
+bool
+expand_Clip(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *y = n->in[0], *lo = ops_in(n, 1), *hi = ops_in(n, 2);
+
+	if (lo)
+		y = b_max(b, y, lo);
+	if (hi)
+		y = b_min(b, y, hi);
+	outs[0] = y;
+	return y != NULL;
+}
+
+/* 1 at the first maximum along axis, else 0 */
+bool
+expand_Hardmax(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *at;
+	int64_t axis;
+	struct attr a[2];
+
+	if (!softmax_axis(b, n, &axis))
+		return false;
+	a[0] = attr_of_int("axis", axis);
+	a[1] = attr_of_int("keep", 1);
+	at = b_op(b, OP_argmax, 1, &x, 2, a);
+	at = b2(b, OP_eq, b_iota(b, DT_i64, x->rank, x->dims, (int)axis), at);
+	outs[0] = at ? b_cast(b, at, x->dtype) : NULL;
+	return outs[0] != NULL;
+}

@@ -34,6 +34,40 @@ bool ops_window_out(struct graph *, const struct node *, struct diag *, const st
     const int64_t *in, int64_t *out);
 void ops_window_attrs(struct build *, const struct window *, struct attr *); /* strides, pads, dilations */
 
+/* ONNX's attributes, auto_pad included, for input spatial dims and kernel (pool_onnx.c) */
+bool ops_window_onnx(struct build *, const struct node *, int n, const int64_t *in,
+    const int64_t *kernel, struct window *);
+struct value *ops_matmul(struct build *, struct value *, struct value *); /* ONNX MatMul (linear.c) */
+
+/* ---- operands that must be known while compiling (ops/operand.c) */
+/* A whole number or a symbolic dim of g. */
+struct sdim {
+	int64_t v;
+	bool symbolic;
+};
+/* The elements of an integer vector or scalar: constants, and what Shape, Gather,
+ * Concat, Slice, arithmetic and the like make of them.  Count, or -1: not known. */
+int value_sdims(struct graph *, const struct value *, struct sdim **);
+/* The constant integers of operand i; -1: reported. */
+int ops_ints(struct build *, const struct node *, int i, int64_t **);
+bool ops_int(struct build *, const struct node *, int i, int64_t *);
+/* The constant floats of operand i; -1: reported. */
+int ops_floats(struct build *, const struct node *, int i, double **);
+/* One number, of any number type; false, not reported, if not constant. */
+bool value_number(const struct value *, double *);
+/* Marks the axes that constant operand i names.  Left out or empty: none, *given false. */
+bool ops_axes_operand(struct build *, const struct node *, int i, int rank, bool *marked, bool *given);
+static inline struct value *
+ops_in(const struct node *n, int i)
+{
+	return i < n->nin ? n->in[i] : NULL;
+}
+static inline bool
+ops_wants(const struct node *n, int o)
+{
+	return o < n->nout && n->out[o];
+}
+
 /* ---- attributes for b_op */
 static inline struct attr
 attr_of_int(const char *name, int64_t i)

@@ -1,0 +1,408 @@
+/* norm.c -- normalisations.  Statistics by two passes: mean, then the mean of
+ * squared differences.  The gradients of batch and layer norm recompute them from
+ * the operands by the same expressions, so that CSE leaves one copy. */
+#include "ir/ops/ops_int.h"
+
+/* All axes but the channel's. */
+static int
+batch_axes(int rank, int64_t *axes)
+{
+	int k = 0;
+
+	for (int i = 0; i < rank; i++)
+		if (i != 1)
+			axes[k++] = i;
+	return k;
+}
+
+/* v [C] as [C,1,1...], to broadcast with [N,C,...] */
+static struct value *
+per_channel(struct build *b, struct value *v, int rank)
+{
+	int64_t dims[MAX_RANK];
+
+	if (!v)
+		return NULL;
+	dims[0] = v->dims[0];
+	for (int i = 1; i < rank - 1; i++)
+		dims[i] = 1;
+	return b_reshape(b, v, rank > 1 ? rank - 1 : 1, dims);
+}
+
+struct moments {
+	struct value *mean, *centred, *var, *rstd; /* centred = x - mean */
+};
+
+static bool
+moments(struct build *b, struct value *x, int naxes, const int64_t *axes, double eps,
+    struct moments *m)
+{
+	m->mean = b_mean(b, x, naxes, axes, true);
+	m->centred = b_sub(b, x, m->mean);
+	m->var = b_mean(b, b_mul(b, m->centred, m->centred), naxes, axes, true);
+	m->rstd = b1(b, OP_rsqrt, b_adds(b, m->var, eps));
+	return m->rstd != NULL;
+}
+
+/* ---- BatchNormalization: X, scale, B, mean, var */
+static bool
+bn_check(struct build *b, const struct node *n)
+{
+	const struct value *x = n->in[0];
+
+	if (x->rank < 2)
+		return diag_invalid(b->diag, n->loc, "input of rank %d; [N,C,...] is expected", x->rank);
+	for (int i = 1; i < 5; i++)
+		if (n->in[i]->rank != 1 || n->in[i]->dims[0] != x->dims[1])
+			return diag_invalid(b->diag, n->loc, "operand %d is %s for %s channels", i,
+			    ops_dims_text(b->g, n->in[i]->rank, n->in[i]->dims), dim_text(b->g, x->dims[1]));
+	return true;
+}
+
+static struct value *
+as_type(struct build *b, struct value *v, const struct value *like)
+{
+	return v ? b_cast(b, v, like->dtype) : NULL;
+}
+
+/* old*momentum + now*(1 - momentum) */
+static struct value *
+running(struct build *b, struct value *old, struct value *now, double momentum)
+{
+	return b_add(b, b_muls(b, old, momentum), b_muls(b, now, 1 - momentum));
+}
+
+/* Inference is one multiply and add per element: x*s + (B - mean*s), s = scale/sqrt(var + eps). */
+bool
+expand_BatchNormalization(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *scale, *bias, *s, *t;
+	double eps = attr_float(n, "epsilon"), momentum = attr_float(n, "momentum");
+	int64_t axes[MAX_RANK], count = 1;
+	struct moments m;
+	int k;
+
+	if (!bn_check(b, n))
+		return false;
+	scale = as_type(b, n->in[1], x);
+	bias = as_type(b, n->in[2], x);
+	if (!attr_int(n, "training_mode")) {
+		if (ops_wants(n, 1) || ops_wants(n, 2))
+			return diag_invalid(b->diag, n->loc, "running statistics are outputs of training mode only");
+		s = b_mul(b, scale, b1(b, OP_rsqrt, b_adds(b, as_type(b, n->in[4], x), eps)));
+		t = b_sub(b, bias, b_mul(b, as_type(b, n->in[3], x), s));
+		outs[0] = b_add(b, b_mul(b, x, per_channel(b, s, x->rank)), per_channel(b, t, x->rank));
+		return outs[0] != NULL;
+	}
+	k = batch_axes(x->rank, axes);
+	if (!moments(b, x, k, axes, eps, &m))
+		return false;
+	outs[0] = b_add(b,
+	    b_mul(b, b_mul(b, m.centred, m.rstd), per_channel(b, scale, x->rank)),
+	    per_channel(b, bias, x->rank));
+	for (int i = 0; i < k; i++)
+		count = dim_mul(b->g, count, x->dims[axes[i]]);
+	for (int o = 1; o < 3; o++) {
+		struct value *old = n->in[2 + o], *now = o == 1 ? m.mean : m.var;
+
+		if (!ops_wants(n, o))
+			continue;
+		if (o == 2 && attr_int(n, "unbiased")) {
+			if (!dim_const(count))
+				return diag_unsupported(b->diag, n->loc, "unbiased variance of a symbolic batch");
+			now = b_muls(b, now, count > 1 ? (double)count / (double)(count - 1) : 1);
+		}
+		now = as_type(b, now ? b_reshape(b, now, 1, old->dims) : NULL, old);
+		if (!(outs[o] = running(b, old, now, momentum)))
+			return false;
+	}
+	return outs[0] != NULL;
+}
+
+/* Inference, with r = 1/sqrt(var + eps), xc = x - mean, g = scale:
+ *   dx = dy*g*r, dg = r*sum(dy*xc), dB = sum(dy), dmean = -g*r*dB, dvar = -g*r^3/2 * sum(dy*xc) */
+static bool
+grad_bn_inference(struct build *b, const struct node *n, struct value *d, struct value **din)
+{
+	struct value *x = n->in[0], *g, *r, *gr, *sum, *dot;
+	int64_t axes[MAX_RANK];
+	int k = batch_axes(x->rank, axes);
+
+	g = as_type(b, n->in[1], x);
+	r = b1(b, OP_rsqrt, b_adds(b, as_type(b, n->in[4], x), attr_float(n, "epsilon")));
+	gr = b_mul(b, g, r);
+	sum = b_reduce(b, OP_reduce_sum, d, k, axes, false);
+	dot = b_sub(b, x, per_channel(b, as_type(b, n->in[3], x), x->rank));
+	dot = b_reduce(b, OP_reduce_sum, b_mul(b, d, dot), k, axes, false);
+	din[0] = b_mul(b, d, per_channel(b, gr, x->rank));
+	din[1] = as_type(b, b_mul(b, dot, r), n->in[1]);
+	din[2] = as_type(b, sum, n->in[2]);
+	din[3] = as_type(b, b_neg(b, b_mul(b, gr, sum)), n->in[3]);
+	din[4] = as_type(
+	    b, b_muls(b, b_mul(b, b_mul(b, gr, b_mul(b, r, r)), dot), -0.5), n->in[4]);
+	return din[0] && din[1] && din[2] && din[3] && din[4];
+}
+
+/* Training: dB = sum(dy), dg = sum(dy*xh), dx = g*r*(dy - dB/m - xh*dg/m).
+ * Nothing flows from the running statistics. */
+bool
+grad_BatchNormalization(
+    struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+{
+	struct value *x = n->in[0], *d = dout[0], *xh, *db, *dg, *inner;
+	int64_t axes[MAX_RANK];
+	struct moments m;
+	int k;
+
+	if (!d)
+		return true;
+	if (!attr_int(n, "training_mode"))
+		return grad_bn_inference(b, n, d, din);
+	k = batch_axes(x->rank, axes);
+	if (!moments(b, x, k, axes, attr_float(n, "epsilon"), &m))
+		return false;
+	xh = b_mul(b, m.centred, m.rstd);
+	db = b_reduce(b, OP_reduce_sum, d, k, axes, true);
+	dg = b_reduce(b, OP_reduce_sum, b_mul(b, d, xh), k, axes, true);
+	if (ops_all_const(x->rank, x->dims)) {
+		double count = (double)dims_count(x->rank, x->dims) / (double)x->dims[1];
+
+		inner = b_add(b, b_muls(b, db, 1 / count), b_mul(b, xh, b_muls(b, dg, 1 / count)));
+	} else
+		inner = b_add(b, b_mean(b, d, k, axes, true),
+		    b_mul(b, xh, b_mean(b, b_mul(b, d, xh), k, axes, true)));
+	din[0] = b_mul(b, b_mul(b, per_channel(b, as_type(b, n->in[1], x), x->rank), m.rstd),
+	    b_sub(b, d, inner));
+	if (!db || !dg)
+		return false;
+	din[1] = as_type(b, b_reshape(b, dg, 1, n->in[1]->dims), n->in[1]);
+	din[2] = as_type(b, b_reshape(b, db, 1, n->in[2]->dims), n->in[2]);
+	return din[0] && din[1] && din[2];
+}
+
+/* ---- LayerNormalization: X, Scale, B?; over axis and what follows it */
+static int
+layer_axes(struct build *b, const struct node *n, int64_t *axes)
+{
+	int rank = n->in[0]->rank, a = axis_normal(n, b->diag, attr_int(n, "axis"), rank), k = 0;
+
+	if (a < 0)
+		return -1;
+	for (int i = a; i < rank; i++)
+		axes[k++] = i;
+	return k;
+}
+
+bool
+expand_LayerNormalization(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *y;
+	int64_t axes[MAX_RANK];
+	struct moments m;
+	int k = layer_axes(b, n, axes);
+
+	if (k < 0 || !moments(b, x, k, axes, attr_float(n, "epsilon"), &m))
+		return false;
+	y = b_mul(b, b_mul(b, m.centred, m.rstd), n->in[1]);
+	if (ops_in(n, 2))
+		y = b_add(b, y, n->in[2]);
+	if (y && !dims_equal(y->rank, y->dims, x->rank, x->dims))
+		return diag_invalid(b->diag, n->loc, "scale or bias does not broadcast to %s",
+		    ops_dims_text(b->g, x->rank, x->dims));
+	outs[0] = y;
+	if (ops_wants(n, 1))
+		outs[1] = m.mean;
+	if (ops_wants(n, 2))
+		outs[2] = m.rstd;
+	return y != NULL;
+}
+
+/* g = dy*scale: dx = rstd*(g - mean(g) - xh*mean(g*xh)) */
+bool
+grad_LayerNormalization(
+    struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+{
+	struct value *x = n->in[0], *d = dout[0], *xh, *g;
+	int64_t axes[MAX_RANK];
+	struct moments m;
+	int k;
+
+	for (int o = 1; o < n->nout; o++)
+		if (n->out[o] && dout[o])
+			return diag_unsupported(
+			    b->diag, n->loc, "gradient through the statistics of LayerNormalization");
+	if (!d)
+		return true;
+	if ((k = layer_axes(b, n, axes)) < 0 ||
+	    !moments(b, x, k, axes, attr_float(n, "epsilon"), &m))
+		return false;
+	xh = b_mul(b, m.centred, m.rstd);
+	g = b_mul(b, d, n->in[1]);
+	din[0] = b_mul(b, m.rstd,
+	    b_sub(b, b_sub(b, g, b_mean(b, g, k, axes, true)),
+	        b_mul(b, xh, b_mean(b, b_mul(b, g, xh), k, axes, true))));
+	din[1] = b_unbroadcast(b, b_mul(b, d, xh), n->in[1]);
+	if (ops_in(n, 2))
+		din[2] = b_unbroadcast(b, d, n->in[2]);
+	return din[0] && din[1];
+}
+
+/* ---- RMSNormalization: x / sqrt(mean(x^2) + eps) * scale */
+bool
+expand_RMSNormalization(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *r;
+	int64_t axes[MAX_RANK];
+	int k = layer_axes(b, n, axes);
+
+	if (k < 0)
+		return false;
+	r = b_adds(b, b_mean(b, b_mul(b, x, x), k, axes, true), attr_float(n, "epsilon"));
+	outs[0] = b_mul(b, b_mul(b, x, b1(b, OP_rsqrt, r)), n->in[1]);
+	return outs[0] != NULL;
+}
+
+/* ---- InstanceNormalization: per image and channel over the spatial axes */
+bool
+expand_InstanceNormalization(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0];
+	int64_t axes[MAX_RANK];
+	struct moments m;
+
+	if (x->rank < 3)
+		return diag_invalid(b->diag, n->loc, "input of rank %d; [N,C,spatial...] is expected", x->rank);
+	for (int i = 1; i < 3; i++)
+		if (n->in[i]->rank != 1 || n->in[i]->dims[0] != x->dims[1])
+			return diag_invalid(b->diag, n->loc, "operand %d is %s for %s channels", i,
+			    ops_dims_text(b->g, n->in[i]->rank, n->in[i]->dims), dim_text(b->g, x->dims[1]));
+	for (int i = 2; i < x->rank; i++)
+		axes[i - 2] = i;
+	if (!moments(b, x, x->rank - 2, axes, attr_float(n, "epsilon"), &m))
+		return false;
+	outs[0] = b_add(b,
+	    b_mul(b, b_mul(b, m.centred, m.rstd), per_channel(b, n->in[1], x->rank)),
+	    per_channel(b, n->in[2], x->rank));
+	return outs[0] != NULL;
+}
+
+/* ---- GroupNormalization: [N,G,C/G,...]; scale and bias per channel, or per group (before opset 21) */
+static struct value *
+group_affine(struct build *b, const struct node *n, int i, int64_t groups)
+{
+	struct value *v = n->in[i];
+	int64_t channels = n->in[0]->dims[1], dims[2] = {groups, 1}, wide[2];
+
+	if (v->rank == 1 && v->dims[0] == channels)
+		return per_channel(b, v, n->in[0]->rank);
+	if (v->rank != 1 || v->dims[0] != groups) {
+		diag_invalid(b->diag, n->loc, "operand %d is %s for %lld channels in %lld groups", i,
+		    ops_dims_text(b->g, v->rank, v->dims), (long long)channels, (long long)groups);
+		return NULL;
+	}
+	wide[0] = groups;
+	wide[1] = channels / groups;
+	v = b_expand(b, b_reshape(b, v, 2, dims), 2, wide);
+	return per_channel(b, b_reshape(b, v, 1, &channels), n->in[0]->rank);
+}
+
+bool
+expand_GroupNormalization(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *y;
+	int64_t groups = attr_int(n, "num_groups"), axes[MAX_RANK], dims[MAX_RANK + 1];
+	struct moments m;
+
+	if (x->rank < 2 || x->rank >= MAX_RANK || !dim_const(x->dims[1]))
+		return diag_unsupported(b->diag, n->loc, "input %s", ops_dims_text(b->g, x->rank, x->dims));
+	if (groups < 1 || x->dims[1] % groups)
+		return diag_invalid(b->diag, n->loc, "%lld channels in %lld groups", (long long)x->dims[1],
+		    (long long)groups);
+	dims[0] = x->dims[0];
+	dims[1] = groups;
+	dims[2] = x->dims[1] / groups;
+	for (int i = 2; i < x->rank; i++)
+		dims[i + 1] = x->dims[i];
+	for (int i = 2; i <= x->rank; i++)
+		axes[i - 2] = i;
+	if (!moments(b, b_reshape(b, x, x->rank + 1, dims), x->rank - 1, axes, attr_float(n, "epsilon"), &m))
+		return false;
+	y = b_reshape(b, b_mul(b, m.centred, m.rstd), x->rank, x->dims);
+	outs[0] = b_add(b, b_mul(b, y, group_affine(b, n, 1, groups)), group_affine(b, n, 2, groups));
+	return outs[0] != NULL;
+}
+
+/* ---- LpNormalization: x / |x|_p along axis */
+bool
+expand_LpNormalization(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *s;
+	int64_t p = attr_int(n, "p"), axis = axis_normal(n, b->diag, attr_int(n, "axis"), x->rank);
+
+	if (axis < 0)
+		return false;
+	if (p != 1 && p != 2)
+		return diag_invalid(b->diag, n->loc, "p is %lld; 1 or 2 is expected", (long long)p);
+	s = b_reduce(b, OP_reduce_sum, p == 1 ? b1(b, OP_abs, x) : b_mul(b, x, x), 1, &axis, true);
+	outs[0] = b_div(b, x, p == 1 ? s : b_sqrt(b, s));
+	return outs[0] != NULL;
+}
+
+/* ---- LRN: x / (bias + alpha/size * sum of x^2 over `size` neighbouring channels)^beta.
+ * The channels are the first spatial axis of a pooling window. */
+bool
+expand_LRN(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *s;
+	int64_t size = attr_int(n, "size"), dims[MAX_RANK];
+	struct window w = {0};
+	struct attr a[4];
+
+	if (x->rank < 2 || x->rank - 1 > MAX_SPATIAL)
+		return diag_unsupported(b->diag, n->loc, "input of rank %d", x->rank);
+	if (size < 1 || size > INT32_MAX)
+		return diag_invalid(b->diag, n->loc, "size %lld", (long long)size);
+	dims[0] = x->dims[0];
+	dims[1] = 1;
+	for (int i = 1; i < x->rank; i++)
+		dims[i + 1] = x->dims[i];
+	w.n = x->rank - 1;
+	for (int i = 0; i < w.n; i++)
+		w.kernel[i] = w.stride[i] = w.dilation[i] = 1;
+	w.kernel[0] = size;
+	w.lo[0] = (size - 1) / 2;
+	w.hi[0] = size - 1 - w.lo[0];
+	ops_window_attrs(b, &w, a);
+	a[3] = attr_of_ints("kernel", w.n, w.kernel);
+	s = b_reshape(b, b_mul(b, x, x), x->rank + 1, dims);
+	s = s ? b_op(b, OP_sum_pool, 1, &s, 4, a) : NULL;
+	s = b_reshape(b, s, x->rank, x->dims);
+	s = b_adds(b, b_muls(b, s, attr_float(n, "alpha") / (double)size), attr_float(n, "bias"));
+	outs[0] = b_div(b, x, b2(b, OP_pow, s, b_scalar_like(b, x, attr_float(n, "beta"))));
+	return outs[0] != NULL;
+}
+
+/* ---- MeanVarianceNormalization: (x - mean) / (sqrt(var) + 1e-9) */
+bool
+expand_MeanVarianceNormalization(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0];
+	const int64_t *given;
+	int64_t axes[MAX_RANK], usual[3] = {0, 2, 3};
+	int k = attr_ints(n, "axes", &given);
+	struct moments m;
+
+	if (k == 0) {
+		given = usual;
+		k = 3;
+	}
+	if (k > MAX_RANK)
+		return diag_invalid(b->diag, n->loc, "%d axes", k);
+	for (int i = 0; i < k; i++)
+		if ((axes[i] = axis_normal(n, b->diag, given[i], x->rank)) < 0)
+			return false;
+	if (!moments(b, x, k, axes, 0, &m))
+		return false;
+	outs[0] = b_div(b, m.centred, b_adds(b, b_sqrt(b, m.var), 1e-9));
+	return outs[0] != NULL;
+}

@@ -1,0 +1,332 @@
+/* operand.c -- operands whose content decides a shape or the form of an expansion,
+ * and the shape rule that most composites share. */
+#include "ir/ops/ops_int.h"
+
+enum { MAX_WALK = 48, MAX_VECTOR = 4096 };
+
+/* The types of a composite's outputs are those that its expansion has: it is
+ * built at the end of the graph and taken away again. */
+bool
+infer_built(struct graph *g, struct node *n, struct diag *d)
+{
+	int nodes = g->nodes.n, consts = g->consts.n, nvalue = g->nvalue, nnode = g->nnode;
+	struct value *few[4] = {0}, **outs = few;
+	struct build b = build_at(g, d, n->loc, NULL);
+	bool ok;
+
+	if (!ops_known(n, d))
+		return false;
+	if (n->nout > 4)
+		outs = arena_array(g->arena, struct value *, n->nout);
+	b.fold = false;
+	ok = op_info[n->op].expand(&b, n, outs);
+	g->nodes.n = nodes;
+	g->consts.n = consts;
+	g->nvalue = nvalue;
+	g->nnode = nnode;
+	for (int i = 0; ok && i < n->nout; i++) {
+		if (!n->out[i])
+			continue;
+		if (!outs[i])
+			return diag_unsupported(d, n->loc, "output %d", i);
+		ok = ops_set(n, d, i, outs[i]->dtype, outs[i]->rank, outs[i]->dims);
+	}
+	return ok;
+}
+
+/* ---- whole numbers and dims through the operators that shape code is made of */
+static int walk(struct graph *, const struct value *, struct sdim **, int depth);
+
+static struct sdim
+number(int64_t v)
+{
+	return (struct sdim){.v = v};
+}
+
+static struct sdim
+from_dim(int64_t d)
+{
+	return (struct sdim){.v = d, .symbolic = !dim_const(d)};
+}
+
+static bool
+arith(struct graph *g, enum op op, struct sdim a, struct sdim b, struct sdim *r)
+{
+	if (!a.symbolic && !b.symbolic) {
+		switch (op) {
+		case OP_add: return *r = number(0), !__builtin_add_overflow(a.v, b.v, &r->v);
+		case OP_sub: return *r = number(0), !__builtin_sub_overflow(a.v, b.v, &r->v);
+		case OP_mul: return *r = number(0), !__builtin_mul_overflow(a.v, b.v, &r->v);
+		case OP_div:
+			if (b.v == 0 || b.v == -1)
+				return false;
+			*r = number(a.v / b.v);
+			return true;
+		default: return false;
+		}
+	}
+	/* dims stand for sizes: never below zero */
+	if (op == OP_add && !a.symbolic && a.v < 0)
+		return *r = from_dim(dim_sub(g, b.v, -a.v)), true;
+	if (op == OP_add && !b.symbolic && b.v < 0)
+		return *r = from_dim(dim_sub(g, a.v, -b.v)), true;
+	if ((!a.symbolic && a.v < 0) || (!b.symbolic && b.v < 0))
+		return false;
+	switch (op) {
+	case OP_add: *r = from_dim(dim_add(g, a.v, b.v)); return true;
+	case OP_sub: *r = from_dim(dim_sub(g, a.v, b.v)); return true;
+	case OP_mul: *r = from_dim(dim_mul(g, a.v, b.v)); return true;
+	case OP_div:
+		if (!b.symbolic && b.v == 0)
+			return false;
+		*r = from_dim(dim_div(g, a.v, b.v));
+		return true;
+	default: return false;
+	}
+}
+
+static int
+walk_two(struct graph *g, const struct node *n, struct sdim **out, int depth)
+{
+	struct sdim *a, *b;
+	int na = walk(g, n->in[0], &a, depth), nb = walk(g, n->in[1], &b, depth), k;
+
+	if (na < 0 || nb < 0 || (na != nb && na != 1 && nb != 1))
+		return -1;
+	k = na == 1 ? nb : na;
+	*out = arena_array(g->arena, struct sdim, k + 1);
+	for (int i = 0; i < k; i++)
+		if (!arith(g, n->op, a[na == 1 ? 0 : i], b[nb == 1 ? 0 : i], &(*out)[i]))
+			return -1;
+	return k;
+}
+
+static int
+walk_gather(struct graph *g, const struct node *n, struct sdim **out, int depth)
+{
+	struct sdim *a;
+	int64_t *ix;
+	int na = walk(g, n->in[0], &a, depth), k = value_ints(n->in[1], g->arena, &ix);
+
+	if (na < 0 || k < 0 || n->in[0]->rank != 1)
+		return -1;
+	*out = arena_array(g->arena, struct sdim, k + 1);
+	for (int i = 0; i < k; i++) {
+		int64_t at = ix[i] < 0 ? ix[i] + na : ix[i];
+
+		if (at < 0 || at >= na)
+			return -1;
+		(*out)[i] = a[at];
+	}
+	return k;
+}
+
+static int
+walk_slice(struct graph *g, const struct node *n, struct sdim **out, int depth)
+{
+	struct sdim *a;
+	int na = walk(g, n->in[0], &a, depth), k = 0;
+	int64_t *start, *end, *step, from, to, by = 1;
+
+	if (na < 0 || n->in[0]->rank != 1 || value_ints(n->in[1], g->arena, &start) != 1 ||
+	    value_ints(n->in[2], g->arena, &end) != 1)
+		return -1;
+	if (ops_in(n, 4)) {
+		if (value_ints(n->in[4], g->arena, &step) != 1)
+			return -1;
+		by = step[0];
+	}
+	if (by < 1)
+		return -1;
+	from = start[0] < 0 ? start[0] + na : start[0];
+	to = end[0] < 0 ? end[0] + na : end[0];
+	from = from < 0 ? 0 : from;
+	to = to > na ? na : to;
+	*out = arena_array(g->arena, struct sdim, na + 1);
+	for (int64_t i = from; i < to; i += by)
+		(*out)[k++] = a[i];
+	return k;
+}
+
+static int
+walk_shape(struct graph *g, const struct node *n, struct sdim **out)
+{
+	const struct value *x = n->in[0];
+	int64_t from = attr_int(n, "start"), to = x->rank;
+	int k = 0;
+
+	if (attr_has(n, "end"))
+		to = attr_int(n, "end");
+	from = from < 0 ? from + x->rank : from;
+	to = to < 0 ? to + x->rank : to;
+	from = from < 0 ? 0 : from;
+	to = to > x->rank ? x->rank : to;
+	*out = arena_array(g->arena, struct sdim, x->rank + 1);
+	for (int64_t i = from; i < to; i++)
+		(*out)[k++] = from_dim(x->dims[i]);
+	return k;
+}
+
+static int
+walk(struct graph *g, const struct value *v, struct sdim **out, int depth)
+{
+	const struct node *n;
+	int64_t *c;
+	int k, total = 0;
+
+	if (!v || depth > MAX_WALK || v->rank < 0 || v->rank > 1)
+		return -1;
+	if (v->kind == VAL_CONST) {
+		k = value_ints(v, g->arena, &c);
+		if (k < 0 || k > MAX_VECTOR)
+			return -1;
+		*out = arena_array(g->arena, struct sdim, k + 1);
+		for (int i = 0; i < k; i++)
+			(*out)[i] = number(c[i]);
+		return k;
+	}
+	if (v->kind != VAL_NODE || !dtype_is_int(v->dtype))
+		return -1;
+	n = v->def;
+	switch (n->op) {
+	case OP_Shape:
+		return walk_shape(g, n, out);
+	case OP_Size: {
+		int64_t size = 1;
+
+		for (int i = 0; i < n->in[0]->rank; i++)
+			size = dim_mul(g, size, n->in[0]->dims[i]);
+		*out = arena_array(g->arena, struct sdim, 1);
+		(*out)[0] = from_dim(size);
+		return 1;
+	}
+	case OP_add: case OP_sub: case OP_mul: case OP_div:
+		return walk_two(g, n, out, depth + 1);
+	case OP_gather:
+		return walk_gather(g, n, out, depth + 1);
+	case OP_Slice:
+		return walk_slice(g, n, out, depth + 1);
+	case OP_Identity: case OP_reshape: case OP_Squeeze: case OP_Unsqueeze: case OP_Reshape:
+	case OP_Cast: case OP_cast:
+		return walk(g, n->in[0], out, depth + 1);
+	case OP_concat: {
+		struct sdim *part;
+
+		if (n->nin > MAX_VECTOR)
+			return -1;
+		*out = arena_array(g->arena, struct sdim, MAX_VECTOR);
+		for (int i = 0; i < n->nin; i++) {
+			if ((k = walk(g, n->in[i], &part, depth + 1)) < 0 || total + k > MAX_VECTOR)
+				return -1;
+			for (int j = 0; j < k; j++)
+				(*out)[total++] = part[j];
+		}
+		return total;
+	}
+	default:
+		return -1;
+	}
+}
+
+int
+value_sdims(struct graph *g, const struct value *v, struct sdim **out)
+{
+	return walk(g, v, out, 0);
+}
+
+static int
+not_constant(struct build *b, const struct node *n, int i)
+{
+	diag_unsupported(b->diag, n->loc, "operand %d (%s) must be constant", i,
+	    ops_in(n, i) && n->in[i]->name ? n->in[i]->name : "unnamed");
+	return -1;
+}
+
+int
+ops_ints(struct build *b, const struct node *n, int i, int64_t **out)
+{
+	struct sdim *s;
+	int k = value_ints(ops_in(n, i), b->g->arena, out);
+
+	if (k >= 0)
+		return k;
+	k = value_sdims(b->g, ops_in(n, i), &s);
+	if (k < 0)
+		return not_constant(b, n, i);
+	*out = arena_array(b->g->arena, int64_t, k + 1);
+	for (int j = 0; j < k; j++) {
+		if (s[j].symbolic)
+			return not_constant(b, n, i);
+		(*out)[j] = s[j].v;
+	}
+	return k;
+}
+
+bool
+ops_int(struct build *b, const struct node *n, int i, int64_t *v)
+{
+	int64_t *list;
+	int k = ops_ints(b, n, i, &list);
+
+	if (k < 0)
+		return false;
+	if (k != 1)
+		return diag_invalid(b->diag, n->loc, "operand %d has %d elements; one is expected", i, k);
+	*v = list[0];
+	return true;
+}
+
+int
+ops_floats(struct build *b, const struct node *n, int i, double **out)
+{
+	const struct value *v = ops_in(n, i);
+	int64_t k;
+
+	if (!v || v->kind != VAL_CONST || !dtype_is_float(v->dtype))
+		return not_constant(b, n, i);
+	k = tensor_count(v->data);
+	if (k > MAX_VECTOR)
+		return not_constant(b, n, i);
+	*out = arena_array(b->g->arena, double, k + 1);
+	for (int64_t j = 0; j < k; j++)
+		(*out)[j] = dtype_get_f(v->dtype, v->data->data, j);
+	return (int)k;
+}
+
+bool
+value_number(const struct value *v, double *out)
+{
+	if (!v || v->kind != VAL_CONST || tensor_count(v->data) != 1)
+		return false;
+	if (dtype_is_float(v->dtype))
+		*out = dtype_get_f(v->dtype, v->data->data, 0);
+	else if (dtype_is_int(v->dtype) || v->dtype == DT_bool)
+		*out = (double)dtype_get_i(v->dtype, v->data->data, 0);
+	else
+		return false;
+	return true;
+}
+
+bool
+ops_axes_operand(
+    struct build *b, const struct node *n, int i, int rank, bool *marked, bool *given)
+{
+	int64_t *v;
+	int k = 0;
+
+	for (int j = 0; j < rank; j++)
+		marked[j] = false;
+	if (ops_in(n, i) && (k = ops_ints(b, n, i, &v)) < 0)
+		return false;
+	*given = k > 0;
+	for (int j = 0; j < k; j++) {
+		int a = axis_normal(n, b->diag, v[j], rank);
+
+		if (a < 0)
+			return false;
+		if (marked[a])
+			return diag_invalid(b->diag, n->loc, "axis %d is named twice", a);
+		marked[a] = true;
+	}
+	return true;
+}
