@@ -153,21 +153,24 @@ backward(struct reverse *r, struct node *n)
 	return ok;
 }
 
+/* Goes on after a node without a gradient, so that all of them are reported. */
 static bool
 walk(struct reverse *r)
 {
 	struct graph *g = r->g;
 	struct build b = build_at(g, r->d, r->loss->loc, "grad");
 	struct value *one = b_scalar_like(&b, r->loss, 1);
+	int last = g->nodes.n - 1;
+	bool ok = true;
 
 	r->grad = xcalloc((size_t)r->size, sizeof *r->grad);
 	if (!one)
 		return false;
 	r->grad[r->loss->id] = b_expand(&b, one, r->loss->rank, r->loss->dims);
-	for (int i = g->nodes.n - 1, last = i; i >= 0 && i <= last; i--)
-		if (node_on_path(r, g->nodes.v[i]) && !backward(r, g->nodes.v[i]))
-			return false;
-	return true;
+	for (int i = last; i >= 0; i--)
+		if (node_on_path(r, g->nodes.v[i]))
+			ok &= backward(r, g->nodes.v[i]);
+	return ok;
 }
 
 bool
