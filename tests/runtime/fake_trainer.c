@@ -155,11 +155,6 @@ static const struct rt_program eval_program = {
 static const struct rt_stage stages[] = {
 	{&train_program, "name \"main\"\nepochs 6\nlr 0.1\nschedule cosine 0\nweight hard 1\n"},
 };
-/* two stages, for tests that ask for them through the config below */
-static const struct rt_stage two_stages[] = {
-	{&train_program, "name warm\nepochs 2\nlr 0.05\nschedule constant\n"},
-	{&train_program, "name main\nepochs 3\nlr 0.1\nschedule multistep 0.1 1 2\nwarmup_epochs 0.5\n"},
-};
 #define CONFIG(more) \
 	"retort_trainer 1\nname \"fake\"\nseed 7\nroot \"nowhere\"\nbatch 16\ncheckpoint_seconds 0.02\n" \
 	"info \"optimizer\" \"sgd \\\"momentum\\\" 0.9\"\nrecipe \"retort: 1\\nname: fake\\n\"\n" \
@@ -174,6 +169,12 @@ const struct rt_trainer retort_trainer = {
 };
 
 #ifndef FAKE_NO_MAIN
+/* for tests that ask for two stages */
+static const struct rt_stage two_stages[] = {
+	{&train_program, "name warm\nepochs 2\nlr 0.05\nschedule constant\n"},
+	{&train_program, "name main\nepochs 3\nlr 0.1\nschedule multistep 0.1 1 2\nwarmup_epochs 0.5\n"},
+};
+
 int
 main(int argc, char **argv)
 {
