@@ -45,5 +45,10 @@ sleep 1.1
 sed -i 's/= {0}/= {0.5}/' user/net.onnxtxt
 expect 0 '' cmake --build user/build
 [ "$before" != "$(stat -c %Y.%s user/build/kws.retort/libkws.a 2>/dev/null)" ] || fail "the edited model was not compiled again"
+# the project shipped as an example
+cp -r "$SOURCE/examples/cmake-project" example
+expect 0 '' cmake -S example -B example/build -DCMAKE_PREFIX_PATH="$tmp/prefix"
+expect 0 '' cmake --build example/build
+expect 0 '100% tests passed' ctest --test-dir example/build
 expect 0 '' prefix/bin/retort compile user/net.onnxtxt -o moved_tool --emit=exe
 finish
