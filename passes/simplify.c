@@ -86,8 +86,9 @@ visit(struct rewrite *rw, struct node *n)
 	if (n->nout != 1 || !n->out[0] || n->out[0]->rank < 0)
 		return true;
 	rw->b.fold = true;
-	if (!try_rules(rw, n, simplify_algebra) && !try_rules(rw, n, simplify_shape))
-		try_rules(rw, n, simplify_weights);
+	if (!try_rules(rw, n, simplify_algebra) && !try_rules(rw, n, simplify_shape) &&
+	    !try_rules(rw, n, simplify_weights))
+		try_rules(rw, n, simplify_move);
 	return true;
 }
 

@@ -19,7 +19,8 @@ struct simplify_rule {
 	const char *identity; /* "x*1 = x" */
 	struct value *(*apply)(struct rewrite *, struct node *);
 };
-extern const struct simplify_rule simplify_algebra[], simplify_shape[], simplify_weights[];
+extern const struct simplify_rule simplify_algebra[], simplify_shape[], simplify_weights[],
+    simplify_move[];
 
 /* Is v read by one node (or output, or update) only? */
 bool sole_use(struct rewrite *, const struct value *v);

@@ -1,0 +1,165 @@
+/* simplify_move -- operators that only move elements past others, towards those
+ * that take them for free: transposes past elementwise work to contractions and
+ * to each other, indices that are known to slices. */
+#include "passes/simplify.h"
+
+#include <string.h>
+
+static bool
+perm_of(const struct value *v, int64_t *perm)
+{
+	const int64_t *given;
+
+	if (!is_node(v, OP_transpose))
+		return false;
+	int k = attr_ints(v->def, "perm", &given);
+
+	for (int i = 0; i < v->rank; i++)
+		perm[i] = k == v->rank ? given[i] : v->rank - 1 - i;
+	return true;
+}
+
+static bool
+single(const struct value *v)
+{
+	return dims_count(v->rank, v->dims) == 1;
+}
+
+/* A constant as it stands before the transpose: its dims by the inverse. */
+static struct value *
+before(struct rewrite *rw, struct value *c, int rank, const int64_t *perm)
+{
+	int64_t dims[MAX_RANK], inverse[MAX_RANK];
+
+	if (single(c))
+		return c->rank == 0 ? c : b_reshape(&rw->b, c, 0, NULL);
+	for (int i = 0; i < rank; i++) {
+		dims[i] = i < rank - c->rank ? 1 : c->dims[i - (rank - c->rank)];
+		inverse[perm[i]] = i;
+	}
+	return b_transpose(&rw->b, b_reshape(&rw->b, c, rank, dims), inverse);
+}
+
+/* op(transpose x, c) = transpose(op(x, c)), c constant or moved alike */
+static struct value *
+transpose_late(struct rewrite *rw, struct node *n)
+{
+	struct value *in[3], *out = n->out[0], *v;
+	int64_t perm[MAX_RANK], other[MAX_RANK];
+	bool any = false;
+
+	if (op_info[n->op].class != OC_map || n->nin > 3)
+		return NULL;
+	for (int k = 0; k < n->nin && !any; k++)
+		any = n->in[k]->rank == out->rank && perm_of(n->in[k], perm);
+	if (!any)
+		return NULL;
+	for (int k = 0; k < n->nin; k++) {
+		struct value *x = n->in[k];
+
+		if (x->rank == out->rank && perm_of(x, other)) {
+			if (memcmp(perm, other, sizeof perm[0] * (size_t)out->rank) != 0 ||
+			    !sole_use(rw, x))
+				return NULL;
+			in[k] = x->def->in[0];
+		} else if (single(x) || is_constant(x)) {
+			in[k] = before(rw, x, out->rank, perm);
+		} else {
+			return NULL;
+		}
+	}
+	v = b_op(&rw->b, n->op, n->nin, in, n->nattr, n->attr);
+	return v && v->rank == out->rank ? b_transpose(&rw->b, v, perm) : NULL;
+}
+
+/* A constant index that counts up by a constant step is a slice. */
+static struct value *
+gather_slice(struct rewrite *rw, struct node *n)
+{
+	struct value *x = n->in[0], *index = n->in[1], *v;
+	int64_t axis = attr_int(n, "axis"), start[MAX_RANK] = {0}, count[MAX_RANK], step[MAX_RANK];
+	int64_t *i, k = 0, by = 1;
+
+	if (index->kind != VAL_CONST || x->kind == VAL_CONST)
+		return NULL;
+	axis += axis < 0 ? x->rank : 0;
+	int64_t size = x->dims[axis], n_index = dims_count(index->rank, index->dims);
+
+	if (!dim_const(size) || n_index < 1 || n_index > 65536)
+		return NULL;
+	i = arena_array(rw->g->arena, int64_t, n_index);
+	for (; k < n_index; k++) {
+		i[k] = dtype_get_i(index->dtype, index->data->data, k);
+		i[k] += i[k] < 0 ? size : 0;
+		if (i[k] < 0 || i[k] >= size)
+			return NULL;
+		if (k == 1)
+			by = i[1] - i[0];
+		if (k > 0 && (by == 0 || i[k] - i[k - 1] != by))
+			return NULL;
+	}
+	for (int d = 0; d < x->rank; d++) {
+		count[d] = x->dims[d];
+		step[d] = 1;
+	}
+	start[axis] = i[0];
+	count[axis] = n_index;
+	step[axis] = by;
+	v = b_slice(&rw->b, x, start, count, step);
+	return v ? b_reshape(&rw->b, v, n->out[0]->rank, n->out[0]->dims) : NULL;
+}
+
+/* contract(expand x, w): a letter that x only repeats along, and that w and the
+ * result have, may go from x. */
+static struct value *
+contract_repeated(struct rewrite *rw, struct node *n)
+{
+	const char *spec = attr_string(n, "spec"), *comma = strchr(spec, ','),
+		   *arrow = strchr(spec, '-');
+	char part[3][MAX_RANK + 1] = {0};
+	size_t len[3] = {(size_t)(comma - spec), (size_t)(arrow - comma - 1), strlen(arrow + 2)};
+	const char *from[3] = {spec, comma + 1, arrow + 2};
+
+	for (int k = 0; k < 3; k++) {
+		if (len[k] > MAX_RANK)
+			return NULL;
+		memcpy(part[k], from[k], len[k]);
+	}
+	for (int k = 0; k < 2; k++) {
+		struct value *y = n->in[k], *x, *in[2] = {n->in[0], n->in[1]};
+		int64_t dims[MAX_RANK];
+		char left[MAX_RANK + 1] = {0};
+		int r = 0, shift;
+		bool ok = true;
+
+		if (!is_node(y, OP_expand))
+			continue;
+		x = y->def->in[0];
+		shift = y->rank - x->rank;
+		for (int i = 0; i < y->rank; i++) {
+			char c = part[k][i];
+			bool repeated = i < shift || (x->dims[i - shift] == 1 && y->dims[i] != 1);
+
+			if (repeated && strchr(part[1 - k], c) && strchr(part[2], c))
+				continue;
+			ok &= !repeated;
+			left[r] = c;
+			dims[r++] = repeated ? 1 : x->dims[i - shift];
+		}
+		if (!ok || r == 0 || r == y->rank)
+			continue;
+		in[k] = b_reshape(&rw->b, x, r, dims);
+		memcpy(part[k], left, sizeof left);
+		return b_contract(&rw->b,
+		    arena_printf(rw->g->arena, "%s,%s->%s", part[0], part[1], part[2]), in[0],
+		    in[1]);
+	}
+	return NULL;
+}
+
+const struct simplify_rule simplify_move[] = {
+    {OP_none, "op(transpose x, c) = transpose(op(x, c))", transpose_late},
+    {OP_gather, "gather at known, evenly spaced places = slice", gather_slice},
+    {OP_contract, "contract(expand x, w) = contract(x, w)", contract_repeated},
+    {0},
+};
