@@ -4,6 +4,7 @@
 #include "frontend/onnx_import.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
 enum { FOLD_MAX = 4096 }; /* elements of an operand that decides shapes */
 
@@ -112,6 +113,22 @@ bytes_text(struct job *j, ProtobufCBinaryData s)
 	return arena_strndup(j->im->g->arena, s.len ? (const char *)s.data : "", s.len);
 }
 
+/* Attributes were decimal numbers before they were floats: 0.9 becomes the double
+ * 0.9, not 0.899999976, so that 1 - momentum is 0.1.  The same float either way. */
+static double
+decimal(float f)
+{
+	char text[32];
+	int digits;
+
+	for (digits = 6; digits <= 9; digits++) {
+		snprintf(text, sizeof text, "%.*g", digits, (double)f);
+		if (strtof(text, NULL) == f)
+			return strtod(text, NULL);
+	}
+	return (double)f;
+}
+
 static bool
 convert(struct job *j, const char *name, const Onnx__AttributeProto *a, struct attr *out)
 {
@@ -124,7 +141,7 @@ convert(struct job *j, const char *name, const Onnx__AttributeProto *a, struct a
 	switch (attr_type(a)) {
 	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT:
 		out->kind = ATTR_FLOAT;
-		out->f = a->f;
+		out->f = decimal(a->f);
 		return true;
 	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT:
 		out->kind = ATTR_INT;
@@ -148,7 +165,7 @@ convert(struct job *j, const char *name, const Onnx__AttributeProto *a, struct a
 	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS:
 		floats = arena_array(mem, double, a->n_floats + 1);
 		for (i = 0; i < a->n_floats; i++)
-			floats[i] = a->floats[i];
+			floats[i] = decimal(a->floats[i]);
 		out->kind = ATTR_FLOATS;
 		out->n = (int)a->n_floats;
 		out->floats = floats;

@@ -1,0 +1,311 @@
+/* npy -- NumPy's array files (format versions 1 to 3), read and written.
+ *
+ *   "\x93NUMPY" major minor, header length (2 bytes, 4 from version 2), a Python
+ *   dict literal {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }, data */
+#include "frontend/frontend.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct { const char *code; enum dtype dtype; } codes[] = {
+    {"f4", DT_f32}, {"f8", DT_f64}, {"f2", DT_f16}, {"i8", DT_i64}, {"i4", DT_i32}, {"i2", DT_i16},
+    {"i1", DT_i8}, {"u8", DT_u64}, {"u4", DT_u32}, {"u2", DT_u16}, {"u1", DT_u8}, {"b1", DT_bool},
+    {"c8", DT_c64}, {"c16", DT_c128},
+};
+
+struct header {
+	enum dtype dtype;
+	bool swapped, fortran;
+	int rank;
+	int64_t dims[MAX_RANK];
+};
+
+/* ---- the dict literal */
+struct cursor { const char *p, *end; };
+
+static void
+blanks(struct cursor *c)
+{
+	while (c->p < c->end && isspace((unsigned char)*c->p))
+		c->p++;
+}
+
+static bool
+take(struct cursor *c, char ch)
+{
+	blanks(c);
+	if (c->p == c->end || *c->p != ch)
+		return false;
+	c->p++;
+	return true;
+}
+
+static bool
+quoted(struct cursor *c, char *out, size_t size)
+{
+	size_t n = 0;
+	char q;
+
+	blanks(c);
+	if (c->p == c->end || (*c->p != '\'' && *c->p != '"'))
+		return false;
+	q = *c->p++;
+	while (c->p < c->end && *c->p != q) {
+		if (n + 1 == size)
+			return false;
+		out[n++] = *c->p++;
+	}
+	out[n] = 0;
+	return take(c, q);
+}
+
+static bool
+word(struct cursor *c, const char *w)
+{
+	size_t n = strlen(w);
+
+	blanks(c);
+	if ((size_t)(c->end - c->p) < n || memcmp(c->p, w, n) != 0)
+		return false;
+	c->p += n;
+	return true;
+}
+
+static bool
+shape(struct cursor *c, struct header *h)
+{
+	if (!take(c, '('))
+		return false;
+	while (!take(c, ')')) {
+		int64_t v = 0;
+
+		if (c->p == c->end || !isdigit((unsigned char)*c->p) || h->rank == MAX_RANK)
+			return false;
+		for (; c->p < c->end && isdigit((unsigned char)*c->p); c->p++)
+			if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, *c->p - '0', &v))
+				return false;
+		if (c->p < c->end && *c->p == 'L')
+			c->p++;
+		h->dims[h->rank++] = v;
+		if (!take(c, ',') && (blanks(c), c->p < c->end && *c->p != ')'))
+			return false;
+	}
+	return true;
+}
+
+static bool
+descr(struct header *h, const char *d)
+{
+	size_t i;
+
+	h->swapped = d[0] == '>';
+	if (d[0] && strchr("<>=|", d[0]))
+		d++;
+	for (i = 0; i < sizeof codes / sizeof *codes; i++)
+		if (strcmp(codes[i].code, d) == 0)
+			h->dtype = codes[i].dtype;
+	return h->dtype != DT_none;
+}
+
+static bool
+parse(struct cursor *c, struct header *h, const char **what, char *code, size_t size)
+{
+	char key[32];
+
+	*what = "its header is not a Python dict with descr, fortran_order and shape";
+	*h = (struct header){0};
+	code[0] = 0;
+	if (!take(c, '{'))
+		return false;
+	while (!take(c, '}')) {
+		if (!quoted(c, key, sizeof key) || !take(c, ':'))
+			return false;
+		if (strcmp(key, "descr") == 0) {
+			if (!quoted(c, code, size))
+				return false;
+		} else if (strcmp(key, "fortran_order") == 0) {
+			h->fortran = word(c, "True");
+			if (!h->fortran && !word(c, "False"))
+				return false;
+		} else if (strcmp(key, "shape") != 0 || !shape(c, h)) {
+			return false;
+		}
+		take(c, ',');
+	}
+	*what = "its element type is not supported";
+	return descr(h, code);
+}
+
+/* ---- data */
+static void
+swap_bytes(unsigned char *p, size_t n, size_t width)
+{
+	size_t i, k;
+
+	for (i = 0; i < n; i++, p += width)
+		for (k = 0; k < width / 2; k++) {
+			unsigned char t = p[k];
+
+			p[k] = p[width - 1 - k];
+			p[width - 1 - k] = t;
+		}
+}
+
+/* Column-major to row-major. */
+static void
+from_fortran(const struct header *h, const char *src, char *dst, int64_t count, size_t width)
+{
+	int64_t idx[MAX_RANK] = {0}, i, at;
+	int k;
+
+	for (i = 0; i < count; i++) {
+		for (at = 0, k = h->rank - 1; k >= 0; k--)
+			at = at * h->dims[k] + idx[k];
+		memcpy(dst + (size_t)i * width, src + (size_t)at * width, width);
+		for (k = h->rank - 1; k >= 0 && ++idx[k] == h->dims[k]; k--)
+			idx[k] = 0;
+	}
+}
+
+static struct tensor *
+decode(struct arena *a, const char *path, const unsigned char *p, size_t size, struct diag *d)
+{
+	struct loc loc = LOC_FILE(arena_strdup(a, path));
+	struct header h;
+	struct cursor c;
+	struct tensor *t;
+	const char *what;
+	char code[32];
+	size_t start, len, width;
+	int64_t count;
+
+	if (size < 10 || memcmp(p, "\x93NUMPY", 6) != 0 || p[6] < 1 || p[6] > 3 || (p[6] > 1 && size < 12)) {
+		diag_invalid(d, loc, "is not a NumPy array (.npy)");
+		return NULL;
+	}
+	len = p[8] | (size_t)p[9] << 8;
+	start = 10;
+	if (p[6] > 1) {
+		len |= (size_t)p[10] << 16 | (size_t)p[11] << 24;
+		start = 12;
+	}
+	if (len > size - start) {
+		diag_invalid(d, loc, "is truncated: its header of %zu bytes does not fit", len);
+		return NULL;
+	}
+	c = (struct cursor){(const char *)p + start, (const char *)p + start + len};
+	if (!parse(&c, &h, &what, code, sizeof code)) {
+		diag_invalid(d, loc, "%s%s%s%s", what, *code ? ": \"" : "", code, *code ? "\"" : "");
+		return NULL;
+	}
+	start += len;
+	width = (size_t)dtype_info[h.dtype].bits / 8;
+	count = dims_count(h.rank, h.dims);
+	if (count < 0 || (uint64_t)count > (size - start) / width) {
+		diag_invalid(d, loc, "is truncated: its shape needs %lld elements of %zu bytes, %zu bytes are there",
+		    (long long)count, width, size - start);
+		return NULL;
+	}
+	t = tensor_new(a, h.dtype, h.rank, h.dims);
+	if (h.fortran && h.rank > 1)
+		from_fortran(&h, (const char *)p + start, t->data, count, width);
+	else if (t->bytes)
+		memcpy(t->data, p + start, t->bytes);
+	if (h.swapped && dtype_info[h.dtype].class == DC_COMPLEX)
+		swap_bytes(t->data, 2 * (size_t)count, width / 2);
+	else if (h.swapped)
+		swap_bytes(t->data, (size_t)count, width);
+	return t;
+}
+
+struct tensor *
+npy_read(struct arena *a, const char *path, struct diag *d)
+{
+	size_t size;
+	void *bytes = file_read(d, path, &size);
+	struct tensor *t;
+
+	if (!bytes)
+		return NULL;
+	t = decode(a, path, bytes, size, d);
+	free(bytes);
+	return t;
+}
+
+/* bfloat16 and the 8-bit floats have no NumPy type: written as float32. */
+static bool
+widen(const struct tensor *t, struct arena *a, const struct tensor **out)
+{
+	struct tensor *w;
+	int64_t i, n = tensor_count(t);
+
+	if (!dtype_is_float(t->dtype))
+		return false;
+	w = tensor_new(a, DT_f32, t->rank, t->dims);
+	for (i = 0; i < n; i++)
+		dtype_put_f(DT_f32, w->data, i, dtype_get_f(t->dtype, t->data, i));
+	*out = w;
+	return true;
+}
+
+static const char *
+code_of(enum dtype dtype)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof codes / sizeof *codes; i++)
+		if (codes[i].dtype == dtype)
+			return codes[i].code;
+	return NULL;
+}
+
+static bool
+write_as(const char *path, const struct tensor *t, const char *code, struct diag *d)
+{
+	struct outfile f;
+	struct str s = {0};
+	unsigned char head[10] = "\x93NUMPY\x01";
+	size_t len;
+	bool ok;
+	int i;
+
+	str_addf(&s, "{'descr': '%s%s', 'fortran_order': False, 'shape': (", code[1] == '1' && !code[2] ? "|" : "<",
+	    code);
+	for (i = 0; i < t->rank; i++)
+		str_addf(&s, "%lld%s", (long long)t->dims[i], t->rank == 1 ? "," : i + 1 < t->rank ? ", " : "");
+	str_add(&s, "), }");
+	while ((sizeof head + s.n + 1) % 64)
+		str_add(&s, " ");
+	str_add(&s, "\n");
+	len = s.n;
+	head[8] = (unsigned char)(len & 255);
+	head[9] = (unsigned char)(len >> 8);
+	ok = outfile_open(d, &f, path);
+	if (ok) {
+		fwrite(head, 1, sizeof head, f.f);
+		fwrite(s.s, 1, s.n, f.f);
+		if (t->bytes)
+			fwrite(t->data, 1, t->bytes, f.f);
+		ok = outfile_commit(d, &f);
+	}
+	str_free(&s);
+	return ok;
+}
+
+bool
+npy_write(const char *path, const struct tensor *t, struct diag *d)
+{
+	const char *code = code_of(t->dtype);
+	struct arena *scratch = arena_create();
+	const struct tensor *out = t;
+	bool ok;
+
+	if (!code && widen(t, scratch, &out))
+		code = "f4";
+	ok = code ? write_as(path, out, code, d)
+	          : diag_unsupported(d, LOC_FILE(path), "NumPy files have no element type for %s",
+	                dtype_info[t->dtype].name);
+	arena_destroy(scratch);
+	return ok;
+}
