@@ -6,10 +6,15 @@
 #include <math.h>
 #include <string.h>
 
-struct image { int64_t c, h, w; int size; unsigned char *p; };
+struct image {
+	int64_t c, h, w;
+	int size;
+	unsigned char *p;
+};
 
 bool
-augmenter_open(struct augmenter *a, const struct config *c, uint64_t seed, struct region *r, struct rt_msg *m)
+augmenter_open(
+    struct augmenter *a, const struct config *c, uint64_t seed, struct region *r, struct rt_msg *m)
 {
 	int64_t most = 1;
 
@@ -17,7 +22,8 @@ augmenter_open(struct augmenter *a, const struct config *c, uint64_t seed, struc
 		for (int f = 0; f < c->sets[s].nfields; f++)
 			if (c->sets[s].fields[f].row_bytes > most)
 				most = c->sets[s].fields[f].row_bytes;
-	*a = (struct augmenter){c, rt_mix(seed ^ 0x6175676d656e7473u), region_alloc(r, (size_t)most)};
+	*a = (struct augmenter){
+	    c, rt_mix(seed ^ 0x6175676d656e7473u), region_alloc(r, (size_t)most)};
 	return a->scratch || rt_fail(m, RT_INTERNAL, "out of memory");
 }
 
@@ -76,21 +82,24 @@ shift(const struct image *g, int64_t dy, int64_t dx, unsigned char *scratch)
 			if (from < 0 || from >= g->h)
 				continue;
 			memcpy(g->p + ((c * g->h + y) * g->w + (dx < 0 ? -dx : 0)) * g->size,
-			    scratch + ((c * g->h + from) * g->w + (dx > 0 ? dx : 0)) * g->size, (size_t)(keep * g->size));
+			    scratch + ((c * g->h + from) * g->w + (dx > 0 ? dx : 0)) * g->size,
+			    (size_t)(keep * g->size));
 		}
 }
 
 static void
 cutout(const struct image *g, int64_t n, uint64_t key)
 {
-	int64_t cy = (int64_t)(uniform(key, 0) * (double)g->h), cx = (int64_t)(uniform(key, 1) * (double)g->w);
+	int64_t cy = (int64_t)(uniform(key, 0) * (double)g->h),
+		cx = (int64_t)(uniform(key, 1) * (double)g->w);
 	int64_t y0 = cy - n / 2, x0 = cx - n / 2, y1 = y0 + n, x1 = x0 + n;
 
 	y0 = y0 < 0 ? 0 : y0, x0 = x0 < 0 ? 0 : x0;
 	y1 = y1 > g->h ? g->h : y1, x1 = x1 > g->w ? g->w : x1;
 	for (int64_t c = 0; c < g->c; c++)
 		for (int64_t y = y0; y < y1 && x0 < x1; y++)
-			memset(g->p + ((c * g->h + y) * g->w + x0) * g->size, 0, (size_t)((x1 - x0) * g->size));
+			memset(g->p + ((c * g->h + y) * g->w + x0) * g->size, 0,
+			    (size_t)((x1 - x0) * g->size));
 }
 
 /* Box and Muller; u8 rounds and saturates. */
@@ -118,9 +127,11 @@ noise(const struct image *g, int32_t dtype, double sigma, uint64_t key)
 }
 
 void
-augment_row(struct augmenter *a, const struct cfg_field *f, void *row, int64_t epoch, int set, int64_t sample)
+augment_row(struct augmenter *a, const struct cfg_field *f, void *row, int64_t epoch, int set,
+    int64_t sample)
 {
-	uint64_t key = rt_mix(rt_mix(a->seed + (uint64_t)epoch) + (uint64_t)set * 0x9e3779b97f4a7c15u + (uint64_t)sample);
+	uint64_t key = rt_mix(rt_mix(a->seed + (uint64_t)epoch) +
+			      (uint64_t)set * 0x9e3779b97f4a7c15u + (uint64_t)sample);
 	struct image g = {1, 0, 0, rt_dtype_bytes(f->dtype), row};
 
 	if (f->rank != 2 && (f->rank != 3 || f->has_classes))

@@ -33,8 +33,8 @@ per_pass(const struct batches *b, int s)
 }
 
 bool
-batches_open(struct batches *b, const struct dataset *d, uint64_t seed, bool shuffle, bool drop_last, struct region *r,
-    struct rt_msg *m)
+batches_open(struct batches *b, const struct dataset *d, uint64_t seed, bool shuffle,
+    bool drop_last, struct region *r, struct rt_msg *m)
 {
 	*b = (struct batches){.data = d, .seed = seed, .shuffle = shuffle, .drop_last = drop_last};
 	b->orders = region_alloc(r, sizeof *b->orders * (size_t)d->nsets);
@@ -51,8 +51,11 @@ batches_open(struct batches *b, const struct dataset *d, uint64_t seed, bool shu
 		if (!b->orders[s].perm || !b->rows[s])
 			return rt_fail(m, RT_INTERNAL, "out of memory");
 		if (drop_last && s == 0 && n < set->cfg->batch)
-			return rt_fail(m, RT_INVALID, "%lld training samples are fewer than the batch of %lld, and drop_last drops them "
-			    "all; choose a smaller batch or drop_last: false", (long long)n, (long long)set->cfg->batch);
+			return rt_fail(m, RT_INVALID,
+			    "%lld training samples are fewer than the batch of %lld, and drop_last "
+			    "drops them "
+			    "all; choose a smaller batch or drop_last: false",
+			    (long long)n, (long long)set->cfg->batch);
 	}
 	b->per_epoch = per_pass(b, 0);
 	return true;
@@ -71,7 +74,8 @@ permute(struct batches *b, int s, int64_t pass)
 	for (int64_t i = 0; i < o->n; i++)
 		o->perm[i] = i;
 	for (int64_t i = o->n - 1; b->shuffle && i > 0; i--) {
-		int64_t j = (int64_t)(rt_draw(key, (uint64_t)i) % (uint64_t)(i + 1)), t = o->perm[i];
+		int64_t j = (int64_t)(rt_draw(key, (uint64_t)i) % (uint64_t)(i + 1)),
+			t = o->perm[i];
 
 		o->perm[i] = o->perm[j];
 		o->perm[j] = t;
@@ -84,7 +88,8 @@ batches_train(struct batches *b, int64_t step)
 	for (int s = 0; s < b->data->nsets; s++) {
 		const struct dset *set = &b->data->sets[s];
 		const struct dsplit *v = &set->split[SPLIT_TRAIN];
-		int64_t passes = per_pass(b, s), batch = set->cfg->batch, at = step % passes * batch;
+		int64_t passes = per_pass(b, s), batch = set->cfg->batch,
+			at = step % passes * batch;
 
 		permute(b, s, step / passes);
 		for (int64_t i = 0; i < batch; i++) {
@@ -102,7 +107,8 @@ batches_eval_steps(const struct batches *b, enum split k)
 	int64_t most = 0;
 
 	for (int s = 0; s < b->data->nsets; s++) {
-		int64_t batch = b->data->sets[s].cfg->batch, n = (b->data->sets[s].split[k].n + batch - 1) / batch;
+		int64_t batch = b->data->sets[s].cfg->batch,
+			n = (b->data->sets[s].split[k].n + batch - 1) / batch;
 
 		most = n > most ? n : most;
 	}

@@ -21,6 +21,7 @@ rt_sgemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const float *a
     const float *b, int64_t ldb, float *c, int64_t ldc)
 {
 	pthread_once(&once, one_thread);
-	cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, (blasint)m,
-	    (blasint)n, (blasint)k, 1.0f, a, (blasint)lda, b, (blasint)ldb, 0.0f, c, (blasint)ldc);
+	cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans,
+	    (blasint)m, (blasint)n, (blasint)k, 1.0f, a, (blasint)lda, b, (blasint)ldb, 0.0f, c,
+	    (blasint)ldc);
 }

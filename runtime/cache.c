@@ -12,15 +12,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct head { char magic[8]; uint64_t key, bytes, complete; char pad[32]; };
+struct head {
+	char magic[8];
+	uint64_t key, bytes, complete;
+	char pad[32];
+};
 
 /* Layout of one file: output o of set s at at[o][s]. */
 struct plan {
 	const struct rt_program *p;
 	struct exec e;
 	int nsets, sets[MAX_SETS];
-	int first;               /* of the program's outputs in run.caches */
-	enum split split;        /* whose arrays */
+	int first;	  /* of the program's outputs in run.caches */
+	enum split split; /* whose arrays */
 	int64_t bytes;
 	uint64_t key;
 };
@@ -34,7 +38,8 @@ find_sets(struct plan *x, const struct run *r)
 
 		for (int i = 0; i < x->p->ninputs; i++)
 			for (int f = 0; f < r->cfg.sets[s].nfields; f++)
-				reads |= strcmp(x->p->inputs[i].name, r->cfg.sets[s].fields[f].name) == 0;
+				reads |= strcmp(x->p->inputs[i].name,
+					     r->cfg.sets[s].fields[f].name) == 0;
 		if (reads)
 			x->sets[x->nsets++] = s;
 	}
@@ -53,7 +58,9 @@ name_outputs(struct plan *x, struct run *r)
 		struct cached *c = &r->caches[r->ncaches++];
 
 		if (rows == 0 || t->bytes % rows != 0 || t->rank < 1 || t->dims[0] != rows)
-			return rt_fail(&r->msg, RT_INTERNAL, "output %s of a cached teacher does not have one row per sample", t->name);
+			return rt_fail(&r->msg, RT_INTERNAL,
+			    "output %s of a cached teacher does not have one row per sample",
+			    t->name);
 		c->input = t->name;
 		c->row_bytes = t->bytes / rows;
 		c->nsets = x->nsets;
@@ -78,10 +85,12 @@ measure(struct plan *x, struct run *r)
 
 			for (int k = 0; k < x->p->ninputs; k++)
 				if (strcmp(x->p->inputs[k].name, s->cfg->fields[f].name) == 0)
-					x->key = rt_hash(x->key, a->data, (size_t)(s->rows[x->split] * a->row_bytes));
+					x->key = rt_hash(x->key, a->data,
+					    (size_t)(s->rows[x->split] * a->row_bytes));
 		}
 		for (int o = 0; o < x->p->noutputs; o++)
-			x->bytes += (s->rows[x->split] * r->caches[x->first + o].row_bytes + 63) / 64 * 64;
+			x->bytes +=
+			    (s->rows[x->split] * r->caches[x->first + o].row_bytes + 63) / 64 * 64;
 	}
 }
 
@@ -95,13 +104,17 @@ place(const struct plan *x, const struct run *r, int o, int i)
 		for (int s = 0; s < x->nsets; s++) {
 			if (k == o && s == i)
 				return at;
-			at += (r->data.sets[x->sets[s]].rows[x->split] * r->caches[x->first + k].row_bytes + 63) / 64 * 64;
+			at += (r->data.sets[x->sets[s]].rows[x->split] *
+				      r->caches[x->first + k].row_bytes +
+				  63) /
+			      64 * 64;
 		}
 	return at;
 }
 
-/* All samples in file order, the last batch filled up with sample 0. */
-static void
+/* All samples in file order, the last batch filled up with sample 0.  False: a
+ * signal asked to stop. */
+static bool
 compute(struct plan *x, struct run *r, unsigned char *map)
 {
 	int64_t most = 0;
@@ -113,11 +126,14 @@ compute(struct plan *x, struct run *r, unsigned char *map)
 		most = n > most ? n : most;
 	}
 	for (int64_t step = 0; step < most; step++) {
+		if (run_stopping())
+			return false;
 		for (int s = 0; s < r->data.nsets; s++)
 			for (int64_t j = 0; j < r->cfg.sets[s].batch; j++) {
 				int64_t row = step * r->cfg.sets[s].batch + j;
 
-				r->batches.rows[s][j] = row < r->data.sets[s].rows[x->split] ? row : 0;
+				r->batches.rows[s][j] =
+				    row < r->data.sets[s].rows[x->split] ? row : 0;
 			}
 		exec_fill(&x->e, r, x->split, 0, 0, -1);
 		exec_run(&x->e, r);
@@ -130,11 +146,13 @@ compute(struct plan *x, struct run *r, unsigned char *map)
 				int64_t at = step * s->cfg->batch, n = s->rows[x->split] - at;
 
 				n = n < 0 ? 0 : n < s->cfg->batch ? n : s->cfg->batch;
-				memcpy(map + place(x, r, o, i) + at * bytes, from, (size_t)(n * bytes));
+				memcpy(map + place(x, r, o, i) + at * bytes, from,
+				    (size_t)(n * bytes));
 				from += s->cfg->batch * bytes;
 			}
 		}
 	}
+	return true;
 }
 
 static bool
@@ -144,7 +162,8 @@ keep(struct plan *x, struct run *r, void *map)
 	r->cache_sizes[r->ncache_maps++] = (size_t)x->bytes;
 	for (int o = 0; o < x->p->noutputs; o++)
 		for (int i = 0; i < x->nsets; i++)
-			r->caches[x->first + o].rows[x->split][x->sets[i]] = (unsigned char *)map + place(x, r, o, i);
+			r->caches[x->first + o].rows[x->split][x->sets[i]] =
+			    (unsigned char *)map + place(x, r, o, i);
 	return true;
 }
 
@@ -162,7 +181,8 @@ reuse(const struct plan *x, const char *path)
 		close(fd);
 	if (h == MAP_FAILED)
 		return NULL;
-	if (memcmp(h->magic, "RTCACHE\n", 8) == 0 && h->key == x->key && h->bytes == (uint64_t)x->bytes && h->complete == 1)
+	if (memcmp(h->magic, "RTCACHE\n", 8) == 0 && h->key == x->key &&
+	    h->bytes == (uint64_t)x->bytes && h->complete == 1)
 		return h;
 	munmap(h, (size_t)x->bytes);
 	return NULL;
@@ -171,22 +191,29 @@ reuse(const struct plan *x, const char *path)
 static bool
 make(struct plan *x, struct run *r, const char *path)
 {
-	char *tmp = region_printf(&r->region, "%s.tmp.%ld", path, (long)getpid());
+	char *tmp = region_printf(&r->region, "%s.tmp", path);
 	int fd = tmp ? open(tmp, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666) : -1;
 	/* space first: a mapped page without a block behind it would be a signal */
 	int err = fd < 0 ? errno : posix_fallocate(fd, 0, x->bytes);
 	unsigned char *map = MAP_FAILED;
+	bool stopped = false;
 
 	if (!err) {
 		map = mmap(NULL, (size_t)x->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		err = map == MAP_FAILED ? errno : 0;
 	}
 	if (!err) {
-		struct head h = {.magic = "RTCACHE\n", .key = x->key, .bytes = (uint64_t)x->bytes, .complete = 1};
+		struct head h = {.magic = "RTCACHE\n",
+		    .key = x->key,
+		    .bytes = (uint64_t)x->bytes,
+		    .complete = 1};
 
-		compute(x, r, map);
+		stopped = !compute(x, r, map);
 		memcpy(map, &h, sizeof h);
-		if (msync(map, (size_t)x->bytes, MS_SYNC) != 0 || fsync(fd) != 0 || rename(tmp, path) != 0)
+		if (stopped)
+			err = EINTR;
+		else if (msync(map, (size_t)x->bytes, MS_SYNC) != 0 || fsync(fd) != 0 ||
+			 rename(tmp, path) != 0)
 			err = errno;
 	}
 	if (fd >= 0)
@@ -197,14 +224,18 @@ make(struct plan *x, struct run *r, const char *path)
 		munmap(map, (size_t)x->bytes);
 	if (fd >= 0)
 		unlink(tmp);
-	return rt_fail(&r->msg, RT_IO, "%s: %lld bytes of teacher outputs cannot be written: %s", path, (long long)x->bytes,
-	    strerror(err));
+	if (stopped)
+		return rt_fail(&r->msg, RT_STOPPED,
+		    "stopped while teacher outputs were computed; nothing is lost but that time");
+	return rt_fail(&r->msg, RT_IO, "%s: %lld bytes of teacher outputs cannot be written: %s",
+	    path, (long long)x->bytes, strerror(err));
 }
 
 static bool
 cache_split(struct plan *x, struct run *r, enum split k)
 {
-	char *path = region_printf(&r->region, "%s/cache/%s.%s.rtc", r->out, x->p->name, split_names[k]);
+	char *path =
+	    region_printf(&r->region, "%s/cache/%s.%s.rtc", r->out, x->p->name, split_names[k]);
 	char *dir = region_printf(&r->region, "%s/cache", r->out);
 	double start = rt_seconds();
 	void *map;
@@ -218,8 +249,8 @@ cache_split(struct plan *x, struct run *r, enum split k)
 		return keep(x, r, map);
 	if (!rt_make_dirs(dir, &r->msg) || !make(x, r, path))
 		return false;
-	progress_note(r, "teacher outputs of the %s data cached in %.1f s: %s (%.1f MB)", split_names[k], rt_seconds() - start,
-	    path, 1e-6 * (double)x->bytes);
+	progress_note(r, "teacher outputs of the %s data cached in %.1f s: %s (%.1f MB)",
+	    split_names[k], rt_seconds() - start, path, 1e-6 * (double)x->bytes);
 	return true;
 }
 
@@ -260,8 +291,11 @@ cache_open(struct run *r)
 	if (r->t->ncached == 0)
 		return true;
 	if (r->cfg.naugments > 0)
-		return rt_fail(&r->msg, RT_INVALID, "teacher outputs cannot be cached while training data is augmented: every epoch "
-		    "shows the teacher other pictures; take `cache` or `augment` out of the recipe");
+		return rt_fail(&r->msg, RT_INVALID,
+		    "teacher outputs cannot be cached while training data is augmented: every "
+		    "epoch "
+		    "shows the teacher other pictures; take `cache` or `augment` out of the "
+		    "recipe");
 	for (int i = 0; i < r->t->ncached; i++)
 		most += (size_t)r->t->cached[i]->noutputs;
 	r->caches = region_alloc(&r->region, sizeof *r->caches * (most + 1));

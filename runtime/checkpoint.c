@@ -15,7 +15,11 @@
 
 #define VERSION 1u
 
-struct head { char magic[8]; uint32_t version, reserved; uint64_t fingerprint, bytes, hash; };
+struct head {
+	char magic[8];
+	uint32_t version, reserved;
+	uint64_t fingerprint, bytes, hash;
+};
 
 /* What must be equal for a checkpoint to continue: programs, configuration, seed,
  * number of steps in an epoch. */
@@ -35,7 +39,8 @@ run_fingerprint(const struct run *r)
 		if (p->state_bytes > 0)
 			h = rt_hash(h, p->state_init, (size_t)p->state_bytes);
 	}
-	uint64_t more[] = {r->seed, (uint64_t)r->batches.per_epoch, r->batches.shuffle, r->batches.drop_last};
+	uint64_t more[] = {
+	    r->seed, (uint64_t)r->batches.per_epoch, r->batches.shuffle, r->batches.drop_last};
 	double lr = r->opt.lr;
 
 	h = rt_hash(h, more, sizeof more);
@@ -59,7 +64,8 @@ save(struct run *r, const char *name, const void *states)
 		sums[2 * i + 1] = e->meters[i].sum_den;
 	}
 	if (ok) {
-		struct rt_iov iov[4] = {{&h, sizeof h}, {&r->cur, sizeof r->cur}, {sums, n}, {states, (size_t)r->states.bytes}};
+		struct rt_iov iov[4] = {{&h, sizeof h}, {&r->cur, sizeof r->cur}, {sums, n},
+		    {states, (size_t)r->states.bytes}};
 
 		h.bytes = sizeof r->cur + n + (uint64_t)r->states.bytes;
 		for (int i = 1; i < 4; i++)
@@ -118,10 +124,14 @@ load(struct run *r, const char *name, bool *absent)
 	if (!ok || memcmp(h.magic, "RTCKPT\r\n", 8) != 0)
 		ok = rt_fail(&r->msg, RT_INVALID, "%s: not a checkpoint, or damaged", path);
 	else if (h.version != VERSION)
-		ok = rt_fail(&r->msg, RT_INVALID, "%s: checkpoint version %u, this trainer reads %u", path, h.version, VERSION);
+		ok = rt_fail(&r->msg, RT_INVALID,
+		    "%s: checkpoint version %u, this trainer reads %u", path, h.version, VERSION);
 	else if (h.fingerprint != r->fingerprint)
-		ok = rt_fail(&r->msg, RT_INVALID, "%s: made by another recipe, seed, learning rate or data; give the options of that "
-		    "run, another --checkpoint-dir, or leave --resume out", path);
+		ok = rt_fail(&r->msg, RT_INVALID,
+		    "%s: made by another recipe, seed, learning rate or data; give the options of "
+		    "that "
+		    "run, another --checkpoint-dir, or leave --resume out",
+		    path);
 	else if (h.bytes != n - sizeof h || h.bytes < sizeof(struct cursor))
 		ok = rt_fail(&r->msg, RT_INVALID, "%s: truncated", path);
 	if (ok) {
@@ -131,13 +141,17 @@ load(struct run *r, const char *name, bool *absent)
 		memcpy(&c, p + sizeof h, sizeof c);
 		sums = (uint64_t)c.nsums * sizeof(double);
 		if (c.nsums < 0 || c.nsums > 1 << 20 || c.stage < 0 || c.stage >= r->t->nstages ||
-		    c.nsums != 2 * r->train[c.stage].nmeters || h.bytes != sizeof c + sums + (uint64_t)r->states.bytes) {
+		    c.nsums != 2 * r->train[c.stage].nmeters ||
+		    h.bytes != sizeof c + sums + (uint64_t)r->states.bytes) {
 			ok = rt_fail(&r->msg, RT_INVALID, "%s: damaged", path);
 		} else {
 			hash = rt_hash(0, p + sizeof h, sizeof c);
 			hash = rt_hash(hash, p + sizeof h + sizeof c, sums);
-			hash = rt_hash(hash, p + sizeof h + sizeof c + sums, (size_t)r->states.bytes);
-			ok = hash == h.hash || rt_fail(&r->msg, RT_INVALID, "%s: damaged: its checksum does not match", path);
+			hash =
+			    rt_hash(hash, p + sizeof h + sizeof c + sums, (size_t)r->states.bytes);
+			ok =
+			    hash == h.hash || rt_fail(&r->msg, RT_INVALID,
+						  "%s: damaged: its checksum does not match", path);
 		}
 	}
 	free(path);
@@ -175,7 +189,8 @@ checkpoint_load(struct run *r, bool *found)
 	if (p) {
 		const struct cursor *c = (const struct cursor *)p;
 
-		memcpy(r->best, p + sizeof *c + (size_t)c->nsums * sizeof(double), (size_t)r->states.bytes);
+		memcpy(r->best, p + sizeof *c + (size_t)c->nsums * sizeof(double),
+		    (size_t)r->states.bytes);
 		r->has_best = true;
 		free(p);
 	}

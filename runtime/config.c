@@ -72,13 +72,17 @@ struct line {
 static int
 hex(int c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
 }
 
 static bool
 bad(struct line *l, const char *why)
 {
-	return rt_fail(l->m, RT_INVALID, "%s line %d (%s): %s", l->what, l->number, l->n ? l->w[0] : "", why);
+	return rt_fail(
+	    l->m, RT_INVALID, "%s line %d (%s): %s", l->what, l->number, l->n ? l->w[0] : "", why);
 }
 
 /* Unescapes in place; *s is after the opening quote, ends after the closing one. */
@@ -164,7 +168,8 @@ integer(struct line *l, int i, int64_t lo, int64_t hi, int64_t *v)
 	errno = 0;
 	*v = strtoll(l->w[i], &end, 10);
 	if (errno || end == l->w[i] || *end || *v < lo || *v > hi)
-		return rt_fail(l->m, RT_INVALID, "%s line %d (%s): '%s' is not an integer in %lld..%lld", l->what, l->number,
+		return rt_fail(l->m, RT_INVALID,
+		    "%s line %d (%s): '%s' is not an integer in %lld..%lld", l->what, l->number,
 		    l->w[0], l->w[i], (long long)lo, (long long)hi);
 	return true;
 }
@@ -178,8 +183,8 @@ real(struct line *l, int i, double lo, double hi, double *v)
 		return bad(l, "a value is missing");
 	*v = strtod(l->w[i], &end);
 	if (end == l->w[i] || *end || !(*v >= lo && *v <= hi))
-		return rt_fail(l->m, RT_INVALID, "%s line %d (%s): '%s' is not a number in %g..%g", l->what, l->number, l->w[0],
-		    l->w[i], lo, hi);
+		return rt_fail(l->m, RT_INVALID, "%s line %d (%s): '%s' is not a number in %g..%g",
+		    l->what, l->number, l->w[0], l->w[i], lo, hi);
 	return true;
 }
 
@@ -273,7 +278,8 @@ parse_field(struct line *l, struct cfg_set *s)
 		if (!integer(l, 3 + i, 1, INT32_MAX, &f->dims[i]))
 			return false;
 	v = rt_count(f->dims, f->rank);
-	if (!rt_dtype_bytes(f->dtype) || v < 0 || __builtin_mul_overflow(v, rt_dtype_bytes(f->dtype), &f->row_bytes))
+	if (!rt_dtype_bytes(f->dtype) || v < 0 ||
+	    __builtin_mul_overflow(v, rt_dtype_bytes(f->dtype), &f->row_bytes))
 		return bad(l, "unknown dtype or a sample too large");
 	return true;
 }
@@ -287,7 +293,8 @@ parse_set(struct line *l, struct config *c, struct cfg_set **set)
 		return bad(l, "too many sets");
 	*set = &c->sets[c->nsets++];
 	(*set)->name = l->w[1];
-	return integer(l, 2, 1, INT32_MAX, &(*set)->batch) && integer(l, 3, 0, INT64_MAX, &(*set)->limit);
+	return integer(l, 2, 1, INT32_MAX, &(*set)->batch) &&
+	       integer(l, 3, 0, INT64_MAX, &(*set)->limit);
 }
 
 static bool
@@ -321,7 +328,8 @@ set_entry(struct line *l, struct cfg_set *s)
 static bool
 entry(struct line *l, struct config *c, struct cfg_set **set)
 {
-	static const char *const of_set[] = {"field", "val_from", "classes", "ignore", "train", "val", "test"};
+	static const char *const of_set[] = {
+	    "field", "val_from", "classes", "ignore", "train", "val", "test"};
 	const char *key = l->w[0];
 
 	for (size_t i = 0; i < sizeof of_set / sizeof *of_set; i++)
@@ -376,7 +384,8 @@ copy(const char *text, struct region *r, struct rt_msg *m)
 	char *p;
 
 	if (!text || n > MAX_TEXT) {
-		rt_fail(m, RT_INVALID, "the trainer's configuration is %s", text ? "too long" : "missing");
+		rt_fail(m, RT_INVALID, "the trainer's configuration is %s",
+		    text ? "too long" : "missing");
 		return NULL;
 	}
 	p = region_alloc(r, n + 1);
@@ -400,12 +409,15 @@ check(const struct config *c, struct rt_msg *m)
 		rows += s->batch;
 		for (int f = 0; f < s->nfields; f++)
 			if (!s->fields[f].file[SPLIT_TRAIN])
-				return rt_fail(m, RT_INVALID, "field %s of set %s has no training file", s->fields[f].name, s->name);
+				return rt_fail(m, RT_INVALID,
+				    "field %s of set %s has no training file", s->fields[f].name,
+				    s->name);
 		if (s->nfields == 0)
 			return rt_fail(m, RT_INVALID, "set %s has no fields", s->name);
 	}
 	if (rows != c->batch)
-		return rt_fail(m, RT_INVALID, "the sets' batches add up to %lld, the compiled batch is %lld", (long long)rows,
+		return rt_fail(m, RT_INVALID,
+		    "the sets' batches add up to %lld, the compiled batch is %lld", (long long)rows,
 		    (long long)c->batch);
 	return true;
 }
@@ -418,13 +430,19 @@ config_parse(struct config *c, const char *text, struct region *r, struct rt_msg
 	char *p = copy(text, r, m);
 	int64_t version;
 
-	*c = (struct config){.name = "trainer", .root = "", .shuffle = true, .drop_last = true, .test_every = -1,
+	*c = (struct config){.name = "trainer",
+	    .root = "",
+	    .shuffle = true,
+	    .drop_last = true,
+	    .test_every = -1,
 	    .checkpoint_seconds = 30};
 	c->sets = region_alloc(r, MAX_SETS * sizeof *c->sets);
 	if (!p || !c->sets)
 		return rt_fail(m, RT_INTERNAL, "out of memory");
-	if (!next(&l, &p) || strcmp(l.w[0], "retort_trainer") != 0 || !words(&l, 1) || !integer(&l, 1, 1, 1, &version))
-		return rt_fail(m, RT_INVALID, "trainer config: the first line must be 'retort_trainer 1'");
+	if (!next(&l, &p) || strcmp(l.w[0], "retort_trainer") != 0 || !words(&l, 1) ||
+	    !integer(&l, 1, 1, 1, &version))
+		return rt_fail(
+		    m, RT_INVALID, "trainer config: the first line must be 'retort_trainer 1'");
 	while (next(&l, &p))
 		if (!entry(&l, c, &set))
 			return false;
@@ -439,7 +457,9 @@ parse_schedule(struct line *l, struct stage_config *s)
 	if (strcmp(k, "constant") == 0)
 		return s->kind = SCH_CONSTANT, words(l, 1);
 	if (strcmp(k, "step") == 0)
-		return s->kind = SCH_STEP, words(l, 3) && integer(l, 2, 1, INT32_MAX, &s->step_epochs) && real(l, 3, 0, 1e6, &s->gamma);
+		return s->kind = SCH_STEP, words(l, 3) &&
+					       integer(l, 2, 1, INT32_MAX, &s->step_epochs) &&
+					       real(l, 3, 0, 1e6, &s->gamma);
 	if (strcmp(k, "cosine") == 0)
 		return s->kind = SCH_COSINE, words(l, 2) && real(l, 2, 0, 1e6, &s->min_lr);
 	if (strcmp(k, "linear") == 0)
@@ -447,7 +467,8 @@ parse_schedule(struct line *l, struct stage_config *s)
 	if (strcmp(k, "onecycle") == 0)
 		return s->kind = SCH_ONECYCLE, words(l, 2) && real(l, 2, 0, 1e6, &s->max_lr);
 	if (strcmp(k, "plateau") == 0)
-		return s->kind = SCH_PLATEAU, words(l, 3) && real(l, 2, 0, 1, &s->factor) && integer(l, 3, 0, INT32_MAX, &s->patience);
+		return s->kind = SCH_PLATEAU, words(l, 3) && real(l, 2, 0, 1, &s->factor) &&
+						  integer(l, 3, 0, INT32_MAX, &s->patience);
 	if (strcmp(k, "multistep") == 0) {
 		s->kind = SCH_MULTISTEP;
 		if (!real(l, 2, 0, 1e6, &s->gamma))

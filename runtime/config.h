@@ -5,8 +5,11 @@
 #include "runtime/rt_int.h"
 
 /* Memory that lives as long as the run; freed at once. */
-struct region { void **v; int n, cap; };
-void *region_alloc(struct region *, size_t);           /* zeroed; NULL: out of memory */
+struct region {
+	void **v;
+	int n, cap;
+};
+void *region_alloc(struct region *, size_t); /* zeroed; NULL: out of memory */
 char *region_printf(struct region *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void region_free(struct region *);
 
@@ -20,7 +23,7 @@ extern const char *const split_names[NSPLITS];
 
 struct cfg_field {
 	const char *name;
-	int32_t dtype, rank;         /* of one sample */
+	int32_t dtype, rank; /* of one sample */
 	int64_t dims[RT_MAX_RANK];
 	int64_t row_bytes;
 	bool has_classes, has_ignore;
@@ -32,11 +35,16 @@ struct cfg_set {
 	int64_t batch, limit;
 	int nfields;
 	struct cfg_field fields[MAX_FIELDS];
-	double val_fraction;         /* > 0: val is drawn from train */
+	double val_fraction; /* > 0: val is drawn from train */
 };
 enum augment_kind { AUG_FLIP_H, AUG_FLIP_V, AUG_CROP, AUG_CUTOUT, AUG_NOISE };
-struct cfg_augment { enum augment_kind kind; double value; };
-struct cfg_info { const char *key, *value; };
+struct cfg_augment {
+	enum augment_kind kind;
+	double value;
+};
+struct cfg_info {
+	const char *key, *value;
+};
 
 struct config {
 	const char *name, *root, *recipe;
@@ -44,10 +52,10 @@ struct config {
 	bool shuffle, drop_last;
 	int naugments;
 	struct cfg_augment augments[MAX_AUGMENTS];
-	int64_t patience;            /* early stopping; 0: none */
-	const char *monitor;         /* NULL: the default */
-	int mode;                    /* +1 max, -1 min, 0 default */
-	int64_t test_every;          /* -1: default */
+	int64_t patience;    /* early stopping; 0: none */
+	const char *monitor; /* NULL: the default */
+	int mode;	     /* +1 max, -1 min, 0 default */
+	int64_t test_every;  /* -1: default */
 	double checkpoint_seconds;
 	int ninfo;
 	struct cfg_info info[64];
@@ -55,7 +63,15 @@ struct config {
 	struct cfg_set *sets;
 };
 
-enum schedule_kind { SCH_CONSTANT, SCH_STEP, SCH_MULTISTEP, SCH_COSINE, SCH_LINEAR, SCH_ONECYCLE, SCH_PLATEAU };
+enum schedule_kind {
+	SCH_CONSTANT,
+	SCH_STEP,
+	SCH_MULTISTEP,
+	SCH_COSINE,
+	SCH_LINEAR,
+	SCH_ONECYCLE,
+	SCH_PLATEAU
+};
 struct stage_config {
 	const char *name;
 	int64_t epochs;
@@ -66,7 +82,10 @@ struct stage_config {
 	int nmilestones;
 	int64_t milestones[MAX_MILESTONES];
 	int nweights;
-	struct { const char *term; double weight; } weights[64];
+	struct {
+		const char *term;
+		double weight;
+	} weights[64];
 };
 
 bool config_parse(struct config *, const char *text, struct region *, struct rt_msg *);
@@ -74,6 +93,7 @@ bool stage_config_parse(struct stage_config *, const char *text, struct region *
 
 /* ---- schedule.c: the learning rate of update t out of total, per_epoch an epoch;
  * scale is what plateau has come to. */
-double schedule_lr(const struct stage_config *, int64_t t, int64_t total, int64_t per_epoch, double scale);
+double schedule_lr(
+    const struct stage_config *, int64_t t, int64_t total, int64_t per_epoch, double scale);
 
 #endif

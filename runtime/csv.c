@@ -16,10 +16,10 @@ struct csv {
 	char *text, *at;
 	int64_t line;
 	char sep;
-	int ncols;               /* of the file */
-	int nwant, *want;        /* the columns asked for, in their order */
+	int ncols;	  /* of the file */
+	int nwant, *want; /* the columns asked for, in their order */
 	double *v;
-	int64_t n, cap;          /* values */
+	int64_t n, cap; /* values */
 	struct rt_msg *m;
 };
 
@@ -103,10 +103,13 @@ choose(struct csv *c, const char *columns, char **names)
 		if (found < 0 && end == s + len && len > 0 && k >= 0 && k < c->ncols)
 			found = (int)k;
 		if (found < 0)
-			return rt_fail(c->m, RT_INVALID, "%s: has no column %.*s; there are %d%s%s%s", c->path, (int)len, s,
-			    c->ncols, names ? ", the first is " : " without names, numbered from 0", names ? names[0] : "", "");
+			return rt_fail(c->m, RT_INVALID,
+			    "%s: has no column %.*s; there are %d%s%s%s", c->path, (int)len, s,
+			    c->ncols, names ? ", the first is " : " without names, numbered from 0",
+			    names ? names[0] : "", "");
 		if (c->nwant == c->ncols)
-			return rt_fail(c->m, RT_INVALID, "%s: more columns asked for than there are (%d)", c->path, c->ncols);
+			return rt_fail(c->m, RT_INVALID,
+			    "%s: more columns asked for than there are (%d)", c->path, c->ncols);
 		c->want[c->nwant++] = found;
 		s += len;
 		if (*s == ',')
@@ -128,11 +131,15 @@ first_line(struct csv *c, const char *columns)
 
 	if (!line || !*line)
 		return rt_fail(c->m, RT_INVALID, "%s: is empty", c->path);
-	c->sep = strchr(line, ',') ? ',' : strchr(line, ';') ? ';' : strchr(line, '\t') ? '\t' : ',';
+	c->sep = strchr(line, ',')    ? ','
+		 : strchr(line, ';')  ? ';'
+		 : strchr(line, '\t') ? '\t'
+				      : ',';
 	for (s = line; *s; s++)
 		n += *s == c->sep;
 	if (n > MAX_COLUMNS)
-		return rt_fail(c->m, RT_INVALID, "%s: has %d columns, %d at most", c->path, n, MAX_COLUMNS);
+		return rt_fail(
+		    c->m, RT_INVALID, "%s: has %d columns, %d at most", c->path, n, MAX_COLUMNS);
 	copy = strdup(line);
 	names = calloc((size_t)n, sizeof *names);
 	if (copy && names) {
@@ -169,11 +176,13 @@ row(struct csv *c, char *line, double *cells)
 		for (int i = 0; i < c->nwant && !wanted; i++)
 			wanted = c->want[i] == n;
 		if (wanted && !numeric(s, &cells[n]))
-			return rt_fail(c->m, RT_INVALID, "%s: line %lld column %d: '%.40s' is not a number", c->path,
+			return rt_fail(c->m, RT_INVALID,
+			    "%s: line %lld column %d: '%.40s' is not a number", c->path,
 			    (long long)c->line, n + 1, s);
 	}
 	if (n != c->ncols || s)
-		return rt_fail(c->m, RT_INVALID, "%s: line %lld has %s than the %d columns of the first line", c->path,
+		return rt_fail(c->m, RT_INVALID,
+		    "%s: line %lld has %s than the %d columns of the first line", c->path,
 		    (long long)c->line, n < c->ncols ? "fewer" : "more", c->ncols);
 	if (c->cap - c->n < c->nwant) {
 		int64_t cap = c->cap ? 2 * c->cap : 4096;
@@ -195,14 +204,22 @@ static bool
 fits(double v, int32_t dtype)
 {
 	switch (dtype) {
-	case RT_U8: return v >= 0 && v <= 255;
-	case RT_I8: return v >= -128 && v <= 127;
-	case RT_U16: return v >= 0 && v <= 65535;
-	case RT_I16: return v >= -32768 && v <= 32767;
-	case RT_I32: return v >= -2147483648.0 && v <= 2147483647.0;
-	case RT_U32: return v >= 0 && v <= 4294967295.0;
-	case RT_BOOL: return v == 0 || v == 1;
-	default: return v >= -9007199254740992.0 && v <= 9007199254740992.0;
+	case RT_U8:
+		return v >= 0 && v <= 255;
+	case RT_I8:
+		return v >= -128 && v <= 127;
+	case RT_U16:
+		return v >= 0 && v <= 65535;
+	case RT_I16:
+		return v >= -32768 && v <= 32767;
+	case RT_I32:
+		return v >= -2147483648.0 && v <= 2147483647.0;
+	case RT_U32:
+		return v >= 0 && v <= 4294967295.0;
+	case RT_BOOL:
+		return v == 0 || v == 1;
+	default:
+		return v >= -9007199254740992.0 && v <= 9007199254740992.0;
 	}
 }
 
@@ -233,8 +250,8 @@ convert(struct csv *c, struct rt_array *a)
 			continue;
 		}
 		if (v != floor(v) || !fits(v, a->dtype))
-			return rt_fail(c->m, RT_INVALID, "%s: row %lld: %g does not fit %s", c->path, (long long)(i / c->nwant), v,
-			    rt_dtype_name(a->dtype));
+			return rt_fail(c->m, RT_INVALID, "%s: row %lld: %g does not fit %s",
+			    c->path, (long long)(i / c->nwant), v, rt_dtype_name(a->dtype));
 		n = (int64_t)v;
 		memcpy(out, &n, (size_t)size); /* little endian */
 	}
@@ -256,7 +273,8 @@ read_rows(struct csv *c)
 }
 
 bool
-rt_open_csv(struct rt_array *a, const char *path, const char *columns, int32_t dtype, struct rt_msg *m)
+rt_open_csv(
+    struct rt_array *a, const char *path, const char *columns, int32_t dtype, struct rt_msg *m)
 {
 	struct csv c = {.path = path, .m = m};
 	size_t n;
@@ -278,7 +296,8 @@ rt_open_csv(struct rt_array *a, const char *path, const char *columns, int32_t d
 		a->rank = c.nwant > 1 ? 2 : 1;
 		a->dims[0] = c.n / c.nwant;
 		a->dims[1] = c.nwant;
-		ok = convert(&c, a) && rt_array_sizes(a, (uint64_t)c.n * (uint64_t)rt_dtype_bytes(a->dtype), path, m);
+		ok = convert(&c, a) &&
+		     rt_array_sizes(a, (uint64_t)c.n * (uint64_t)rt_dtype_bytes(a->dtype), path, m);
 	}
 	free(c.want);
 	free(c.v);

@@ -48,7 +48,8 @@ is_tar(const char *s)
 static char *
 cut(char *s)
 {
-	static const char *const suffixes[] = {".npz", ".csv", ".tar", ".tar.gz", ".tgz", ".csv.gz"};
+	static const char *const suffixes[] = {
+	    ".npz", ".csv", ".tar", ".tar.gz", ".tgz", ".csv.gz"};
 
 	for (char *p = strchr(s, ':'); p; p = strchr(p + 1, ':'))
 		for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
@@ -61,7 +62,8 @@ cut(char *s)
 }
 
 static bool
-open_cut(struct rt_array *a, const char *path, const char *rest, enum rt_role role, int32_t dtype, struct rt_msg *m)
+open_cut(struct rt_array *a, const char *path, const char *rest, enum rt_role role, int32_t dtype,
+    struct rt_msg *m)
 {
 	if (is_tar(path) || rt_is_dir(path))
 		return rt_open_images(a, path, rest, role, m);
@@ -71,18 +73,22 @@ open_cut(struct rt_array *a, const char *path, const char *rest, enum rt_role ro
 		return rt_open_csv(a, path, rest, dtype, m);
 	if (ends(path, ".npy"))
 		return rt_open_npy(a, path, m);
-	if (ends(path, "-ubyte") || ends(path, "-ubyte.gz") || ends(path, ".idx") || ends(path, ".idx.gz"))
+	if (ends(path, "-ubyte") || ends(path, "-ubyte.gz") || ends(path, ".idx") ||
+	    ends(path, ".idx.gz"))
 		return rt_open_idx(a, path, m);
 	struct stat st;
 
 	if (stat(path, &st) != 0)
 		return rt_fail(m, RT_IO, "%s: %s", path, strerror(errno));
 	return rt_fail(m, RT_INVALID,
-	    "%s: no loader for this suffix (-ubyte .idx .npy .npz .csv, an image folder, .tar .tar.gz .tgz)", path);
+	    "%s: no loader for this suffix (-ubyte .idx .npy .npz .csv, an image folder, .tar "
+	    ".tar.gz .tgz)",
+	    path);
 }
 
 bool
-rt_data_open(struct rt_array *a, const char *spec, enum rt_role role, int32_t dtype, struct rt_msg *m)
+rt_data_open(
+    struct rt_array *a, const char *spec, enum rt_role role, int32_t dtype, struct rt_msg *m)
 {
 	char *s = strdup(spec), *hash, *rest;
 	bool ok;
@@ -99,8 +105,9 @@ rt_data_open(struct rt_array *a, const char *spec, enum rt_role role, int32_t dt
 	ok = open_cut(a, s, rest, role, dtype, m);
 	free(s);
 	if (ok && dtype && a->dtype != dtype)
-		ok = rt_fail(m, RT_INVALID, "%s: holds %s, the compiled program reads %s; compile again for this file", spec,
-		    rt_dtype_name(a->dtype), rt_dtype_name(dtype));
+		ok = rt_fail(m, RT_INVALID,
+		    "%s: holds %s, the compiled program reads %s; compile again for this file",
+		    spec, rt_dtype_name(a->dtype), rt_dtype_name(dtype));
 	if (!ok)
 		rt_data_close(a);
 	return ok;

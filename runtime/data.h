@@ -26,19 +26,20 @@ bool rt_fail(struct rt_msg *, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 
 struct rt_array {
-	int32_t dtype, rank;         /* rank and dims with the sample dim */
-	int64_t dims[RT_MAX_RANK];   /* dims[0]: samples */
+	int32_t dtype, rank;	   /* rank and dims with the sample dim */
+	int64_t dims[RT_MAX_RANK]; /* dims[0]: samples */
 	int64_t rows, row_bytes;
 	const unsigned char *data;
-	int nclasses;                /* labels of an image folder: the class names */
+	int nclasses; /* labels of an image folder: the class names */
 	char **classes;
-	void *heap, *map;            /* what close frees */
+	void *heap, *map; /* what close frees */
 	size_t map_bytes;
 };
 enum rt_role { RT_ROLE_IMAGES, RT_ROLE_LABELS };
 /* dtype: what the user wants, 0 for the file's own; only .csv converts, any
  * other difference is reported.  False: reported in msg, nothing to close. */
-bool rt_data_open(struct rt_array *, const char *spec, enum rt_role, int32_t dtype, struct rt_msg *);
+bool rt_data_open(
+    struct rt_array *, const char *spec, enum rt_role, int32_t dtype, struct rt_msg *);
 void rt_data_close(struct rt_array *);
 /* the rule of docs/trainer-config.md for fields without #images or #labels */
 enum rt_role rt_data_role(const char *field, bool has_classes);

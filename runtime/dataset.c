@@ -29,13 +29,36 @@ label_at(const struct rt_array *a, int64_t i)
 	const unsigned char *p = a->data;
 
 	switch (a->dtype) {
-	case RT_U8: case RT_BOOL: return p[i];
-	case RT_I8: return ((const int8_t *)p)[i];
-	case RT_U16: { uint16_t v; memcpy(&v, p + 2 * i, 2); return v; }
-	case RT_I16: { int16_t v; memcpy(&v, p + 2 * i, 2); return v; }
-	case RT_I32: { int32_t v; memcpy(&v, p + 4 * i, 4); return v; }
-	case RT_U32: { uint32_t v; memcpy(&v, p + 4 * i, 4); return v; }
-	default: { int64_t v; memcpy(&v, p + 8 * i, 8); return v; }
+	case RT_U8:
+	case RT_BOOL:
+		return p[i];
+	case RT_I8:
+		return ((const int8_t *)p)[i];
+	case RT_U16: {
+		uint16_t v;
+		memcpy(&v, p + 2 * i, 2);
+		return v;
+	}
+	case RT_I16: {
+		int16_t v;
+		memcpy(&v, p + 2 * i, 2);
+		return v;
+	}
+	case RT_I32: {
+		int32_t v;
+		memcpy(&v, p + 4 * i, 4);
+		return v;
+	}
+	case RT_U32: {
+		uint32_t v;
+		memcpy(&v, p + 4 * i, 4);
+		return v;
+	}
+	default: {
+		int64_t v;
+		memcpy(&v, p + 8 * i, 8);
+		return v;
+	}
 	}
 }
 
@@ -46,7 +69,8 @@ is_integer(int32_t dtype)
 }
 
 static bool
-check_labels(const struct cfg_field *f, const struct rt_array *a, const char *path, struct rt_msg *m)
+check_labels(
+    const struct cfg_field *f, const struct rt_array *a, const char *path, struct rt_msg *m)
 {
 	int64_t per_row = a->row_bytes / rt_dtype_bytes(a->dtype);
 
@@ -58,27 +82,32 @@ check_labels(const struct cfg_field *f, const struct rt_array *a, const char *pa
 		if ((v >= 0 && v < f->classes) || (f->has_ignore && v == f->ignore))
 			continue;
 		return rt_fail(m, RT_INVALID,
-		    "%s: sample %lld of field %s is %lld, outside the %lld classes 0..%lld; correct the data, or give the field "
+		    "%s: sample %lld of field %s is %lld, outside the %lld classes 0..%lld; "
+		    "correct the data, or give the field "
 		    "`ignore: %lld` in the recipe",
-		    path, (long long)(i / per_row), f->name, (long long)v, (long long)f->classes, (long long)f->classes - 1,
-		    (long long)v);
+		    path, (long long)(i / per_row), f->name, (long long)v, (long long)f->classes,
+		    (long long)f->classes - 1, (long long)v);
 	}
 	return true;
 }
 
 static bool
-same_classes(const struct rt_array *a, const struct rt_array *b, const char *pa, const char *pb, struct rt_msg *m)
+same_classes(const struct rt_array *a, const struct rt_array *b, const char *pa, const char *pb,
+    struct rt_msg *m)
 {
 	for (int i = 0; i < a->nclasses && i < b->nclasses; i++)
 		if (strcmp(a->classes[i], b->classes[i]) != 0)
-			return rt_fail(m, RT_INVALID, "class %d is %s in %s and %s in %s", i, a->classes[i], pa, b->classes[i], pb);
+			return rt_fail(m, RT_INVALID, "class %d is %s in %s and %s in %s", i,
+			    a->classes[i], pa, b->classes[i], pb);
 	if (a->nclasses != b->nclasses && a->nclasses && b->nclasses)
-		return rt_fail(m, RT_INVALID, "%s has %d classes, %s has %d", pa, a->nclasses, pb, b->nclasses);
+		return rt_fail(m, RT_INVALID, "%s has %d classes, %s has %d", pa, a->nclasses, pb,
+		    b->nclasses);
 	return true;
 }
 
 static bool
-open_split(struct dset *s, enum split k, const struct config *c, const char *dir, struct region *r, struct rt_msg *m)
+open_split(struct dset *s, enum split k, const struct config *c, const char *dir, struct region *r,
+    struct rt_msg *m)
 {
 	const struct cfg_set *cfg = s->cfg;
 	int given = 0, first = 0;
@@ -96,24 +125,31 @@ open_split(struct dset *s, enum split k, const struct config *c, const char *dir
 		char *path;
 
 		if (!f->file[k])
-			return rt_fail(m, RT_INVALID, "the %s split has no file for field %s", split_names[k], f->name);
+			return rt_fail(m, RT_INVALID, "the %s split has no file for field %s",
+			    split_names[k], f->name);
 		path = dataset_path(c, dir, f->file[k], r);
 		if (!path)
 			return rt_fail(m, RT_INTERNAL, "out of memory");
 		if (!rt_data_open(a, path, rt_data_role(f->name, f->has_classes), f->dtype, m))
 			return false;
 		if (a->row_bytes != f->row_bytes)
-			return rt_fail(m, RT_INVALID, "%s: a sample of field %s has %lld bytes, the compiled program reads %lld; compile "
-			    "again for this file", path, f->name, (long long)a->row_bytes, (long long)f->row_bytes);
+			return rt_fail(m, RT_INVALID,
+			    "%s: a sample of field %s has %lld bytes, the compiled program reads "
+			    "%lld; compile "
+			    "again for this file",
+			    path, f->name, (long long)a->row_bytes, (long long)f->row_bytes);
 		if (a->rows < 1)
 			return rt_fail(m, RT_INVALID, "%s: has no samples", path);
 		if (a->rows != s->arrays[k][first].rows)
-			return rt_fail(m, RT_INVALID, "%s: has %lld samples, field %s of the same split has %lld", path,
-			    (long long)a->rows, cfg->fields[first].name, (long long)s->arrays[k][first].rows);
+			return rt_fail(m, RT_INVALID,
+			    "%s: has %lld samples, field %s of the same split has %lld", path,
+			    (long long)a->rows, cfg->fields[first].name,
+			    (long long)s->arrays[k][first].rows);
 		if (!check_labels(f, a, path, m))
 			return false;
 		if (k != SPLIT_TRAIN && s->arrays[SPLIT_TRAIN] &&
-		    !same_classes(&s->arrays[SPLIT_TRAIN][i], a, f->file[SPLIT_TRAIN], f->file[k], m))
+		    !same_classes(
+			&s->arrays[SPLIT_TRAIN][i], a, f->file[SPLIT_TRAIN], f->file[k], m))
 			return false;
 	}
 	s->rows[k] = s->arrays[k][0].rows;
@@ -141,7 +177,9 @@ take_val(struct dset *s, int number, int64_t seed, struct region *r, struct rt_m
 	if (!p)
 		return rt_fail(m, RT_INTERNAL, "out of memory");
 	if (k < 1 || k >= n)
-		return rt_fail(m, RT_INVALID, "a fraction of %g of %lld training samples leaves %lld for val and %lld for train",
+		return rt_fail(m, RT_INVALID,
+		    "a fraction of %g of %lld training samples leaves %lld for val and %lld for "
+		    "train",
 		    s->cfg->val_fraction, (long long)n, (long long)k, (long long)(n - k));
 	for (int64_t i = 0; i < n; i++)
 		p[i] = i;
@@ -168,7 +206,8 @@ dataset_has(const struct dataset *d, enum split k)
 }
 
 bool
-dataset_open(struct dataset *d, const struct config *c, const char *dir, struct region *r, struct rt_msg *m)
+dataset_open(
+    struct dataset *d, const struct config *c, const char *dir, struct region *r, struct rt_msg *m)
 {
 	d->sets = region_alloc(r, sizeof *d->sets * (size_t)c->nsets);
 	if (!d->sets)
@@ -189,8 +228,9 @@ dataset_open(struct dataset *d, const struct config *c, const char *dir, struct 
 	for (int k = SPLIT_VAL; k < NSPLITS; k++)
 		for (int i = 0; dataset_has(d, (enum split)k) && i < d->nsets; i++)
 			if (d->sets[i].split[k].n == 0)
-				return rt_fail(m, RT_INVALID, "set %s has no %s split, another set has one", d->sets[i].cfg->name,
-				    split_names[k]);
+				return rt_fail(m, RT_INVALID,
+				    "set %s has no %s split, another set has one",
+				    d->sets[i].cfg->name, split_names[k]);
 	return true;
 }
 

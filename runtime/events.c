@@ -85,7 +85,8 @@ event_version(unsigned char *out, double wall)
 
 /* 0: the tag does not fit cap */
 size_t
-event_scalar(unsigned char *out, size_t cap, double wall, int64_t step, const char *tag, float value)
+event_scalar(
+    unsigned char *out, size_t cap, double wall, int64_t step, const char *tag, float value)
 {
 	size_t len = strlen(tag), n;
 	unsigned char head[16], *p = out + 12;

@@ -36,16 +36,20 @@ bind_field(struct feed *f, const struct rt_tensor *t, struct run *r)
 			if (strcmp(c->name, t->name) != 0)
 				continue;
 			if (c->dtype != t->dtype)
-				return rt_fail(&r->msg, RT_INTERNAL, "input %s is %s, field %s of set %s is %s", t->name,
-				    rt_dtype_name(t->dtype), c->name, r->cfg.sets[s].name, rt_dtype_name(c->dtype));
+				return rt_fail(&r->msg, RT_INTERNAL,
+				    "input %s is %s, field %s of set %s is %s", t->name,
+				    rt_dtype_name(t->dtype), c->name, r->cfg.sets[s].name,
+				    rt_dtype_name(c->dtype));
 			f->parts[f->nparts++] = (struct part){s, i, r->cfg.sets[s].batch, bytes};
 			bytes += r->cfg.sets[s].batch * c->row_bytes;
 			f->row_bytes = c->row_bytes;
 		}
 	if (f->nparts == 0)
-		return rt_fail(&r->msg, RT_INTERNAL, "the program reads %s, which no data set has", t->name);
+		return rt_fail(
+		    &r->msg, RT_INTERNAL, "the program reads %s, which no data set has", t->name);
 	if (bytes != t->bytes)
-		return rt_fail(&r->msg, RT_INTERNAL, "a batch of field %s has %lld bytes, the program reads %lld", t->name,
+		return rt_fail(&r->msg, RT_INTERNAL,
+		    "a batch of field %s has %lld bytes, the program reads %lld", t->name,
 		    (long long)bytes, (long long)t->bytes);
 	return true;
 }
@@ -60,15 +64,16 @@ bind_teacher(struct feed *f, const struct rt_tensor *t, struct run *r)
 		if (strcmp(r->caches[f->cached].input, t->name) == 0)
 			break;
 	if (f->cached == r->ncaches)
-		return rt_fail(&r->msg, RT_INTERNAL, "the program reads %s, which no cached teacher makes", t->name);
+		return rt_fail(&r->msg, RT_INTERNAL,
+		    "the program reads %s, which no cached teacher makes", t->name);
 	const struct cached *c = &r->caches[f->cached];
 
 	f->row_bytes = c->row_bytes;
 	for (int i = 0; i < c->nsets; i++)
 		rows += r->cfg.sets[c->sets[i]].batch;
 	if (rows * c->row_bytes != t->bytes)
-		return rt_fail(&r->msg, RT_INTERNAL, "%s has %lld bytes, its teacher makes %lld", t->name, (long long)t->bytes,
-		    (long long)(rows * c->row_bytes));
+		return rt_fail(&r->msg, RT_INTERNAL, "%s has %lld bytes, its teacher makes %lld",
+		    t->name, (long long)t->bytes, (long long)(rows * c->row_bytes));
 	return true;
 }
 
@@ -78,7 +83,8 @@ scalar(struct feed *f, enum feed_kind kind, const struct rt_tensor *t, int32_t d
 	f->kind = kind;
 	f->set = -1;
 	if (t->dtype != dtype || t->bytes != rt_dtype_bytes(dtype))
-		return rt_fail(&r->msg, RT_INTERNAL, "input %s must be one %s", t->name, rt_dtype_name(dtype));
+		return rt_fail(
+		    &r->msg, RT_INTERNAL, "input %s must be one %s", t->name, rt_dtype_name(dtype));
 	return true;
 }
 
@@ -93,14 +99,16 @@ bind(struct feed *f, const struct rt_tensor *t, struct run *r)
 		return scalar(f, FEED_SEED, t, RT_I64, r);
 	if (strcmp(t->name, "$valid") == 0) {
 		if (r->cfg.nsets > 1)
-			return rt_fail(&r->msg, RT_INTERNAL, "a program over several data sets reads $valid instead of $valid.SET");
+			return rt_fail(&r->msg, RT_INTERNAL,
+			    "a program over several data sets reads $valid instead of $valid.SET");
 		return scalar(f, FEED_VALID, t, RT_I64, r);
 	}
 	if (starts(t->name, "$valid.")) {
 		for (int s = 0; s < r->cfg.nsets; s++)
 			if (strcmp(r->cfg.sets[s].name, t->name + 7) == 0)
 				return scalar(f, FEED_VALID, t, RT_I64, r) && (f->set = s, true);
-		return rt_fail(&r->msg, RT_INTERNAL, "the program reads %s; no data set has that name", t->name);
+		return rt_fail(&r->msg, RT_INTERNAL,
+		    "the program reads %s; no data set has that name", t->name);
 	}
 	if (starts(t->name, "$teacher."))
 		return bind_teacher(f, t, r);
@@ -135,17 +143,22 @@ bind_outputs(struct exec *e, struct run *r)
 
 		if (strcmp(name, "check.labels") == 0)
 			e->check = i;
-		if (strcmp(name, "loss") != 0 && !starts(name, "loss.") && !starts(name, "term.") && !starts(name, "metric."))
+		if (strcmp(name, "loss") != 0 && !starts(name, "loss.") && !starts(name, "term.") &&
+		    !starts(name, "metric."))
 			continue;
 		if (rt_count(p->outputs[i].dims, p->outputs[i].rank) != 1)
 			return rt_fail(&r->msg, RT_INTERNAL, "output %s is not one number", name);
-		if (n > 4 && strcmp(name + n - 4, ".den") == 0 && find_output(p, name, n - 4, ".num") >= 0)
+		if (n > 4 && strcmp(name + n - 4, ".den") == 0 &&
+		    find_output(p, name, n - 4, ".num") >= 0)
 			continue;
 		struct meter *m = &e->meters[e->nmeters++];
 
 		m->num = i;
-		m->den = n > 4 && strcmp(name + n - 4, ".num") == 0 ? find_output(p, name, n - 4, ".den") : -1;
-		m->name = m->den >= 0 ? region_printf(&r->region, "%.*s", (int)(n - 4), name) : name;
+		m->den = n > 4 && strcmp(name + n - 4, ".num") == 0
+			     ? find_output(p, name, n - 4, ".den")
+			     : -1;
+		m->name =
+		    m->den >= 0 ? region_printf(&r->region, "%.*s", (int)(n - 4), name) : name;
 		if (!m->name)
 			return oom(r);
 	}
@@ -159,11 +172,17 @@ exec_output(const struct exec *e, int output)
 	const void *p = e->base[3 + e->p->ninputs + output];
 
 	switch (t->dtype) {
-	case RT_F32: return *(const float *)p;
-	case RT_F64: return *(const double *)p;
-	case RT_I32: return *(const int32_t *)p;
-	case RT_U8: case RT_BOOL: return *(const uint8_t *)p;
-	default: return (double)*(const int64_t *)p;
+	case RT_F32:
+		return *(const float *)p;
+	case RT_F64:
+		return *(const double *)p;
+	case RT_I32:
+		return *(const int32_t *)p;
+	case RT_U8:
+	case RT_BOOL:
+		return *(const uint8_t *)p;
+	default:
+		return (double)*(const int64_t *)p;
 	}
 }
 
@@ -196,8 +215,10 @@ exec_check(const struct exec *e, struct run *r)
 {
 	if (e->check < 0 || !(exec_output(e, e->check) > 0))
 		return true;
-	return rt_fail(&r->msg, RT_INVALID, "%g labels of a batch are outside their classes; give the field its number of "
-	    "`classes` in the recipe, and the data is checked before training", exec_output(e, e->check));
+	return rt_fail(&r->msg, RT_INVALID,
+	    "%g labels of a batch are outside their classes; give the field its number of "
+	    "`classes` in the recipe, and the data is checked before training",
+	    exec_output(e, e->check));
 }
 
 /* ---- states */
@@ -226,9 +247,11 @@ collect(struct states *s, const struct rt_program *p, struct rt_msg *m)
 		int k = find_state(s, t->name, strlen(t->name));
 
 		if (t->offset < 0 || t->bytes < 0 || t->offset + t->bytes > p->state_bytes)
-			return rt_fail(m, RT_INTERNAL, "state %s of program %s is outside its block", t->name, p->name);
+			return rt_fail(m, RT_INTERNAL,
+			    "state %s of program %s is outside its block", t->name, p->name);
 		if (k >= 0 && (s->v[k].bytes != t->bytes || s->v[k].dtype != t->dtype))
-			return rt_fail(m, RT_INTERNAL, "state %s has %lld bytes in one program and %lld in another", t->name,
+			return rt_fail(m, RT_INTERNAL,
+			    "state %s has %lld bytes in one program and %lld in another", t->name,
 			    (long long)s->v[k].bytes, (long long)t->bytes);
 		if (k >= 0)
 			continue;
@@ -245,7 +268,9 @@ initial(struct states *s, const struct rt_program *p, bool *have)
 		int k = find_state(s, p->states[i].name, strlen(p->states[i].name));
 
 		if (!have[k])
-			memcpy(s->data + s->v[k].at, (const char *)p->state_init + p->states[i].offset, (size_t)s->v[k].bytes);
+			memcpy(s->data + s->v[k].at,
+			    (const char *)p->state_init + p->states[i].offset,
+			    (size_t)s->v[k].bytes);
 		have[k] = true;
 	}
 }
@@ -257,7 +282,8 @@ mark_slots(struct states *s)
 	for (int i = 0; i < s->n; i++) {
 		const char *colon = strrchr(s->v[i].name, ':');
 
-		if (!colon || (strcmp(colon, ":momentum") != 0 && strcmp(colon, ":m") != 0 && strcmp(colon, ":v") != 0))
+		if (!colon || (strcmp(colon, ":momentum") != 0 && strcmp(colon, ":m") != 0 &&
+				  strcmp(colon, ":v") != 0))
 			continue;
 		s->v[i].slot = find_state(s, s->v[i].name, (size_t)(colon - s->v[i].name)) >= 0;
 	}
@@ -282,7 +308,8 @@ states_open(struct states *s, const struct rt_trainer *t, struct region *r, stru
 		return false;
 	s->data = region_alloc(r, (size_t)s->bytes + 1);
 	if (!s->data)
-		return rt_fail(m, RT_INTERNAL, "out of memory for %lld bytes of weights", (long long)s->bytes);
+		return rt_fail(
+		    m, RT_INTERNAL, "out of memory for %lld bytes of weights", (long long)s->bytes);
 	for (int i = 0; i < t->nstages; i++)
 		initial(s, t->stages[i].train, have);
 	if (t->eval)
@@ -305,7 +332,8 @@ bind_states(struct exec *e, struct run *r)
 
 		if (k < 0)
 			continue; /* a cached teacher's own */
-		e->slots[e->nslots++] = (struct slot){k, t->offset, t->bytes, r->states.v[k].at, r->states.v[k].slot};
+		e->slots[e->nslots++] =
+		    (struct slot){k, t->offset, t->bytes, r->states.v[k].at, r->states.v[k].slot};
 	}
 	return true;
 }
@@ -315,7 +343,9 @@ states_load(const struct states *s, struct exec *e, bool with_slots)
 {
 	for (int i = 0; i < e->nslots; i++) {
 		const struct slot *x = &e->slots[i];
-		const void *from = x->fresh && !with_slots ? (const char *)e->p->state_init + x->offset : (const char *)s->data + x->at;
+		const void *from = x->fresh && !with_slots
+				       ? (const char *)e->p->state_init + x->offset
+				       : (const char *)s->data + x->at;
 
 		memcpy((char *)e->base[2] + x->offset, from, (size_t)x->bytes);
 	}
@@ -325,7 +355,8 @@ void
 states_store(struct states *s, const struct exec *e)
 {
 	for (int i = 0; i < e->nslots; i++)
-		memcpy(s->data + e->slots[i].at, (const char *)e->base[2] + e->slots[i].offset, (size_t)e->slots[i].bytes);
+		memcpy(s->data + e->slots[i].at, (const char *)e->base[2] + e->slots[i].offset,
+		    (size_t)e->slots[i].bytes);
 }
 
 const char *
@@ -347,10 +378,13 @@ exec_open(struct exec *e, const struct rt_program *p, struct run *r)
 {
 	*e = (struct exec){.p = p};
 	if (p->abi != RT_ABI || p->nsyms > 0)
-		return rt_fail(&r->msg, RT_INTERNAL, "program %s was compiled for another runtime, or has symbolic dims", p->name);
+		return rt_fail(&r->msg, RT_INTERNAL,
+		    "program %s was compiled for another runtime, or has symbolic dims", p->name);
 	if (p->work_bytes > r->work_bytes)
-		return rt_fail(&r->msg, RT_INTERNAL, "program %s needs more work memory than was planned", p->name);
-	e->base = region_alloc(&r->region, sizeof *e->base * (size_t)(3 + p->ninputs + p->noutputs));
+		return rt_fail(&r->msg, RT_INTERNAL,
+		    "program %s needs more work memory than was planned", p->name);
+	e->base =
+	    region_alloc(&r->region, sizeof *e->base * (size_t)(3 + p->ninputs + p->noutputs));
 	e->feeds = region_alloc(&r->region, sizeof *e->feeds * ((size_t)p->ninputs + 1));
 	if (!e->base || !e->feeds)
 		return oom(r);
@@ -362,7 +396,8 @@ exec_open(struct exec *e, const struct rt_program *p, struct run *r)
 	if (p->state_bytes > 0)
 		memcpy(e->base[2], p->state_init, (size_t)p->state_bytes);
 	for (int i = 0; i < p->ninputs + p->noutputs; i++) {
-		const struct rt_tensor *t = i < p->ninputs ? &p->inputs[i] : &p->outputs[i - p->ninputs];
+		const struct rt_tensor *t =
+		    i < p->ninputs ? &p->inputs[i] : &p->outputs[i - p->ninputs];
 
 		e->base[3 + i] = rt_alloc((size_t)t->bytes);
 		if (!e->base[3 + i])
@@ -398,7 +433,8 @@ fill_field(const struct feed *f, struct run *r, enum split k, int64_t epoch)
 
 			memcpy(to, a->data + row * f->row_bytes, (size_t)f->row_bytes);
 			if (k == SPLIT_TRAIN && epoch >= 0 && r->cfg.naugments > 0)
-				augment_row(&r->aug, &set->cfg->fields[p->field], to, epoch, p->set, row);
+				augment_row(
+				    &r->aug, &set->cfg->fields[p->field], to, epoch, p->set, row);
 		}
 	}
 }
@@ -414,7 +450,8 @@ fill_teacher(const struct feed *f, struct run *r, enum split k)
 		const unsigned char *rows = c->rows[set->split[k].source][c->sets[i]];
 
 		for (int64_t j = 0; j < set->cfg->batch; j++, to += f->row_bytes)
-			memcpy(to, rows + r->batches.rows[c->sets[i]][j] * f->row_bytes, (size_t)f->row_bytes);
+			memcpy(to, rows + r->batches.rows[c->sets[i]][j] * f->row_bytes,
+			    (size_t)f->row_bytes);
 	}
 }
 
@@ -451,5 +488,5 @@ exec_fill(struct exec *e, struct run *r, enum split k, double lr, int64_t step, 
 void
 exec_run(struct exec *e, struct run *r)
 {
-	rt_run(r->pool, e->p, e->base, NULL);
+	rt_run(r->trial.alone ? NULL : r->pool, e->p, e->base, NULL);
 }

@@ -33,8 +33,10 @@ export_onnx(struct run *r, const unsigned char *states, const char *path)
 		const struct rt_patch *x = &t->patches[i];
 		const struct state *s = states_find(&r->states, x->state);
 
-		if (!s || s->bytes != x->bytes || x->offset < 0 || x->offset > t->onnx_bytes - x->bytes)
-			ok = rt_fail(&r->msg, RT_INTERNAL, "the student's initializer %s does not fit its state", x->state);
+		if (!s || s->bytes != x->bytes || x->offset < 0 ||
+		    x->offset > t->onnx_bytes - x->bytes)
+			ok = rt_fail(&r->msg, RT_INTERNAL,
+			    "the student's initializer %s does not fit its state", x->state);
 		else
 			memcpy(p + x->offset, states + s->at, (size_t)s->bytes);
 	}

@@ -44,7 +44,8 @@ rt_read_file(const char *path, size_t *size, struct rt_msg *m)
 	}
 	p = malloc((size_t)st.st_size + 1);
 	if (!p) {
-		rt_fail(m, RT_INTERNAL, "%s: out of memory for %lld bytes", path, (long long)st.st_size);
+		rt_fail(m, RT_INTERNAL, "%s: out of memory for %lld bytes", path,
+		    (long long)st.st_size);
 		goto fail;
 	}
 	while (n < (size_t)st.st_size) {
@@ -112,14 +113,14 @@ sync_folder(const char *path)
 bool
 rt_write_file(const char *path, const struct rt_iov *iov, int n, struct rt_msg *m)
 {
-	size_t len = strlen(path) + 32;
+	size_t len = strlen(path) + 8;
 	char *tmp = malloc(len);
 	int fd;
 	bool ok;
 
 	if (!tmp)
 		return rt_fail(m, RT_INTERNAL, "%s: out of memory", path);
-	snprintf(tmp, len, "%s.tmp.%ld", path, (long)getpid());
+	snprintf(tmp, len, "%s.tmp", path); /* one name: what a killed run left is overwritten */
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
 	ok = fd >= 0;
 	for (int i = 0; ok && i < n; i++)

@@ -27,7 +27,8 @@ rt_read_gz(const char *path, size_t *size, struct rt_msg *m)
 			char *q = cap > MAX_INFLATED ? NULL : realloc(p, p ? cap * 2 : cap);
 
 			if (!q) {
-				rt_fail(m, RT_INTERNAL, "%s: out of memory after %zu bytes", path, n);
+				rt_fail(
+				    m, RT_INTERNAL, "%s: out of memory after %zu bytes", path, n);
 				goto fail;
 			}
 			cap = p ? cap * 2 : cap;
@@ -47,7 +48,10 @@ rt_read_gz(const char *path, size_t *size, struct rt_msg *m)
 
 	if (err != Z_OK && err != Z_STREAM_END) {
 		rt_fail(m, err == Z_ERRNO ? RT_IO : RT_INVALID, "%s: %s after %zu bytes", path,
-		    err == Z_BUF_ERROR ? "truncated gzip file" : err == Z_ERRNO ? strerror(errno) : why, n);
+		    err == Z_BUF_ERROR ? "truncated gzip file"
+		    : err == Z_ERRNO   ? strerror(errno)
+				       : why,
+		    n);
 		goto fail;
 	}
 	gzclose(f);

@@ -32,9 +32,11 @@ rt_open_idx(struct rt_array *a, const char *path, struct rt_msg *m)
 	a->rank = p[3];
 	head = 4 + 4 * (size_t)a->rank;
 	if (!a->dtype)
-		return rt_fail(m, RT_INVALID, "%s: IDX element type 0x%02x is not known", path, p[2]);
+		return rt_fail(
+		    m, RT_INVALID, "%s: IDX element type 0x%02x is not known", path, p[2]);
 	if (a->rank < 1 || a->rank > RT_MAX_RANK || head > n)
-		return rt_fail(m, RT_INVALID, "%s: IDX header is damaged: %d dims in %zu bytes", path, a->rank, n);
+		return rt_fail(m, RT_INVALID, "%s: IDX header is damaged: %d dims in %zu bytes",
+		    path, a->rank, n);
 	for (int i = 0; i < a->rank; i++) {
 		const unsigned char *d = p + 4 + 4 * i;
 

@@ -16,14 +16,14 @@
 #define MAX_SIDE 16384
 
 struct item {
-	char *name;              /* CLASS/FILE below the root */
+	char *name; /* CLASS/FILE below the root */
 	size_t class_len;
 	const unsigned char *bytes; /* in the tar; NULL: to be read */
 	size_t n;
 };
 struct set {
 	const char *path, *root;
-	char *dir;               /* folders: where names start */
+	char *dir; /* folders: where names start */
 	unsigned char *tar;
 	struct item *items;
 	int64_t n, cap;
@@ -35,7 +35,8 @@ is_image(const char *s)
 {
 	const char *dot = strrchr(s, '.');
 
-	return dot && (strcasecmp(dot, ".png") == 0 || strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0);
+	return dot && (strcasecmp(dot, ".png") == 0 || strcasecmp(dot, ".jpg") == 0 ||
+			  strcasecmp(dot, ".jpeg") == 0);
 }
 
 static bool
@@ -177,18 +178,22 @@ list_tar(struct set *s, size_t n)
 		uint64_t size;
 		char name[260];
 
-		if (!octal(h + 124, 12, &size) || size > n - at - 512 || memcmp(h + 257, "ustar", 5) != 0) {
-			ok = rt_fail(s->m, RT_INVALID, "%s: the tar is damaged or truncated at byte %zu", s->path, at);
+		if (!octal(h + 124, 12, &size) || size > n - at - 512 ||
+		    memcmp(h + 257, "ustar", 5) != 0) {
+			ok = rt_fail(s->m, RT_INVALID,
+			    "%s: the tar is damaged or truncated at byte %zu", s->path, at);
 			break;
 		}
 		const unsigned char *data = h + 512;
 
 		if (h[156] == 'L' || h[156] == 'x') {
 			free(longname);
-			longname = h[156] == 'L' ? strndup((const char *)data, size) : pax_path(data, size);
+			longname = h[156] == 'L' ? strndup((const char *)data, size)
+						 : pax_path(data, size);
 		} else {
 			if (h[345] && h[262] == 0)
-				snprintf(name, sizeof name, "%.155s/%.100s", (const char *)h + 345, (const char *)h);
+				snprintf(name, sizeof name, "%.155s/%.100s", (const char *)h + 345,
+				    (const char *)h);
 			else
 				snprintf(name, sizeof name, "%.100s", (const char *)h);
 			const char *path = below(longname ? longname : name, s->root);
@@ -207,7 +212,11 @@ list_tar(struct set *s, size_t n)
 }
 
 /* ---- decoding: header first, for the common shape, then the pixels */
-struct jpeg_error { struct jpeg_error_mgr mgr; jmp_buf out; char text[JMSG_LENGTH_MAX]; };
+struct jpeg_error {
+	struct jpeg_error_mgr mgr;
+	jmp_buf out;
+	char text[JMSG_LENGTH_MAX];
+};
 
 static void
 jpeg_fail(j_common_ptr j)
@@ -227,7 +236,8 @@ jpeg_quiet(j_common_ptr j, int level)
 
 /* planes: C, H, W are filled in when NULL; else decoded to C planes. */
 static bool
-jpeg(const struct item *it, int64_t *dims, unsigned char *planes, unsigned char *line, struct rt_msg *m)
+jpeg(const struct item *it, int64_t *dims, unsigned char *planes, unsigned char *line,
+    struct rt_msg *m)
 {
 	struct jpeg_decompress_struct j;
 	struct jpeg_error e;
@@ -265,11 +275,13 @@ jpeg(const struct item *it, int64_t *dims, unsigned char *planes, unsigned char 
 	bool cut = e.mgr.num_warnings > 0;
 
 	jpeg_destroy_decompress(&j);
-	return !cut || rt_fail(m, RT_INVALID, "%s: the JPEG data is damaged or truncated", it->name);
+	return !cut ||
+	       rt_fail(m, RT_INVALID, "%s: the JPEG data is damaged or truncated", it->name);
 }
 
 static bool
-png(const struct item *it, int64_t *dims, unsigned char *planes, unsigned char *pixels, struct rt_msg *m)
+png(const struct item *it, int64_t *dims, unsigned char *planes, unsigned char *pixels,
+    struct rt_msg *m)
 {
 	png_image p = {.version = PNG_IMAGE_VERSION};
 	bool ok;
@@ -299,7 +311,8 @@ png(const struct item *it, int64_t *dims, unsigned char *planes, unsigned char *
 }
 
 static bool
-decode(const struct item *it, int64_t *dims, unsigned char *planes, unsigned char *scratch, struct rt_msg *m)
+decode(const struct item *it, int64_t *dims, unsigned char *planes, unsigned char *scratch,
+    struct rt_msg *m)
 {
 	if (it->n >= 8 && png_sig_cmp(it->bytes, 0, 8) == 0)
 		return png(it, dims, planes, scratch, m);
@@ -336,11 +349,13 @@ decode_all(struct set *s, struct rt_array *a)
 		ok = bytes(s, it, &heap) && decode(it, d, NULL, NULL, s->m);
 		free(heap);
 		if (ok && (d[1] > MAX_SIDE || d[2] > MAX_SIDE))
-			ok = rt_fail(s->m, RT_INVALID, "%s: %lldx%lld pixels, %d a side at most", it->name, (long long)d[2],
-			    (long long)d[1], MAX_SIDE);
+			ok = rt_fail(s->m, RT_INVALID, "%s: %lldx%lld pixels, %d a side at most",
+			    it->name, (long long)d[2], (long long)d[1], MAX_SIDE);
 		if (ok && i > 0 && (d[1] != dims[1] || d[2] != dims[2]))
-			ok = rt_fail(s->m, RT_INVALID, "%s: %s is %lldx%lld, %s is %lldx%lld; all images must have one size", s->path,
-			    it->name, (long long)d[2], (long long)d[1], s->items[0].name, (long long)dims[2], (long long)dims[1]);
+			ok = rt_fail(s->m, RT_INVALID,
+			    "%s: %s is %lldx%lld, %s is %lldx%lld; all images must have one size",
+			    s->path, it->name, (long long)d[2], (long long)d[1], s->items[0].name,
+			    (long long)dims[2], (long long)dims[1]);
 		if (ok && (i == 0 || d[0] > dims[0]))
 			memcpy(dims, d, sizeof d);
 	}
@@ -349,7 +364,8 @@ decode_all(struct set *s, struct rt_array *a)
 	int64_t row = dims[0] * dims[1] * dims[2], total;
 
 	if (__builtin_mul_overflow(row, s->n, &total) || !(a->heap = malloc((size_t)total + 1)))
-		return rt_fail(s->m, RT_INTERNAL, "%s: out of memory for %lld images", s->path, (long long)s->n);
+		return rt_fail(s->m, RT_INTERNAL, "%s: out of memory for %lld images", s->path,
+		    (long long)s->n);
 	unsigned char *scratch = malloc((size_t)row);
 
 	if (!scratch)
@@ -359,8 +375,10 @@ decode_all(struct set *s, struct rt_array *a)
 		d[0] = dims[0], d[1] = d[2] = 0;
 		/* a file that changed between the two passes must not overrun the row */
 		ok = ok && decode(&s->items[i], d, NULL, NULL, s->m) &&
-		    ((d[1] == dims[1] && d[2] == dims[2]) || rt_fail(s->m, RT_IO, "%s: changed while read", s->items[i].name));
-		ok = ok && decode(&s->items[i], dims, (unsigned char *)a->heap + i * row, scratch, s->m);
+		     ((d[1] == dims[1] && d[2] == dims[2]) ||
+			 rt_fail(s->m, RT_IO, "%s: changed while read", s->items[i].name));
+		ok = ok &&
+		     decode(&s->items[i], dims, (unsigned char *)a->heap + i * row, scratch, s->m);
 		free(heap);
 	}
 	free(scratch);
@@ -393,7 +411,8 @@ classes(struct set *s, struct rt_array *a, int64_t *label)
 	for (int64_t i = 0; i < s->n; i++) {
 		const struct item *it = &s->items[i], *last = i ? it - 1 : NULL;
 
-		if (!last || last->class_len != it->class_len || memcmp(last->name, it->name, it->class_len) != 0) {
+		if (!last || last->class_len != it->class_len ||
+		    memcmp(last->name, it->name, it->class_len) != 0) {
 			a->classes[a->nclasses] = strndup(it->name, it->class_len);
 			if (!a->classes[a->nclasses++])
 				return rt_fail(s->m, RT_INTERNAL, "%s: out of memory", s->path);
@@ -419,8 +438,8 @@ open_set(struct set *s, struct rt_array *a, enum rt_role role)
 			return false;
 	}
 	if (s->n == 0)
-		return rt_fail(s->m, RT_INVALID, "%s: has no CLASS/X.png or CLASS/X.jpg%s%s", s->path, s->root ? " below " : "",
-		    s->root ? s->root : "");
+		return rt_fail(s->m, RT_INVALID, "%s: has no CLASS/X.png or CLASS/X.jpg%s%s",
+		    s->path, s->root ? " below " : "", s->root ? s->root : "");
 	qsort(s->items, (size_t)s->n, sizeof *s->items, by_name);
 	if (role == RT_ROLE_LABELS) {
 		a->heap = label = malloc((size_t)s->n * sizeof *label);
@@ -432,12 +451,14 @@ open_set(struct set *s, struct rt_array *a, enum rt_role role)
 		a->data = a->heap;
 	}
 	if (role == RT_ROLE_LABELS)
-		return classes(s, a, label) && rt_array_sizes(a, (uint64_t)s->n * sizeof *label, s->path, s->m);
+		return classes(s, a, label) &&
+		       rt_array_sizes(a, (uint64_t)s->n * sizeof *label, s->path, s->m);
 	return decode_all(s, a);
 }
 
 bool
-rt_open_images(struct rt_array *a, const char *path, const char *sub, enum rt_role role, struct rt_msg *m)
+rt_open_images(
+    struct rt_array *a, const char *path, const char *sub, enum rt_role role, struct rt_msg *m)
 {
 	struct set s = {.path = path, .root = sub && *sub ? sub : NULL, .m = m};
 	bool ok = open_set(&s, a, role);

@@ -11,10 +11,10 @@
 struct port {
 	const struct rt_tensor *t;
 	const char *path;
-	void *file;              /* the input file's bytes */
+	void *file; /* the input file's bytes */
 	const unsigned char *rows;
-	void *buf;               /* what the program sees */
-	unsigned char *all;      /* outputs of all chunks */
+	void *buf;	    /* what the program sees */
+	unsigned char *all; /* outputs of all chunks */
 	int64_t row_bytes;
 };
 
@@ -24,7 +24,7 @@ struct infer {
 	void **base;
 	struct rt_pool *pool;
 	int threads, bench;
-	int64_t batch, rows;     /* compiled leading dim (0: none shared); rows of the files */
+	int64_t batch, rows; /* compiled leading dim (0: none shared); rows of the files */
 	struct rt_msg msg;
 };
 
@@ -40,8 +40,11 @@ print_shape(FILE *f, const struct rt_tensor *t)
 static void
 usage(FILE *f, const char *exe, const struct rt_program *p)
 {
-	fprintf(f, "usage: %s INPUT=file.npy... [-o OUTPUT=file.npy]... [--threads N] [--bench N]\n", exe);
-	fprintf(f, "Runs %s. Without -o every output is written to OUTPUT.npy in the current folder.\n", p->name);
+	fprintf(f,
+	    "usage: %s INPUT=file.npy... [-o OUTPUT=file.npy]... [--threads N] [--bench N]\n", exe);
+	fprintf(f,
+	    "Runs %s. Without -o every output is written to OUTPUT.npy in the current folder.\n",
+	    p->name);
 	fprintf(f, "--bench N times N runs and prints JSON; inputs not given are zero. Inputs:\n");
 	for (int i = 0; i < p->ninputs; i++)
 		print_shape(f, &p->inputs[i]);
@@ -70,14 +73,17 @@ bind(struct infer *f, struct port *ports, int n, const char *what, const char *a
 	if (!p && !eq)
 		return rt_fail(&f->msg, RT_USAGE, "%s: expected NAME=file.npy", arg);
 	if (!p) {
-		for (int i = 0; i < n && strlen(names) + strlen(ports[i].t->name) + 3 < sizeof names; i++) {
+		for (int i = 0;
+		    i < n && strlen(names) + strlen(ports[i].t->name) + 3 < sizeof names; i++) {
 			strcat(names, " ");
 			strcat(names, ports[i].t->name);
 		}
-		return rt_fail(&f->msg, RT_USAGE, "%s: no %s of that name; there are:%s", arg, what, names);
+		return rt_fail(
+		    &f->msg, RT_USAGE, "%s: no %s of that name; there are:%s", arg, what, names);
 	}
 	if (p->path)
-		return rt_fail(&f->msg, RT_USAGE, "%s: %s %s is given twice", arg, what, p->t->name);
+		return rt_fail(
+		    &f->msg, RT_USAGE, "%s: %s %s is given twice", arg, what, p->t->name);
 	p->path = eq ? eq + 1 : arg;
 	return true;
 }
@@ -101,11 +107,14 @@ parse(struct infer *f, int argc, char **argv)
 
 	for (int i = 1; i < argc; i++) {
 		const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
-		int *n = strcmp(a, "--threads") == 0 ? &f->threads : strcmp(a, "--bench") == 0 ? &f->bench : NULL;
+		int *n = strcmp(a, "--threads") == 0 ? &f->threads
+			 : strcmp(a, "--bench") == 0 ? &f->bench
+						     : NULL;
 
 		if (n) {
 			if (!v || !number(v, 1, n))
-				return rt_fail(&f->msg, RT_USAGE, "%s: expected a positive number", a);
+				return rt_fail(
+				    &f->msg, RT_USAGE, "%s: expected a positive number", a);
 			i++;
 		} else if (strcmp(a, "-o") == 0) {
 			if (!v)
@@ -121,7 +130,8 @@ parse(struct infer *f, int argc, char **argv)
 	}
 	for (int i = 0; i < p->ninputs && !f->bench; i++)
 		if (!f->in[i].path)
-			return rt_fail(&f->msg, RT_USAGE, "input %s is missing; see --help", f->in[i].t->name);
+			return rt_fail(
+			    &f->msg, RT_USAGE, "input %s is missing; see --help", f->in[i].t->name);
 	return true;
 }
 
@@ -132,7 +142,8 @@ shared_batch(const struct rt_program *p)
 	int64_t n = 0;
 
 	for (int i = 0; i < p->ninputs + p->noutputs; i++) {
-		const struct rt_tensor *t = i < p->ninputs ? &p->inputs[i] : &p->outputs[i - p->ninputs];
+		const struct rt_tensor *t =
+		    i < p->ninputs ? &p->inputs[i] : &p->outputs[i - p->ninputs];
 
 		if (t->rank < 1 || t->dims[0] < 1 || (n && t->dims[0] != n))
 			return 0;
@@ -154,19 +165,20 @@ load(struct infer *f, struct port *in)
 		return false;
 	in->rows = (unsigned char *)in->file + h.offset;
 	if (h.dtype != t->dtype)
-		return rt_fail(&f->msg, RT_INVALID, "%s: holds %s, input %s is %s", in->path, rt_dtype_name(h.dtype), t->name,
-		    rt_dtype_name(t->dtype));
+		return rt_fail(&f->msg, RT_INVALID, "%s: holds %s, input %s is %s", in->path,
+		    rt_dtype_name(h.dtype), t->name, rt_dtype_name(t->dtype));
 	if (h.rank != t->rank)
-		return rt_fail(&f->msg, RT_INVALID, "%s: has %d dims, input %s has %d", in->path, h.rank, t->name, t->rank);
+		return rt_fail(&f->msg, RT_INVALID, "%s: has %d dims, input %s has %d", in->path,
+		    h.rank, t->name, t->rank);
 	for (int i = 0; i < h.rank; i++)
 		if (h.dims[i] != t->dims[i] && !(i == 0 && chunks))
-			return rt_fail(&f->msg, RT_INVALID, "%s: dim %d is %lld, input %s has %lld", in->path, i,
-			    (long long)h.dims[i], t->name, (long long)t->dims[i]);
+			return rt_fail(&f->msg, RT_INVALID, "%s: dim %d is %lld, input %s has %lld",
+			    in->path, i, (long long)h.dims[i], t->name, (long long)t->dims[i]);
 	if (!chunks)
 		return true;
 	if (f->rows >= 0 && f->rows != h.dims[0])
-		return rt_fail(&f->msg, RT_INVALID, "%s: has %lld rows, another input has %lld", in->path,
-		    (long long)h.dims[0], (long long)f->rows);
+		return rt_fail(&f->msg, RT_INVALID, "%s: has %lld rows, another input has %lld",
+		    in->path, (long long)h.dims[0], (long long)f->rows);
 	if (h.dims[0] < 1)
 		return rt_fail(&f->msg, RT_INVALID, "%s: has no rows", in->path);
 	f->rows = h.dims[0];
@@ -184,7 +196,8 @@ prepare(struct infer *f)
 	f->base[1] = (void *)p->constants;
 	f->base[2] = rt_alloc((size_t)p->state_bytes);
 	if (!f->base[0] || !f->base[2])
-		return rt_fail(&f->msg, RT_INTERNAL, "out of memory for %lld bytes", (long long)(p->work_bytes + p->state_bytes));
+		return rt_fail(&f->msg, RT_INTERNAL, "out of memory for %lld bytes",
+		    (long long)(p->work_bytes + p->state_bytes));
 	if (p->state_bytes > 0)
 		memcpy(f->base[2], p->state_init, (size_t)p->state_bytes);
 	for (int i = 0; i < p->ninputs; i++)
@@ -219,8 +232,8 @@ fill(struct infer *f, int64_t at, int64_t n)
 			continue;
 		memcpy(in->buf, in->rows + at * in->row_bytes, (size_t)(n * in->row_bytes));
 		for (int64_t r = n; r < batch; r++)
-			memcpy((char *)in->buf + r * in->row_bytes, in->rows + (at + n - 1) * in->row_bytes,
-			    (size_t)in->row_bytes);
+			memcpy((char *)in->buf + r * in->row_bytes,
+			    in->rows + (at + n - 1) * in->row_bytes, (size_t)in->row_bytes);
 	}
 }
 
@@ -260,10 +273,12 @@ save(struct infer *f)
 		for (char *c = name; *c; c++)
 			*c = *c == '/' ? '_' : *c;
 		if (o->t->rank > RT_MAX_RANK)
-			return rt_fail(&f->msg, RT_INTERNAL, "output %s has %d dims", o->t->name, o->t->rank);
+			return rt_fail(
+			    &f->msg, RT_INTERNAL, "output %s has %d dims", o->t->name, o->t->rank);
 		for (int d = 0; d < o->t->rank; d++)
 			dims[d] = d == 0 && f->batch ? f->rows : o->t->dims[d];
-		if (!rt_npy_write(o->path ? o->path : name, o->t->dtype, o->t->rank, dims, o->all, &f->msg))
+		if (!rt_npy_write(
+			o->path ? o->path : name, o->t->dtype, o->t->rank, dims, o->all, &f->msg))
 			return false;
 	}
 	return true;
@@ -296,8 +311,10 @@ bench(struct infer *f)
 	for (int c = 0; f->p->flops && c < f->p->ncalls; c++)
 		flops += f->p->flops[c];
 	qsort(ms, (size_t)f->bench, sizeof *ms, order);
-	printf("{\"ms_min\": %.6g, \"ms_median\": %.6g, \"threads\": %d, \"runs\": %d, \"gflop\": %.6g, \"arena_bytes\": %lld}\n",
-	    ms[0], ms[f->bench / 2], rt_pool_threads(f->pool), f->bench, 1e-9 * flops, (long long)f->p->work_bytes);
+	printf("{\"ms_min\": %.6g, \"ms_median\": %.6g, \"threads\": %d, \"runs\": %d, \"gflop\": "
+	       "%.6g, \"arena_bytes\": %lld}\n",
+	    ms[0], ms[f->bench / 2], rt_pool_threads(f->pool), f->bench, 1e-9 * flops,
+	    (long long)f->p->work_bytes);
 	free(ms);
 	return true;
 }
@@ -330,9 +347,11 @@ infer(struct infer *f, int argc, char **argv)
 	const struct rt_program *p = f->p;
 
 	if (p->abi != RT_ABI)
-		return rt_fail(&f->msg, RT_INTERNAL, "compiled for runtime %u, this is %u", p->abi, RT_ABI);
+		return rt_fail(
+		    &f->msg, RT_INTERNAL, "compiled for runtime %u, this is %u", p->abi, RT_ABI);
 	if (p->nsyms > 0)
-		return rt_fail(&f->msg, RT_INTERNAL, "a program with symbolic dims has no standalone executable");
+		return rt_fail(&f->msg, RT_INTERNAL,
+		    "a program with symbolic dims has no standalone executable");
 	f->in = calloc((size_t)p->ninputs + 1, sizeof *f->in);
 	f->out = calloc((size_t)p->noutputs + 1, sizeof *f->out);
 	f->base = calloc((size_t)(3 + p->ninputs + p->noutputs), sizeof *f->base);

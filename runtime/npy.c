@@ -15,8 +15,18 @@ static const struct kind {
 	const char *descr;
 	int32_t dtype;
 } kinds[] = {
-	{"<f4", RT_F32}, {"|u1", RT_U8}, {"|i1", RT_I8}, {"<u2", RT_U16}, {"<i2", RT_I16}, {"<i4", RT_I32},
-	{"<i8", RT_I64}, {"|b1", RT_BOOL}, {"<f2", RT_F16}, {"<f8", RT_F64}, {"<u4", RT_U32}, {"<u8", RT_U64},
+    {"<f4", RT_F32},
+    {"|u1", RT_U8},
+    {"|i1", RT_I8},
+    {"<u2", RT_U16},
+    {"<i2", RT_I16},
+    {"<i4", RT_I32},
+    {"<i8", RT_I64},
+    {"|b1", RT_BOOL},
+    {"<f2", RT_F16},
+    {"<f8", RT_F64},
+    {"<u4", RT_U32},
+    {"<u8", RT_U64},
 };
 #define NKINDS ((int)(sizeof kinds / sizeof *kinds))
 
@@ -80,12 +90,16 @@ parse_text(struct rt_npy *a, const char *text, const char *name, struct rt_msg *
 		if (strncmp(descr, kinds[i].descr, 3) == 0 && descr[3] == '\'')
 			a->dtype = kinds[i].dtype;
 	if (!a->dtype)
-		return rt_fail(m, RT_INVALID, "%s: element type '%.*s' is not supported (little endian f2 f4 f8, i1..i8, u1..u8, b1 are)",
+		return rt_fail(m, RT_INVALID,
+		    "%s: element type '%.*s' is not supported (little endian f2 f4 f8, i1..i8, "
+		    "u1..u8, b1 are)",
 		    name, (int)strcspn(descr, "'"), descr);
 	if (strncmp(order, "False", 5) != 0)
-		return rt_fail(m, RT_INVALID, "%s: stored in Fortran order; save it with numpy.ascontiguousarray", name);
+		return rt_fail(m, RT_INVALID,
+		    "%s: stored in Fortran order; save it with numpy.ascontiguousarray", name);
 	if (!parse_shape(a, shape))
-		return rt_fail(m, RT_INVALID, "%s: the shape in the .npy header is damaged or has more than %d dims", name,
+		return rt_fail(m, RT_INVALID,
+		    "%s: the shape in the .npy header is damaged or has more than %d dims", name,
 		    RT_MAX_RANK);
 	return true;
 }
@@ -124,14 +138,17 @@ rt_npy_parse(struct rt_npy *a, const void *data, size_t n, const char *name, str
 	a->offset = head + len;
 	uint64_t have = n - a->offset, size = (uint64_t)rt_dtype_bytes(a->dtype);
 	if ((uint64_t)a->count > have / size)
-		return rt_fail(m, RT_INVALID, "%s: truncated: the header promises %lld elements of %d bytes, the file holds %llu bytes",
+		return rt_fail(m, RT_INVALID,
+		    "%s: truncated: the header promises %lld elements of %d bytes, the file holds "
+		    "%llu bytes",
 		    name, (long long)a->count, (int)size, (unsigned long long)have);
 	return true;
 }
 
 /* The header's length makes the elements start at a multiple of 64. */
 bool
-rt_npy_write(const char *path, int32_t dtype, int rank, const int64_t *dims, const void *data, struct rt_msg *m)
+rt_npy_write(const char *path, int32_t dtype, int rank, const int64_t *dims, const void *data,
+    struct rt_msg *m)
 {
 	char head[512], *dict = head + 10;
 	const char *descr = NULL;
@@ -142,11 +159,15 @@ rt_npy_write(const char *path, int32_t dtype, int rank, const int64_t *dims, con
 		if (kinds[i].dtype == dtype)
 			descr = kinds[i].descr;
 	if (!descr || count < 0 || rank > RT_MAX_RANK)
-		return rt_fail(m, RT_INTERNAL, "%s: dtype %d or shape cannot be written as .npy", path, dtype);
-	n = (size_t)snprintf(dict, room, "{'descr': '%s', 'fortran_order': False, 'shape': (", descr);
+		return rt_fail(
+		    m, RT_INTERNAL, "%s: dtype %d or shape cannot be written as .npy", path, dtype);
+	n = (size_t)snprintf(
+	    dict, room, "{'descr': '%s', 'fortran_order': False, 'shape': (", descr);
 	for (int i = 0; i < rank; i++)
 		n += (size_t)snprintf(dict + n, room - n, "%lld%s", (long long)dims[i],
-		    i + 1 < rank ? ", " : rank == 1 ? "," : "");
+		    i + 1 < rank ? ", "
+		    : rank == 1	 ? ","
+				 : "");
 	n += (size_t)snprintf(dict + n, room - n, "), }");
 	total = (10 + n + 1 + 63) / 64 * 64;
 	memset(dict + n, ' ', total - 10 - n);
@@ -155,7 +176,8 @@ rt_npy_write(const char *path, int32_t dtype, int rank, const int64_t *dims, con
 	head[8] = (char)((total - 10) & 255);
 	head[9] = (char)((total - 10) >> 8);
 
-	struct rt_iov iov[2] = {{head, total}, {data, (size_t)count * (size_t)rt_dtype_bytes(dtype)}};
+	struct rt_iov iov[2] = {
+	    {head, total}, {data, (size_t)count * (size_t)rt_dtype_bytes(dtype)}};
 	return rt_write_file(path, iov, 2, m);
 }
 

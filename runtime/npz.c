@@ -6,8 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct zip { const unsigned char *p; size_t n; };
-struct member { const char *name; size_t name_len; int method; uint64_t packed, size, at; uint32_t crc; };
+struct zip {
+	const unsigned char *p;
+	size_t n;
+};
+struct member {
+	const char *name;
+	size_t name_len;
+	int method;
+	uint64_t packed, size, at;
+	uint32_t crc;
+};
 
 static uint32_t
 le(const unsigned char *p, int n)
@@ -93,8 +102,8 @@ entry(const struct zip *z, uint64_t *at, struct member *f)
 
 	if (z->n - *at - 46 < name + extra + comment)
 		return false;
-	*f = (struct member){(const char *)e + 46, name, (int)le(e + 10, 2), le(e + 20, 4), le(e + 24, 4), le(e + 42, 4),
-	    le(e + 16, 4)};
+	*f = (struct member){(const char *)e + 46, name, (int)le(e + 10, 2), le(e + 20, 4),
+	    le(e + 24, 4), le(e + 42, 4), le(e + 16, 4)};
 	*at += 46 + name + extra + comment;
 	return far_sizes(f, e + 46 + name, extra);
 }
@@ -105,7 +114,8 @@ called(const struct member *f, const char *name)
 	size_t n = strlen(name);
 
 	return (f->name_len == n && memcmp(f->name, name, n) == 0) ||
-	    (f->name_len == n + 4 && memcmp(f->name, name, n) == 0 && memcmp(f->name + n, ".npy", 4) == 0);
+	       (f->name_len == n + 4 && memcmp(f->name, name, n) == 0 &&
+		   memcmp(f->name + n, ".npy", 4) == 0);
 }
 
 /* The member's bytes, checked by its CRC; caller frees. */
@@ -120,8 +130,9 @@ extract(const struct zip *z, const struct member *f, const char *path, struct rt
 	    (f->method == 8 && f->size / 1100 > f->packed))
 		goto damaged;
 	if (f->method != 0 && f->method != 8) {
-		rt_fail(m, RT_INVALID, "%s: member %.*s is compressed with method %d (stored and deflated are read)", path,
-		    (int)f->name_len, f->name, f->method);
+		rt_fail(m, RT_INVALID,
+		    "%s: member %.*s is compressed with method %d (stored and deflated are read)",
+		    path, (int)f->name_len, f->name, f->method);
 		return NULL;
 	}
 	unsigned char *out = malloc(f->size + 1);
@@ -132,18 +143,21 @@ extract(const struct zip *z, const struct member *f, const char *path, struct rt
 	}
 	if (f->method == 0)
 		memcpy(out, z->p + data, f->size);
-	if ((f->method == 8 && !rt_inflate(out, f->size, z->p + data, f->packed)) || rt_crc32(out, f->size) != f->crc) {
+	if ((f->method == 8 && !rt_inflate(out, f->size, z->p + data, f->packed)) ||
+	    rt_crc32(out, f->size) != f->crc) {
 		free(out);
 		goto damaged;
 	}
 	return out;
 damaged:
-	rt_fail(m, RT_INVALID, "%s: member %.*s is damaged or truncated", path, (int)f->name_len, f->name);
+	rt_fail(m, RT_INVALID, "%s: member %.*s is damaged or truncated", path, (int)f->name_len,
+	    f->name);
 	return NULL;
 }
 
 static bool
-take(struct rt_array *a, const struct zip *z, const struct member *f, const char *path, struct rt_msg *m)
+take(struct rt_array *a, const struct zip *z, const struct member *f, const char *path,
+    struct rt_msg *m)
 {
 	struct rt_npy h;
 	char name[600];
@@ -182,7 +196,9 @@ rt_open_npz(struct rt_array *a, const char *path, const char *want, struct rt_ms
 	}
 	for (uint64_t i = 0; i < count; i++) {
 		if (!entry(&z, &at, &f)) {
-			rt_fail(m, RT_INVALID, "%s: the directory of the archive is damaged at entry %llu", path, (unsigned long long)i);
+			rt_fail(m, RT_INVALID,
+			    "%s: the directory of the archive is damaged at entry %llu", path,
+			    (unsigned long long)i);
 			goto out;
 		}
 		only = f;
@@ -192,12 +208,14 @@ rt_open_npz(struct rt_array *a, const char *path, const char *want, struct rt_ms
 		}
 		size_t k = strlen(names);
 
-		snprintf(names + k, sizeof names - k, " %.*s", (int)(f.name_len > 80 ? 80 : f.name_len), f.name);
+		snprintf(names + k, sizeof names - k, " %.*s",
+		    (int)(f.name_len > 80 ? 80 : f.name_len), f.name);
 	}
 	if (!want && count == 1)
 		ok = take(a, &z, &only, path, m);
 	else if (!want)
-		rt_fail(m, RT_INVALID, "%s: say which member, as %s:MEMBER; there are:%s", path, path, names);
+		rt_fail(m, RT_INVALID, "%s: say which member, as %s:MEMBER; there are:%s", path,
+		    path, names);
 	else
 		rt_fail(m, RT_INVALID, "%s: has no member %s; there are:%s", path, want, names);
 out:

@@ -7,27 +7,35 @@
 #include <string.h>
 
 enum kind { FLAG, INT, REAL, TEXT };
-struct option { const char *name; enum kind kind; size_t at; int64_t least; const char *arg, *help; };
+struct option {
+	const char *name;
+	enum kind kind;
+	size_t at;
+	int64_t least;
+	const char *arg, *help;
+};
 #define AT(field) offsetof(struct options, field)
 
 static const struct option table[] = {
-	{"--data", TEXT, AT(data), 0, "DIR", "where the data files are, instead of the recipe's root"},
-	{"--out", TEXT, AT(out), 0, "DIR", "where student.onnx, metrics.jsonl, events, report.html go (.)"},
-	{"--epochs", INT, AT(epochs), 1, "N", "epochs of every stage"},
-	{"--steps", INT, AT(steps), 1, "N", "stop after N updates"},
-	{"--batch", INT, AT(batch), 1, "N", "checked against the compiled batch"},
-	{"--lr", REAL, AT(lr), 0, "X", "base learning rate of every stage"},
-	{"--seed", INT, AT(seed), INT64_MIN, "N", "order of the samples, augmentation, dropout"},
-	{"--threads", INT, AT(threads), 1, "N", "default: the processors this process may use; results do not depend on it"},
-	{"--resume", FLAG, AT(resume), 0, "", "go on from the last checkpoint"},
-	{"--no-shuffle", FLAG, AT(no_shuffle), 0, "", "samples in file order"},
-	{"--dry-run", FLAG, AT(dry_run), 0, "", "load and check everything, print sizes, stop"},
-	{"--bench-steps", INT, AT(bench_steps), 1, "N", "time N steps on one batch, print JSON, stop"},
-	{"--export", TEXT, AT(export), 0, "FILE.onnx", "where the trained student goes"},
-	{"--checkpoint-dir", TEXT, AT(checkpoints), 0, "DIR", "default: checkpoints below --out"},
-	{"--log", TEXT, AT(log), 0, "FILE", "plain progress lines go there too"},
-	{"--quiet", FLAG, AT(quiet), 0, "", "no progress"},
-	{"--help", FLAG, AT(help), 0, "", "this"},
+    {"--data", TEXT, AT(data), 0, "DIR", "where the data files are, instead of the recipe's root"},
+    {"--out", TEXT, AT(out), 0, "DIR",
+	"where student.onnx, metrics.jsonl, events, report.html go (.)"},
+    {"--epochs", INT, AT(epochs), 1, "N", "epochs of every stage"},
+    {"--steps", INT, AT(steps), 1, "N", "stop after N updates"},
+    {"--batch", INT, AT(batch), 1, "N", "checked against the compiled batch"},
+    {"--lr", REAL, AT(lr), 0, "X", "base learning rate of every stage"},
+    {"--seed", INT, AT(seed), INT64_MIN, "N", "order of the samples, augmentation, dropout"},
+    {"--threads", INT, AT(threads), 1, "N",
+	"default: as many as help; results do not depend on it"},
+    {"--resume", FLAG, AT(resume), 0, "", "go on from the last checkpoint"},
+    {"--no-shuffle", FLAG, AT(no_shuffle), 0, "", "samples in file order"},
+    {"--dry-run", FLAG, AT(dry_run), 0, "", "load and check everything, print sizes, stop"},
+    {"--bench-steps", INT, AT(bench_steps), 1, "N", "time N steps on one batch, print JSON, stop"},
+    {"--export", TEXT, AT(export), 0, "FILE.onnx", "where the trained student goes"},
+    {"--checkpoint-dir", TEXT, AT(checkpoints), 0, "DIR", "default: checkpoints below --out"},
+    {"--log", TEXT, AT(log), 0, "FILE", "plain progress lines go there too"},
+    {"--quiet", FLAG, AT(quiet), 0, "", "no progress"},
+    {"--help", FLAG, AT(help), 0, "", "this"},
 };
 #define NOPTIONS (sizeof table / sizeof *table)
 
@@ -41,8 +49,9 @@ options_help(FILE *f, const char *exe, const char *name)
 		snprintf(left, sizeof left, "%s %s", table[i].name, table[i].arg);
 		fprintf(f, "  %-26s %s\n", left, table[i].help);
 	}
-	fprintf(f, "\nexit status: 0 done, 1 usage, 2 data or configuration, 4 input or output, 5 loss not finite,\n"
-	           "70 out of memory, 130 stopped by a signal with a checkpoint written\n");
+	fprintf(f, "\nexit status: 0 done, 1 usage, 2 data or configuration, 4 input or output, 5 "
+		   "loss not finite,\n"
+		   "70 out of memory, 130 stopped by a signal with a checkpoint written\n");
 }
 
 static bool
@@ -59,14 +68,16 @@ value(const struct option *o, const char *v, struct options *opt, struct rt_msg 
 		long long n = strtoll(v, &end, 10);
 
 		if (errno || end == v || *end || n < o->least)
-			return rt_fail(m, RT_USAGE, "%s: expected a %s number, not '%s'", o->name, o->least == 1 ? "positive whole" : "whole", v);
+			return rt_fail(m, RT_USAGE, "%s: expected a %s number, not '%s'", o->name,
+			    o->least == 1 ? "positive whole" : "whole", v);
 		*(int64_t *)at = n;
 		return true;
 	}
 	double x = strtod(v, &end);
 
 	if (end == v || *end || !(x >= 0) || isinf(x))
-		return rt_fail(m, RT_USAGE, "%s: expected a number of at least 0, not '%s'", o->name, v);
+		return rt_fail(
+		    m, RT_USAGE, "%s: expected a number of at least 0, not '%s'", o->name, v);
 	*(double *)at = x;
 	return true;
 }
@@ -74,8 +85,13 @@ value(const struct option *o, const char *v, struct options *opt, struct rt_msg 
 bool
 options_parse(struct options *opt, int argc, char **argv, struct rt_msg *m)
 {
-	*opt = (struct options){.exe = argc > 0 ? argv[0] : "train", .epochs = -1, .steps = -1, .batch = -1, .threads = -1,
-	    .bench_steps = -1, .lr = -1};
+	*opt = (struct options){.exe = argc > 0 ? argv[0] : "train",
+	    .epochs = -1,
+	    .steps = -1,
+	    .batch = -1,
+	    .threads = -1,
+	    .bench_steps = -1,
+	    .lr = -1};
 	for (int i = 1; i < argc; i++) {
 		const char *a = argv[i], *eq = strchr(a, '='), *v = NULL;
 		size_t n = eq ? (size_t)(eq - a) : strlen(a);

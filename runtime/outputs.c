@@ -11,7 +11,9 @@
 #include <time.h>
 #include <unistd.h>
 
-struct outputs { int log, events; };
+struct outputs {
+	int log, events;
+};
 
 bool
 record_add(struct record *r, const char *key, double value)
@@ -56,7 +58,8 @@ open_at(struct run *r, const char *name, int64_t *bytes)
 
 	if (fd < 0 || fstat(fd, &st) != 0 || (st.st_size > *bytes && ftruncate(fd, *bytes) != 0) ||
 	    (*bytes = lseek(fd, 0, SEEK_END)) < 0) {
-		rt_fail(&r->msg, RT_IO, "%s: cannot be written: %s", path ? path : name, strerror(errno));
+		rt_fail(&r->msg, RT_IO, "%s: cannot be written: %s", path ? path : name,
+		    strerror(errno));
 		if (fd >= 0)
 			close(fd);
 		fd = -1;
@@ -76,7 +79,8 @@ append(struct run *r, int fd, const void *data, size_t n, const char *name)
 		if (k < 0 && errno == EINTR)
 			continue;
 		if (k < 0)
-			return rt_fail(&r->msg, RT_IO, "%s/%s: cannot be written: %s", r->out, name, strerror(errno));
+			return rt_fail(&r->msg, RT_IO, "%s/%s: cannot be written: %s", r->out, name,
+			    strerror(errno));
 		p += k;
 		n -= (size_t)k;
 	}
@@ -182,7 +186,8 @@ events(struct run *r, const struct record *x)
 
 	for (int i = -1; i < x->n; i++) {
 		const char *key = i < 0 ? "lr" : x->v[i].key;
-		size_t n = event_scalar(buf, sizeof buf, now, r->cur.total_updates, key, (float)(i < 0 ? x->lr : x->v[i].value));
+		size_t n = event_scalar(buf, sizeof buf, now, r->cur.total_updates, key,
+		    (float)(i < 0 ? x->lr : x->v[i].value));
 
 		if (!append(r, r->outputs->events, buf, n, "events.out.tfevents.0.retort"))
 			return false;

@@ -31,7 +31,7 @@ struct worker {
 
 struct rt_pool {
 	int n;
-	bool crowded;                 /* more threads than cores: yield at once */
+	bool crowded; /* more threads than cores: yield at once */
 	/* the run in progress, written by thread 0 before `run` moves */
 	const struct rt_program *program;
 	void *const *base;
@@ -248,7 +248,8 @@ walk_alone(const struct rt_program *g, void *const *base, const int64_t *sym, in
 }
 
 void
-rt_run_timed(struct rt_pool *p, const struct rt_program *g, void *const *base, const int64_t *sym, int64_t *ns)
+rt_run_timed(struct rt_pool *p, const struct rt_program *g, void *const *base, const int64_t *sym,
+    int64_t *ns)
 {
 	if (!p || p->n == 1) {
 		walk_alone(g, base, sym, ns);

@@ -13,9 +13,9 @@
 
 struct progress {
 	bool tty, drawn;
-	double last;             /* rt_seconds of the last drawing */
+	double last; /* rt_seconds of the last drawing */
 	double started;
-	int64_t steps;           /* since started */
+	int64_t steps; /* since started */
 	FILE *log;
 };
 
@@ -107,15 +107,21 @@ progress_step(struct run *r, const struct exec *e, int64_t epochs, int64_t left_
 	p->last = now;
 	duration(left, sizeof left, (now - p->started) / (double)p->steps * (double)left_steps);
 	done = (int)(r->cur.step * width / r->batches.per_epoch);
-	n = snprintf(text, sizeof text, "epoch %lld/%lld [", (long long)r->cur.epoch + 1, (long long)epochs);
+	n = snprintf(
+	    text, sizeof text, "epoch %lld/%lld [", (long long)r->cur.epoch + 1, (long long)epochs);
 	for (int i = 0; i < width; i++)
-		n += snprintf(text + n, sizeof text - (size_t)n, "%s", i < done ? "=" : i == done ? ">" : " ");
-	n += snprintf(text + n, sizeof text - (size_t)n, "] %lld/%lld", (long long)r->cur.step, (long long)r->batches.per_epoch);
+		n += snprintf(text + n, sizeof text - (size_t)n, "%s",
+		    i < done	? "="
+		    : i == done ? ">"
+				: " ");
+	n += snprintf(text + n, sizeof text - (size_t)n, "] %lld/%lld", (long long)r->cur.step,
+	    (long long)r->batches.per_epoch);
 	for (int i = 0; i < e->nmeters && n < (int)sizeof text - 160; i++) {
 		const char *name = e->meters[i].name, *dot = strchr(name, '.');
 		double v = meter_value(&e->meters[i]);
 
-		n += snprintf(text + n, sizeof text - (size_t)n, "  %.60s %.4g", dot ? dot + 1 : name, v);
+		n += snprintf(
+		    text + n, sizeof text - (size_t)n, "  %.60s %.4g", dot ? dot + 1 : name, v);
 	}
 	snprintf(text + n, sizeof text - (size_t)n, "  lr %.3g  %s left", lr, left);
 	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 10 && strlen(text) >= w.ws_col)

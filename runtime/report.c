@@ -12,8 +12,15 @@
 #define MAX_SERIES 256
 #define MAX_EPOCHS 1000000
 
-struct series { char key[120]; double *v; };
-struct history { int64_t n, cap; int nseries; struct series s[MAX_SERIES]; };
+struct series {
+	char key[120];
+	double *v;
+};
+struct history {
+	int64_t n, cap;
+	int nseries;
+	struct series s[MAX_SERIES];
+};
 
 static double *
 value(struct history *h, const char *key, int64_t epoch)
@@ -158,13 +165,17 @@ axes(FILE *f, double lo, double hi, int64_t n)
 	for (double t = ceil(lo / step) * step; t <= hi + step * 1e-9; t += step) {
 		double y = TOP + (hi - t) / (hi - lo) * (HEIGHT - TOP - BOTTOM);
 
-		fprintf(f, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>", LEFT, WIDTH - RIGHT, y, y);
-		fprintf(f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>\n", LEFT - 6, y + 4, fabs(t) < step * 1e-6 ? 0 : t);
+		fprintf(f, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>",
+		    LEFT, WIDTH - RIGHT, y, y);
+		fprintf(f, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.6g</text>\n", LEFT - 6,
+		    y + 4, fabs(t) < step * 1e-6 ? 0 : t);
 	}
 	for (int64_t e = 0; e < n; e += every) {
-		double x = LEFT + (n > 1 ? (double)e / (double)(n - 1) : 0.5) * (WIDTH - LEFT - RIGHT);
+		double x =
+		    LEFT + (n > 1 ? (double)e / (double)(n - 1) : 0.5) * (WIDTH - LEFT - RIGHT);
 
-		fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%lld</text>\n", x, HEIGHT - 14, (long long)e + 1);
+		fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%lld</text>\n", x,
+		    HEIGHT - 14, (long long)e + 1);
 	}
 }
 
@@ -174,17 +185,22 @@ curve(FILE *f, const struct series *s, int64_t n, double lo, double hi, const ch
 {
 	int64_t every = n > 2000 ? n / 1000 : 1;
 	double across = n > 1 ? (double)(WIDTH - LEFT - RIGHT) / (double)(n - 1) : 0;
-	double first = n > 1 ? LEFT : (double)(LEFT + WIDTH - RIGHT) / 2, scale = (HEIGHT - TOP - BOTTOM) / (hi - lo);
+	double first = n > 1 ? LEFT : (double)(LEFT + WIDTH - RIGHT) / 2,
+	       scale = (HEIGHT - TOP - BOTTOM) / (hi - lo);
 
 	fprintf(f, "<polyline class=\"%s\" points=\"", class);
 	for (int64_t e = 0; e < n; e += every)
 		if (isfinite(s->v[e]))
-			fprintf(f, "%.1f,%.1f ", first + (double)e * across, TOP + (hi - s->v[e]) * scale);
+			fprintf(f, "%.1f,%.1f ", first + (double)e * across,
+			    TOP + (hi - s->v[e]) * scale);
 	fputs("\"/>\n", f);
 	for (int64_t e = 0; e < n && n <= 100; e++)
 		if (isfinite(s->v[e]))
-			fprintf(f, "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"2.5\"><title>epoch %lld: %.6g</title></circle>\n",
-			    class, first + (double)e * across, TOP + (hi - s->v[e]) * scale, (long long)e + 1, s->v[e]);
+			fprintf(f,
+			    "<circle class=\"%s\" cx=\"%.1f\" cy=\"%.1f\" r=\"2.5\"><title>epoch "
+			    "%lld: %.6g</title></circle>\n",
+			    class, first + (double)e * across, TOP + (hi - s->v[e]) * scale,
+			    (long long)e + 1, s->v[e]);
 }
 
 static const struct series *
@@ -198,7 +214,8 @@ find(const struct history *h, const char *key)
 
 /* One chart: the same quantity of train, val and test. */
 static void
-chart(FILE *f, const struct history *h, const char *title, const char *train, const char *val, const char *test)
+chart(FILE *f, const struct history *h, const char *title, const char *train, const char *val,
+    const char *test)
 {
 	const struct series *s[3] = {find(h, train), find(h, val), find(h, test)};
 	const char *class[3] = {"train", "val", "test"};
@@ -248,7 +265,9 @@ charts(FILE *f, const struct history *h)
 	}
 	for (int i = 0; i < h->nseries; i++) {
 		const char *key = h->s[i].key;
-		const char *rest = strncmp(key, "train.", 6) == 0 ? key + 6 : strncmp(key, "test.", 5) == 0 ? key + 5 : NULL;
+		const char *rest = strncmp(key, "train.", 6) == 0  ? key + 6
+				   : strncmp(key, "test.", 5) == 0 ? key + 5
+								   : NULL;
 
 		if (!rest || strcmp(rest, "loss") == 0 || strncmp(rest, "term.", 5) == 0)
 			continue;
@@ -264,8 +283,8 @@ charts(FILE *f, const struct history *h)
 }
 
 /* ---- tables */
-static void
-row(FILE *f, const char *key, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void row(FILE *f, const char *key, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 static void
 row(FILE *f, const char *key, const char *fmt, ...)
 {
@@ -316,24 +335,29 @@ tables(FILE *f, const struct run *r, const struct history *h)
 	for (int i = 0; i < r->cfg.ninfo; i++)
 		row(f, r->cfg.info[i].key, "%s", r->cfg.info[i].value);
 	for (int i = 0; i < r->t->nstages; i++)
-		row(f, "stage", "%s: %lld epochs, lr %g", r->stages[i].name, (long long)r->stages[i].epochs, r->stages[i].lr);
+		row(f, "stage", "%s: %lld epochs, lr %g", r->stages[i].name,
+		    (long long)r->stages[i].epochs, r->stages[i].lr);
 	row(f, "batch", "%lld", (long long)r->cfg.batch);
 	row(f, "seed", "%lld", (long long)r->seed);
 	for (int s = 0; s < r->data.nsets; s++)
 		for (int k = 0; k < NSPLITS; k++)
 			if (r->data.sets[s].split[k].n > 0)
-				row(f, split_names[k], "%lld samples%s%s", (long long)r->data.sets[s].split[k].n,
-				    r->data.nsets > 1 ? " of " : "", r->data.nsets > 1 ? r->cfg.sets[s].name : "");
+				row(f, split_names[k], "%lld samples%s%s",
+				    (long long)r->data.sets[s].split[k].n,
+				    r->data.nsets > 1 ? " of " : "",
+				    r->data.nsets > 1 ? r->cfg.sets[s].name : "");
 	row(f, "parameters", "%lld", (long long)parameter_count(r));
 	if (r->has_best)
-		row(f, "exported", "epoch %lld, the best of %lld", (long long)r->cur.best_epoch, (long long)r->cur.total_epochs);
+		row(f, "exported", "epoch %lld, the best of %lld", (long long)r->cur.best_epoch,
+		    (long long)r->cur.total_epochs);
 	fputs("</table></div>\n<div><h2>Machine and time</h2><table>\n", f);
 	cpu_name(cpu, sizeof cpu);
 	row(f, "processor", "%s", cpu);
 	if (uname(&u) == 0)
 		row(f, "system", "%s %s %s", u.sysname, u.release, u.machine);
-	row(f, "threads", "%d", rt_pool_threads(r->pool));
-	row(f, "memory of a step", "%.2f MB work, %.2f MB states", 1e-6 * (double)r->work_bytes, 1e-6 * (double)r->states.bytes);
+	row(f, "threads", r->trial.alone ? "1 (faster than %d)" : "%d", rt_pool_threads(r->pool));
+	row(f, "memory of a step", "%.2f MB work, %.2f MB states", 1e-6 * (double)r->work_bytes,
+	    1e-6 * (double)r->states.bytes);
 	row(f, "updates", "%lld", (long long)r->cur.total_updates);
 	row(f, "time", "%.2f s", r->resumed_seconds + rt_seconds() - r->resumed_at);
 	fputs("</table></div></section>\n", f);
@@ -342,20 +366,25 @@ tables(FILE *f, const struct run *r, const struct history *h)
 static const char head[] =
     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<style>\n"
-    "body{font:15px/1.45 system-ui,sans-serif;color:#1f2933;background:#fff;margin:2rem auto;max-width:1180px;padding:0 1rem}\n"
+    "body{font:15px/1.45 system-ui,sans-serif;color:#1f2933;background:#fff;margin:2rem "
+    "auto;max-width:1180px;padding:0 1rem}\n"
     "h1{font-size:1.5rem;margin:0 0 1rem}h2{font-size:1.05rem;margin:1.2rem 0 .4rem}\n"
     ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(380px,1fr));gap:1rem}\n"
     ".tables{display:grid;grid-template-columns:repeat(auto-fit,minmax(330px,1fr));gap:0 2rem}\n"
     "figure{margin:0;border:1px solid #e1e7ec;border-radius:6px;padding:.6rem}\n"
     "figcaption span{font-size:.85rem;margin-left:.7rem;border-bottom:3px solid}\n"
-    "svg{width:100%;height:auto;display:block}svg text{font-size:11px;fill:#52606d}.grid{stroke:#e8edf1}\n"
+    "svg{width:100%;height:auto;display:block}svg "
+    "text{font-size:11px;fill:#52606d}.grid{stroke:#e8edf1}\n"
     "polyline{fill:none;stroke-width:1.8}circle{stroke:none}\n"
     "polyline.train{stroke:#2563eb}polyline.val{stroke:#d97706}polyline.test{stroke:#059669}\n"
     "circle.train{fill:#2563eb}circle.val{fill:#d97706}circle.test{fill:#059669}\n"
     "span.train{color:#2563eb}span.val{color:#d97706}span.test{color:#059669}\n"
-    "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.2rem .5rem .2rem 0;border-bottom:1px solid #eef2f5;"
-    "font-weight:normal;vertical-align:top}th{color:#52606d;white-space:nowrap}td{font-variant-numeric:tabular-nums}\n"
-    "pre{background:#f5f7f9;border-radius:6px;padding:.8rem;overflow:auto;font-size:13px}\n</style>\n";
+    "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.2rem .5rem .2rem "
+    "0;border-bottom:1px solid #eef2f5;"
+    "font-weight:normal;vertical-align:top}th{color:#52606d;white-space:nowrap}td{font-variant-"
+    "numeric:tabular-nums}\n"
+    "pre{background:#f5f7f9;border-radius:6px;padding:.8rem;overflow:auto;font-size:13px}\n</"
+    "style>\n";
 
 bool
 report_write(struct run *r)

@@ -7,7 +7,15 @@
 
 #include <stdio.h>
 
-enum { RT_OK = 0, RT_USAGE = 1, RT_INVALID = 2, RT_IO = 4, RT_DIVERGED = 5, RT_INTERNAL = 70, RT_STOPPED = 130 };
+enum {
+	RT_OK = 0,
+	RT_USAGE = 1,
+	RT_INVALID = 2,
+	RT_IO = 4,
+	RT_DIVERGED = 5,
+	RT_INTERNAL = 70,
+	RT_STOPPED = 130
+};
 
 /* ---- file.c */
 /* Whole file, NUL-terminated beyond size; caller frees. */
@@ -15,28 +23,38 @@ void *rt_read_file(const char *path, size_t *size, struct rt_msg *);
 /* Inflates gzip (or copies what is not) up to limit bytes. */
 void *rt_read_gz(const char *path, size_t *size, struct rt_msg *);
 /* Writes beside and renames: write, flush, fsync, rename, fsync of the folder. */
-struct rt_iov { const void *data; size_t bytes; };
+struct rt_iov {
+	const void *data;
+	size_t bytes;
+};
 bool rt_write_file(const char *path, const struct rt_iov *, int n, struct rt_msg *);
 bool rt_make_dirs(const char *path, struct rt_msg *);
 bool rt_is_dir(const char *path);
 char *rt_join(const char *dir, const char *name); /* heap */
-double rt_seconds(void);                          /* monotonic */
-int rt_cpus(void);                                /* that this process may use */
+double rt_seconds(void);			  /* monotonic */
+int rt_cpus(void);				  /* that this process may use */
 /* 64 bits of a buffer, chained through h; not cryptographic */
 uint64_t rt_hash(uint64_t h, const void *, size_t);
 
 /* ---- npy.c */
-struct rt_npy { int32_t dtype, rank; int64_t dims[RT_MAX_RANK], count; size_t offset; };
+struct rt_npy {
+	int32_t dtype, rank;
+	int64_t dims[RT_MAX_RANK], count;
+	size_t offset;
+};
 /* Parses the header of n bytes at p; sizes are checked against n. */
 bool rt_npy_parse(struct rt_npy *, const void *p, size_t n, const char *name, struct rt_msg *);
-bool rt_npy_write(const char *path, int32_t dtype, int rank, const int64_t *dims, const void *data, struct rt_msg *);
+bool rt_npy_write(const char *path, int32_t dtype, int rank, const int64_t *dims, const void *data,
+    struct rt_msg *);
 
 /* ---- one loader per format; name is what messages say */
 bool rt_open_npy(struct rt_array *, const char *path, struct rt_msg *);
 bool rt_open_npz(struct rt_array *, const char *path, const char *member, struct rt_msg *);
 bool rt_open_idx(struct rt_array *, const char *path, struct rt_msg *);
-bool rt_open_csv(struct rt_array *, const char *path, const char *columns, int32_t dtype, struct rt_msg *);
-bool rt_open_images(struct rt_array *, const char *path, const char *sub, enum rt_role, struct rt_msg *);
+bool rt_open_csv(
+    struct rt_array *, const char *path, const char *columns, int32_t dtype, struct rt_msg *);
+bool rt_open_images(
+    struct rt_array *, const char *path, const char *sub, enum rt_role, struct rt_msg *);
 /* product of dims with overflow check; -1 */
 int64_t rt_count(const int64_t *dims, int rank);
 /* Sets rows and row_bytes from dtype, rank, dims; checks that avail bytes are enough. */

@@ -13,6 +13,8 @@
 
 /* Epochs shorter than this share a checkpoint. */
 #define EPOCH_CHECKPOINT_SECONDS 2.0
+#define TRIAL_STEPS 8
+#define TRIAL_SECONDS 10.0
 
 static volatile sig_atomic_t stop;
 
@@ -22,6 +24,12 @@ on_signal(int s)
 {
 	stop = 1;
 	signal(s, SIG_DFL);
+}
+
+bool
+run_stopping(void)
+{
+	return stop;
 }
 
 static bool
@@ -37,12 +45,16 @@ read_config(struct run *r)
 	const struct rt_trainer *t = r->t;
 
 	if (t->abi != RT_ABI || t->nstages < 1)
-		return rt_fail(&r->msg, RT_INTERNAL, "compiled for runtime %u, this is %u", t->abi, RT_ABI);
+		return rt_fail(
+		    &r->msg, RT_INTERNAL, "compiled for runtime %u, this is %u", t->abi, RT_ABI);
 	if (!config_parse(&r->cfg, t->config, &r->region, &r->msg))
 		return false;
 	if (r->opt.batch > 0 && r->opt.batch != r->cfg.batch)
-		return rt_fail(&r->msg, RT_USAGE, "--batch %lld: this trainer was compiled for a batch of %lld; change `batch` in the "
-		    "recipe and compile again", (long long)r->opt.batch, (long long)r->cfg.batch);
+		return rt_fail(&r->msg, RT_USAGE,
+		    "--batch %lld: this trainer was compiled for a batch of %lld; change `batch` "
+		    "in the "
+		    "recipe and compile again",
+		    (long long)r->opt.batch, (long long)r->cfg.batch);
 	r->stages = region_alloc(&r->region, sizeof *r->stages * (size_t)t->nstages);
 	r->train = region_alloc(&r->region, sizeof *r->train * (size_t)t->nstages);
 	if (!r->stages || !r->train)
@@ -61,7 +73,8 @@ read_config(struct run *r)
 	}
 	r->seed = (uint64_t)(r->opt.has_seed ? r->opt.seed : r->cfg.seed);
 	r->out = r->opt.out ? r->opt.out : ".";
-	r->checkpoints = r->opt.checkpoints ? r->opt.checkpoints : region_printf(&r->region, "%s/checkpoints", r->out);
+	r->checkpoints = r->opt.checkpoints ? r->opt.checkpoints
+					    : region_printf(&r->region, "%s/checkpoints", r->out);
 	return r->checkpoints || oom(r);
 }
 
@@ -73,17 +86,6 @@ program_flops(const struct rt_program *p)
 	for (int i = 0; p->flops && i < p->ncalls; i++)
 		sum += p->flops[i];
 	return sum;
-}
-
-/* A step too short to share runs on one thread. */
-static int
-default_threads(const struct run *r)
-{
-	double most = 0;
-
-	for (int i = 0; i < r->t->nstages; i++)
-		most = fmax(most, program_flops(r->t->stages[i].train));
-	return most > 0 && most < 2e6 ? 1 : rt_cpus();
 }
 
 static void
@@ -109,19 +111,25 @@ load_data(struct run *r)
 	if (!dataset_open(&r->data, &r->cfg, r->opt.data, &r->region, &r->msg))
 		return false;
 	if (r->cfg.patience > 0 && !dataset_has(&r->data, SPLIT_VAL))
-		return rt_fail(&r->msg, RT_INVALID, "early stopping needs a val split: add `val: {from: train, fraction: 0.1}` to the recipe");
-	return batches_open(&r->batches, &r->data, r->seed, shuffle, r->cfg.drop_last, &r->region, &r->msg) &&
-	    augmenter_open(&r->aug, &r->cfg, r->seed, &r->region, &r->msg);
+		return rt_fail(&r->msg, RT_INVALID,
+		    "early stopping needs a val split: add `val: {from: train, fraction: 0.1}` to "
+		    "the recipe");
+	return batches_open(&r->batches, &r->data, r->seed, shuffle, r->cfg.drop_last, &r->region,
+		   &r->msg) &&
+	       augmenter_open(&r->aug, &r->cfg, r->seed, &r->region, &r->msg);
 }
 
 static bool
 open_programs(struct run *r)
 {
 	r->work = rt_alloc((size_t)r->work_bytes);
-	r->pool = rt_pool_create(r->opt.threads > 0 ? (int)(r->opt.threads < 256 ? r->opt.threads : 256) : default_threads(r));
+	r->pool = rt_pool_create(
+	    r->opt.threads > 0 ? (int)(r->opt.threads < 256 ? r->opt.threads : 256) : rt_cpus());
+	r->trial.on = r->opt.threads < 0 && r->pool && rt_pool_threads(r->pool) > 1;
 	r->best = region_alloc(&r->region, (size_t)r->states.bytes + 1);
 	if (!r->work || !r->pool || !r->best)
-		return rt_fail(&r->msg, RT_INTERNAL, "out of memory: the step needs %lld bytes, the weights %lld",
+		return rt_fail(&r->msg, RT_INTERNAL,
+		    "out of memory: the step needs %lld bytes, the weights %lld",
 		    (long long)r->work_bytes, (long long)r->states.bytes);
 	if (!cache_open(r))
 		return false;
@@ -157,18 +165,24 @@ dry_run(struct run *r)
 	printf("  parameters        %lld\n", (long long)parameter_count(r));
 	printf("  FLOPs per step    %.4g\n", program_flops(p));
 	printf("  arena             %lld bytes (work %lld, states %lld, constants %lld)\n",
-	    (long long)(r->work_bytes + r->states.bytes), (long long)r->work_bytes, (long long)r->states.bytes,
-	    (long long)p->const_bytes);
-	printf("  batch             %lld, %lld steps an epoch\n", (long long)r->cfg.batch, (long long)r->batches.per_epoch);
+	    (long long)(r->work_bytes + r->states.bytes), (long long)r->work_bytes,
+	    (long long)r->states.bytes, (long long)p->const_bytes);
+	printf("  batch             %lld, %lld steps an epoch\n", (long long)r->cfg.batch,
+	    (long long)r->batches.per_epoch);
 	for (int s = 0; s < r->data.nsets; s++)
 		for (int k = 0; k < NSPLITS; k++)
 			if (r->data.sets[s].split[k].n > 0)
-				printf("  %s %s%*s%lld samples\n", r->cfg.sets[s].name, split_names[k],
-				    (int)(16 - strlen(r->cfg.sets[s].name) - strlen(split_names[k])) > 0
-				        ? (int)(16 - strlen(r->cfg.sets[s].name) - strlen(split_names[k])) : 1, "",
-				    (long long)r->data.sets[s].split[k].n);
+				printf("  %s %s%*s%lld samples\n", r->cfg.sets[s].name,
+				    split_names[k],
+				    (int)(16 - strlen(r->cfg.sets[s].name) -
+					  strlen(split_names[k])) > 0
+					? (int)(16 - strlen(r->cfg.sets[s].name) -
+						strlen(split_names[k]))
+					: 1,
+				    "", (long long)r->data.sets[s].split[k].n);
 	for (int i = 0; i < r->t->nstages; i++)
-		printf("  stage %-11s %lld epochs, lr %g\n", r->stages[i].name, (long long)r->stages[i].epochs, r->stages[i].lr);
+		printf("  stage %-11s %lld epochs, lr %g\n", r->stages[i].name,
+		    (long long)r->stages[i].epochs, r->stages[i].lr);
 	return true;
 }
 
@@ -200,10 +214,12 @@ bench(struct run *r)
 		ms[i] = 1e3 * (rt_seconds() - t);
 	}
 	qsort(ms, (size_t)n, sizeof *ms, by_value);
-	printf("{\"step_ms_min\": %.6g, \"step_ms_median\": %.6g, \"threads\": %d, \"arena_bytes\": %lld, \"steps\": %lld, "
+	printf("{\"step_ms_min\": %.6g, \"step_ms_median\": %.6g, \"threads\": %d, "
+	       "\"arena_bytes\": %lld, \"steps\": %lld, "
 	       "\"batch\": %lld, \"flops\": %.6g}\n",
-	    ms[0], ms[n / 2], rt_pool_threads(r->pool), (long long)(r->work_bytes + e->p->state_bytes), (long long)n,
-	    (long long)r->cfg.batch, program_flops(e->p));
+	    ms[0], ms[n / 2], rt_pool_threads(r->pool),
+	    (long long)(r->work_bytes + e->p->state_bytes), (long long)n, (long long)r->cfg.batch,
+	    program_flops(e->p));
 	free(ms);
 	return true;
 }
@@ -268,7 +284,8 @@ better(const struct run *r, const char *key, double v, double than)
 {
 	size_t n = strlen(key);
 	int mode = r->cfg.mode ? r->cfg.mode
-	    : (n >= 4 && strcmp(key + n - 4, "loss") == 0) || strstr(key, "term.") ? -1 : 1;
+		   : (n >= 4 && strcmp(key + n - 4, "loss") == 0) || strstr(key, "term.") ? -1
+											  : 1;
 
 	if (isnan(v))
 		return false;
@@ -286,7 +303,8 @@ watch(struct run *r, const struct record *x, bool *over)
 	for (int i = 0; i < x->n; i++)
 		known |= strcmp(x->v[i].key, key) == 0;
 	if (!known)
-		return rt_fail(&r->msg, RT_INVALID, "there is no %s to monitor; this run has %s, %s...", key, x->v[0].key,
+		return rt_fail(&r->msg, RT_INVALID,
+		    "there is no %s to monitor; this run has %s, %s...", key, x->v[0].key,
 		    x->n > 1 ? x->v[x->n - 1].key : "no more");
 	if (better(r, key, v, r->cur.best)) {
 		r->cur.best = v;
@@ -331,7 +349,8 @@ print_epoch(struct run *r, const struct record *x)
 	for (int i = 0; i < x->n && n < (int)sizeof text - 200; i++) {
 		const char *key = x->v[i].key;
 
-		n += snprintf(text + n, sizeof text - (size_t)n, "  %s %.5g", strncmp(key, "term.", 5) == 0 ? key + 5 : key, x->v[i].value);
+		n += snprintf(text + n, sizeof text - (size_t)n, "  %s %.5g",
+		    strncmp(key, "term.", 5) == 0 ? key + 5 : key, x->v[i].value);
 	}
 	snprintf(text + n, sizeof text - (size_t)n, "  lr %.3g  %.2f s", x->lr, x->seconds);
 	progress_note(r, "%s", text);
@@ -367,7 +386,9 @@ end_epoch(struct run *r, double lr)
 {
 	struct exec *e = &r->train[r->cur.stage];
 	const struct stage_config *s = &r->stages[r->cur.stage];
-	bool last = (r->cur.stage + 1 == r->t->nstages && r->cur.epoch + 1 == s->epochs) || out_of_steps(r), over = false;
+	bool last = (r->cur.stage + 1 == r->t->nstages && r->cur.epoch + 1 == s->epochs) ||
+		    out_of_steps(r),
+	     over = false;
 	struct record x = {.epoch = r->cur.total_epochs + 1, .lr = lr, .stage = s->name};
 	bool ok = record_meters(&x, e, "train", r);
 
@@ -387,8 +408,10 @@ end_epoch(struct run *r, double lr)
 	if (ok) {
 		print_epoch(r, &x);
 		if (over)
-			progress_note(r, "no better %s for %lld epochs: stopped; best %.5g in epoch %lld", monitor(r, &x),
-			    (long long)r->cfg.patience, r->cur.best, (long long)r->cur.best_epoch);
+			progress_note(r,
+			    "no better %s for %lld epochs: stopped; best %.5g in epoch %lld",
+			    monitor(r, &x), (long long)r->cfg.patience, r->cur.best,
+			    (long long)r->cur.best_epoch);
 		r->cur.epoch++;
 		r->cur.total_epochs++;
 		r->cur.step = 0;
@@ -409,9 +432,13 @@ diverged(struct run *r, const struct exec *e)
 
 	for (int i = 0; i < e->nmeters && n < (int)sizeof terms - 100; i++)
 		if (strncmp(e->meters[i].name, "term.", 5) == 0)
-			n += snprintf(terms + n, sizeof terms - (size_t)n, " %.60s %g", e->meters[i].name + 5, exec_output(e, e->meters[i].num));
-	return rt_fail(&r->msg, RT_DIVERGED, "the loss is not a finite number at epoch %lld step %lld (update %lld);%s%s; try a lower "
-	    "learning rate or a warm-up; checkpoints are as they were", (long long)r->cur.epoch + 1, (long long)r->cur.step + 1,
+			n += snprintf(terms + n, sizeof terms - (size_t)n, " %.60s %g",
+			    e->meters[i].name + 5, exec_output(e, e->meters[i].num));
+	return rt_fail(&r->msg, RT_DIVERGED,
+	    "the loss is not a finite number at epoch %lld step %lld (update %lld);%s%s; try a "
+	    "lower "
+	    "learning rate or a warm-up; checkpoints are as they were",
+	    (long long)r->cur.epoch + 1, (long long)r->cur.step + 1,
 	    (long long)r->cur.total_updates + 1, n ? " terms:" : "", terms);
 }
 
@@ -423,8 +450,10 @@ save(struct run *r)
 	states_store(&r->states, &r->train[r->cur.stage]);
 	name = states_not_finite(&r->states, r->states.data);
 	if (name)
-		return rt_fail(&r->msg, RT_DIVERGED, "%s holds numbers that are not finite after update %lld; try a lower learning "
-		    "rate; checkpoints are as they were", name, (long long)r->cur.total_updates);
+		return rt_fail(&r->msg, RT_DIVERGED,
+		    "%s holds numbers that are not finite after update %lld; try a lower learning "
+		    "rate; checkpoints are as they were",
+		    name, (long long)r->cur.total_updates);
 	return checkpoint_save(r);
 }
 
@@ -434,7 +463,33 @@ rate(const struct run *r, int64_t update)
 {
 	const struct stage_config *s = &r->stages[r->cur.stage];
 
-	return schedule_lr(s, update, s->epochs * r->batches.per_epoch, r->batches.per_epoch, r->cur.plateau_scale);
+	return schedule_lr(s, update, s->epochs * r->batches.per_epoch, r->batches.per_epoch,
+	    r->cur.plateau_scale);
+}
+
+/* Without --threads: some steps on all threads, some on one, the faster way from
+ * then on, and the same again now and then, since other programs come and go. */
+static void
+run_step(struct run *r, struct exec *e)
+{
+	struct trial *t = &r->trial;
+	double start = rt_seconds(), s;
+
+	if (!t->on && t->next > 0 && start > t->next)
+		*t = (struct trial){.on = true};
+	if (t->on)
+		t->alone = t->n >= TRIAL_STEPS;
+	exec_run(e, r);
+	if (!t->on)
+		return;
+	s = rt_seconds() - start;
+	t->seconds[t->alone] += s;
+	t->most[t->alone] = fmax(t->most[t->alone], s);
+	if (++t->n < 2 * TRIAL_STEPS)
+		return;
+	t->on = false;
+	t->alone = t->seconds[1] - t->most[1] < t->seconds[0] - t->most[0];
+	t->next = rt_seconds() + TRIAL_SECONDS;
 }
 
 static bool
@@ -445,7 +500,7 @@ step(struct run *r, double lr)
 
 	batches_train(&r->batches, r->cur.total_epochs * r->batches.per_epoch + r->cur.step);
 	exec_fill(e, r, SPLIT_TRAIN, lr, r->cur.updates + 1, r->cur.total_epochs);
-	exec_run(e, r);
+	run_step(r, e);
 	for (int i = 0; i < e->nmeters; i++)
 		if (strcmp(e->meters[i].name, "loss") == 0)
 			loss = e->meters[i].num;
@@ -466,9 +521,11 @@ interrupted(struct run *r)
 {
 	if (!save(r))
 		return false;
-	return rt_fail(&r->msg, RT_STOPPED, "stopped after epoch %lld step %lld of %lld; checkpoint in %s. To go on, give the same "
-	    "command%s", (long long)r->cur.epoch + (r->cur.step > 0), (long long)r->cur.step, (long long)r->batches.per_epoch,
-	    r->checkpoints, r->opt.resume ? "" : " with --resume");
+	return rt_fail(&r->msg, RT_STOPPED,
+	    "stopped after epoch %lld step %lld of %lld; checkpoint in %s. To go on, give the same "
+	    "command%s",
+	    (long long)r->cur.epoch + (r->cur.step > 0), (long long)r->cur.step,
+	    (long long)r->batches.per_epoch, r->checkpoints, r->opt.resume ? "" : " with --resume");
 }
 
 static bool
@@ -481,10 +538,12 @@ run_epoch(struct run *r)
 
 		if (!step(r, lr))
 			return false;
-		progress_step(r, &r->train[r->cur.stage], s->epochs, s->epochs * r->batches.per_epoch - r->cur.updates, lr);
+		progress_step(r, &r->train[r->cur.stage], s->epochs,
+		    s->epochs * r->batches.per_epoch - r->cur.updates, lr);
 		if (stop)
 			return interrupted(r);
-		if (rt_seconds() - r->last_checkpoint >= r->cfg.checkpoint_seconds && r->cur.step < r->batches.per_epoch && !save(r))
+		if (rt_seconds() - r->last_checkpoint >= r->cfg.checkpoint_seconds &&
+		    r->cur.step < r->batches.per_epoch && !save(r))
 			return false;
 	}
 	/* cut short by --steps: a later run with more steps goes on from here */
@@ -496,7 +555,9 @@ run_epoch(struct run *r)
 		return false;
 	bool last = r->cur.epoch == s->epochs || r->cur.stopped || out_of_steps(r);
 
-	if (!cut && (last || rt_seconds() - r->last_checkpoint >= EPOCH_CHECKPOINT_SECONDS || stop) && !save(r))
+	if (!cut &&
+	    (last || rt_seconds() - r->last_checkpoint >= EPOCH_CHECKPOINT_SECONDS || stop) &&
+	    !save(r))
 		return false;
 	return !stop || interrupted(r);
 }
@@ -521,7 +582,8 @@ train(struct run *r)
 		const struct stage_config *s = &r->stages[r->cur.stage];
 
 		/* step > 0: an epoch that --steps cut short still has to be ended */
-		while (r->cur.epoch < s->epochs && !r->cur.stopped && (!out_of_steps(r) || r->cur.step > 0))
+		while (r->cur.epoch < s->epochs && !r->cur.stopped &&
+		       (!out_of_steps(r) || r->cur.step > 0))
 			if (!run_epoch(r))
 				return false;
 		states_store(&r->states, &r->train[r->cur.stage]);
@@ -548,9 +610,11 @@ begin(struct run *r)
 	if (!outputs_open(r))
 		return false;
 	if (found)
-		progress_note(r, "resuming at epoch %lld step %lld", (long long)r->cur.epoch + 1, (long long)r->cur.step + 1);
+		progress_note(r, "resuming at epoch %lld step %lld", (long long)r->cur.epoch + 1,
+		    (long long)r->cur.step + 1);
 	else if (r->opt.resume)
-		progress_note(r, "no checkpoint in %s: starting from the beginning", r->checkpoints);
+		progress_note(
+		    r, "no checkpoint in %s: starting from the beginning", r->checkpoints);
 	return true;
 }
 
@@ -558,7 +622,8 @@ static bool
 finish(struct run *r)
 {
 	const unsigned char *weights = r->has_best ? r->best : r->states.data;
-	const char *path = r->opt.export ? r->opt.export : region_printf(&r->region, "%s/student.onnx", r->out);
+	const char *path =
+	    r->opt.export ? r->opt.export : region_printf(&r->region, "%s/student.onnx", r->out);
 
 	if (!path)
 		return oom(r);
@@ -568,8 +633,8 @@ finish(struct run *r)
 		return false;
 	if (!report_write(r))
 		return false;
-	progress_note(r, "%lld updates in %.1f s; student in %s%s", (long long)r->cur.total_updates, elapsed(r), path,
-	    r->has_best ? " (best epoch)" : "");
+	progress_note(r, "%lld updates in %.1f s; student in %s%s", (long long)r->cur.total_updates,
+	    elapsed(r), path, r->has_best ? " (best epoch)" : "");
 	return true;
 }
 
@@ -579,7 +644,9 @@ run(struct run *r, int argc, char **argv)
 	if (!options_parse(&r->opt, argc, argv, &r->msg))
 		return false;
 	if (r->opt.help)
-		return options_help(stdout, r->opt.exe, r->t->config ? "a compiled recipe" : "nothing"), true;
+		return options_help(
+			   stdout, r->opt.exe, r->t->config ? "a compiled recipe" : "nothing"),
+		       true;
 	if (!read_config(r) || !load_data(r) || !states_open(&r->states, r->t, &r->region, &r->msg))
 		return false;
 	plan_work(r);
@@ -591,11 +658,12 @@ run(struct run *r, int argc, char **argv)
 		r->opt.quiet = true;
 		return open_programs(r) && bench(r);
 	}
-	if (!rt_make_dirs(r->out, &r->msg) || !rt_make_dirs(r->checkpoints, &r->msg) || !open_programs(r) || !begin(r))
-		return false;
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
 	signal(SIGXFSZ, SIG_IGN);
+	if (!rt_make_dirs(r->out, &r->msg) || !rt_make_dirs(r->checkpoints, &r->msg) ||
+	    !open_programs(r) || !begin(r))
+		return false;
 	return train(r) && finish(r);
 }
 
@@ -611,7 +679,8 @@ rt_trainer_main(const struct rt_trainer *t, int argc, char **argv)
 		progress_close(&r);
 		if (!r.msg.status)
 			r.msg.status = RT_INTERNAL;
-		fprintf(stderr, "%s: %s%s\n", r.cfg.name ? r.cfg.name : "trainer", r.msg.status == RT_STOPPED ? "" : "error: ", r.msg.text);
+		fprintf(stderr, "%s: %s%s\n", r.cfg.name ? r.cfg.name : "trainer",
+		    r.msg.status == RT_STOPPED ? "" : "error: ", r.msg.text);
 	}
 	status = r.msg.status;
 	close_run(&r);

@@ -10,39 +10,44 @@
 struct dsplit {
 	int64_t n;
 	const int64_t *index;
-	int source;                  /* whose arrays: val taken from train has SPLIT_TRAIN */
+	int source; /* whose arrays: val taken from train has SPLIT_TRAIN */
 };
 struct dset {
 	const struct cfg_set *cfg;
 	struct rt_array *arrays[NSPLITS]; /* [nfields], NULL: split absent */
-	int64_t rows[NSPLITS];       /* of the arrays, after `limit` */
+	int64_t rows[NSPLITS];		  /* of the arrays, after `limit` */
 	struct dsplit split[NSPLITS];
 };
-struct dataset { int nsets; struct dset *sets; };
-bool dataset_open(struct dataset *, const struct config *, const char *data_dir, struct region *, struct rt_msg *);
+struct dataset {
+	int nsets;
+	struct dset *sets;
+};
+bool dataset_open(struct dataset *, const struct config *, const char *data_dir, struct region *,
+    struct rt_msg *);
 void dataset_close(struct dataset *);
 bool dataset_has(const struct dataset *, enum split);
 /* Where a configured file is, with --data DIR taken into account. */
 char *dataset_path(const struct config *, const char *data_dir, const char *file, struct region *);
 
 /* ---- batch.c: which rows make a batch */
-uint64_t rt_mix(uint64_t);                           /* splitmix64's finisher */
-uint64_t rt_draw(uint64_t key, uint64_t counter);    /* the counter-based generator of everything random here */
-struct order {                                       /* one per set */
+uint64_t rt_mix(uint64_t); /* splitmix64's finisher */
+uint64_t rt_draw(
+    uint64_t key, uint64_t counter); /* the counter-based generator of everything random here */
+struct order {			     /* one per set */
 	int64_t *perm, n;
-	int64_t pass;                                /* whose permutation perm holds; -1: none */
+	int64_t pass; /* whose permutation perm holds; -1: none */
 };
 struct batches {
 	const struct dataset *data;
 	uint64_t seed;
 	bool shuffle, drop_last;
-	int64_t per_epoch;                           /* steps: by the first set */
+	int64_t per_epoch; /* steps: by the first set */
 	struct order *orders;
-	int64_t **rows;                              /* [nsets][batch]: rows of the source arrays */
-	int64_t *valid;                              /* [nsets] rows that count */
+	int64_t **rows; /* [nsets][batch]: rows of the source arrays */
+	int64_t *valid; /* [nsets] rows that count */
 };
-bool batches_open(struct batches *, const struct dataset *, uint64_t seed, bool shuffle, bool drop_last, struct region *,
-                  struct rt_msg *);
+bool batches_open(struct batches *, const struct dataset *, uint64_t seed, bool shuffle,
+    bool drop_last, struct region *, struct rt_msg *);
 /* step counts over all epochs of all stages */
 void batches_train(struct batches *, int64_t step);
 void batches_eval(struct batches *, enum split, int64_t step);
@@ -52,53 +57,67 @@ int64_t batches_eval_steps(const struct batches *, enum split);
 struct augmenter {
 	const struct config *cfg;
 	uint64_t seed;
-	unsigned char *scratch;                      /* one row */
+	unsigned char *scratch; /* one row */
 };
-bool augmenter_open(struct augmenter *, const struct config *, uint64_t seed, struct region *, struct rt_msg *);
+bool augmenter_open(
+    struct augmenter *, const struct config *, uint64_t seed, struct region *, struct rt_msg *);
 /* In place on one gathered row; epoch counts over all stages. */
-void augment_row(struct augmenter *, const struct cfg_field *, void *row, int64_t epoch, int set, int64_t sample);
+void augment_row(struct augmenter *, const struct cfg_field *, void *row, int64_t epoch, int set,
+    int64_t sample);
 
 /* ---- exec.c: a program with its memory and its inputs bound to names */
 enum feed_kind { FEED_FIELD, FEED_LR, FEED_STEP, FEED_SEED, FEED_VALID, FEED_TEACHER };
-struct part { int set, field; int64_t rows, at; };   /* rows of the batch input, from byte at */
+struct part {
+	int set, field;
+	int64_t rows, at;
+}; /* rows of the batch input, from byte at */
 struct feed {
 	enum feed_kind kind;
-	int set;                                     /* of FEED_VALID; -1: the only one */
+	int set; /* of FEED_VALID; -1: the only one */
 	int nparts;
 	struct part *parts;
 	int64_t row_bytes;
 	void *buf;
-	int cached;                                  /* of FEED_TEACHER: index in run.caches */
+	int cached; /* of FEED_TEACHER: index in run.caches */
 };
 /* One number of an epoch: mean = num/den. */
 struct meter {
-	const char *name;                            /* loss, term.NAME, metric.TASK.NAME */
-	int num, den;                                /* outputs; den -1: each step counts once */
+	const char *name; /* loss, term.NAME, metric.TASK.NAME */
+	int num, den;	  /* outputs; den -1: each step counts once */
 	double sum_num, sum_den;
 };
-struct slot { int state; int64_t offset, bytes, at; bool fresh; }; /* program offset <-> union offset */
+struct slot {
+	int state;
+	int64_t offset, bytes, at;
+	bool fresh;
+}; /* program offset <-> union offset */
 struct exec {
 	const struct rt_program *p;
 	void **base;
 	struct feed *feeds;
 	int nmeters;
 	struct meter *meters;
-	int check;                                   /* output check.labels, or -1 */
+	int check; /* output check.labels, or -1 */
 	int nslots;
 	struct slot *slots;
 };
 /* All states of all programs by name; what is saved and exported. */
 struct states {
 	int n;
-	struct state { const char *name; int64_t bytes, at; int32_t dtype; bool slot; } *v;
+	struct state {
+		const char *name;
+		int64_t bytes, at;
+		int32_t dtype;
+		bool slot;
+	} *v;
 	int64_t bytes;
 	unsigned char *data;
 };
-struct cached {                                      /* one cached teacher output */
-	const char *input;                           /* $teacher.NAME.OUT */
+struct cached {		   /* one cached teacher output */
+	const char *input; /* $teacher.NAME.OUT */
 	int64_t row_bytes;
 	int nsets;
-	int sets[MAX_SETS];                          /* whose rows, in order */
+	int sets[MAX_SETS];			      /* whose rows, in order */
 	const unsigned char *rows[NSPLITS][MAX_SETS]; /* by source split and set */
 };
 struct run;
@@ -106,22 +125,23 @@ bool exec_open(struct exec *, const struct rt_program *, struct run *);
 void exec_close(struct exec *);
 void exec_fill(struct exec *, struct run *, enum split, double lr, int64_t step, int64_t epoch);
 void exec_run(struct exec *, struct run *);
-bool exec_check(const struct exec *, struct run *);  /* false: reported; labels out of range */
+bool exec_check(const struct exec *, struct run *); /* false: reported; labels out of range */
 double exec_output(const struct exec *, int output);
 void meters_reset(struct exec *);
 void meters_add(struct exec *);
-double meter_value(const struct meter *);            /* NAN: nothing counted */
+double meter_value(const struct meter *); /* NAN: nothing counted */
 bool states_open(struct states *, const struct rt_trainer *, struct region *, struct rt_msg *);
 void states_load(const struct states *, struct exec *, bool with_slots); /* union -> program */
-void states_store(struct states *, const struct exec *);                 /* program -> union */
-const char *states_not_finite(const struct states *, const unsigned char *data); /* its name; NULL: all are */
+void states_store(struct states *, const struct exec *);		 /* program -> union */
+const char *states_not_finite(
+    const struct states *, const unsigned char *data); /* its name; NULL: all are */
 const struct state *states_find(const struct states *, const char *name);
 
 /* ---- options.c */
 struct options {
 	const char *exe, *data, *out, *export, *checkpoints, *log;
 	int64_t epochs, steps, batch, seed, threads, bench_steps; /* -1: not given */
-	double lr;                                                /* < 0: not given */
+	double lr;						  /* < 0: not given */
 	bool has_seed, resume, no_shuffle, dry_run, help, quiet;
 };
 bool options_parse(struct options *, int argc, char **argv, struct rt_msg *);
@@ -129,17 +149,17 @@ void options_help(FILE *, const char *exe, const char *name);
 
 /* ---- checkpoint.c: where a run is; all a resumed run needs besides the states */
 struct cursor {
-	int64_t stage, epoch, step;                  /* epoch in the stage, step in the epoch: what comes next */
+	int64_t stage, epoch, step; /* epoch in the stage, step in the epoch: what comes next */
 	int64_t updates, total_epochs, total_updates; /* updates in the stage; over all stages */
-	int64_t stopped;                             /* the stage was ended by early stopping */
+	int64_t stopped;			      /* the stage was ended by early stopping */
 	int64_t done;
-	double best;                                 /* monitored value; NAN: none yet */
-	int64_t best_epoch, bad_epochs;              /* total epoch of best; evaluations without gain */
+	double best;			/* monitored value; NAN: none yet */
+	int64_t best_epoch, bad_epochs; /* total epoch of best; evaluations without gain */
 	double plateau_best, plateau_scale;
 	int64_t plateau_bad;
-	double seconds, epoch_from;                  /* training time so far, and when the epoch began */
-	int64_t log_bytes, event_bytes;              /* what of metrics.jsonl and the event file counts */
-	int64_t nsums;                               /* partial sums of the epoch: num, den of each meter */
+	double seconds, epoch_from;	/* training time so far, and when the epoch began */
+	int64_t log_bytes, event_bytes; /* what of metrics.jsonl and the event file counts */
+	int64_t nsums;			/* partial sums of the epoch: num, den of each meter */
 };
 struct run {
 	const struct rt_trainer *t;
@@ -153,30 +173,38 @@ struct run {
 	struct augmenter aug;
 	struct states states;
 	struct rt_pool *pool;
+	struct trial {		/* which is faster, all threads or one; results are the same */
+		bool on, alone; /* measuring; the choice */
+		int n;
+		double seconds[2], most[2], next;
+	} trial;
 	void *work;
 	int64_t work_bytes;
-	struct exec *train, eval;                    /* train[nstages] */
+	struct exec *train, eval; /* train[nstages] */
 	bool has_eval;
 	int ncaches;
 	struct cached *caches;
 	void **cache_maps;
 	size_t *cache_sizes;
 	int ncache_maps;
-	unsigned char *best;                         /* states of the best epoch */
+	unsigned char *best; /* states of the best epoch */
 	bool has_best, best_dirty;
 	struct cursor cur;
 	uint64_t fingerprint;
 	uint64_t seed;
 	const char *out, *checkpoints;
-	double last_checkpoint;                      /* rt_seconds of it */
-	double resumed_at, resumed_seconds;          /* rt_seconds and cur.seconds at the start */
+	double last_checkpoint;		    /* rt_seconds of it */
+	double resumed_at, resumed_seconds; /* rt_seconds and cur.seconds at the start */
 	struct progress *progress;
 	struct outputs *outputs;
 };
-bool checkpoint_save(struct run *);                  /* best first, then last */
+bool checkpoint_save(struct run *); /* best first, then last */
 bool checkpoint_best(struct run *, const unsigned char *states);
 bool checkpoint_load(struct run *, bool *found);
 uint64_t run_fingerprint(const struct run *);
+
+/* ---- trainer.c */
+bool run_stopping(void); /* a signal asked to stop */
 
 /* ---- cache.c */
 bool cache_open(struct run *);
@@ -186,29 +214,34 @@ void cache_close(struct run *);
 bool progress_open(struct run *);
 void progress_close(struct run *);
 void progress_note(struct run *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void progress_step(struct run *, const struct exec *, int64_t epochs, int64_t left_steps, double lr);
+void progress_step(
+    struct run *, const struct exec *, int64_t epochs, int64_t left_steps, double lr);
 
 /* ---- outputs.c: metrics.jsonl and the event file, cut back to the cursor on resume */
-struct entry { char key[120]; double value; };
-struct record {                                      /* one epoch */
+struct entry {
+	char key[120];
+	double value;
+};
+struct record { /* one epoch */
 	int64_t epoch;
 	double lr, seconds;
 	const char *stage;
 	int n, cap;
-	struct entry *v;                             /* loss, term.X, train.T.M, val.loss, ... */
+	struct entry *v; /* loss, term.X, train.T.M, val.loss, ... */
 };
 bool record_add(struct record *, const char *key, double value);
 double record_get(const struct record *, const char *key); /* NAN: absent */
 void record_free(struct record *);
 bool outputs_open(struct run *);
 bool outputs_epoch(struct run *, const struct record *);
-void outputs_sync(struct run *);                     /* before a checkpoint counts on them */
+void outputs_sync(struct run *); /* before a checkpoint counts on them */
 void outputs_close(struct run *);
 /* ---- events.c */
 uint32_t rt_crc32c(const void *, size_t);
 uint32_t rt_crc32c_masked(const void *, size_t);
-size_t event_version(unsigned char *out, double wall);            /* framed records, ready to append */
-size_t event_scalar(unsigned char *out, size_t cap, double wall, int64_t step, const char *tag, float value);
+size_t event_version(unsigned char *out, double wall); /* framed records, ready to append */
+size_t event_scalar(
+    unsigned char *out, size_t cap, double wall, int64_t step, const char *tag, float value);
 /* ---- export.c, report.c */
 bool export_onnx(struct run *, const unsigned char *states, const char *path);
 bool report_write(struct run *);

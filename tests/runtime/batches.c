@@ -8,7 +8,9 @@ static struct rt_msg msg;
 static struct config cfg;
 static struct dataset data;
 
-#define TEXT "retort_trainer 1\nseed 3\nbatch 12\nset a 8 0\nfield x 2\nclasses x 200\ntrain x a.npy\n%s" \
+#define TEXT                                                                                       \
+	"retort_trainer 1\nseed 3\nbatch 12\nset a 8 0\nfield x 2\nclasses x 200\ntrain x "        \
+	"a.npy\n%s"                                                                                \
 	"set b 4 10\nfield y 2\ntrain y b.npy\nval y c.npy\n"
 
 static bool
@@ -46,7 +48,8 @@ splits(void **s)
 	(void)s;
 	if (!open_data("val_from train 0.2\n"))
 		fail_msg("%s", msg.text);
-	const struct dsplit *t = &data.sets[0].split[SPLIT_TRAIN], *v = &data.sets[0].split[SPLIT_VAL];
+	const struct dsplit *t = &data.sets[0].split[SPLIT_TRAIN],
+			    *v = &data.sets[0].split[SPLIT_VAL];
 
 	assert_int_equal(t->n, 81);
 	assert_int_equal(v->n, 20);
@@ -144,14 +147,16 @@ bad_data(void **s)
 }
 
 static struct augmenter aug;
-static const struct cfg_field image = {.name = "i", .dtype = RT_U8, .rank = 3, .dims = {2, 3, 4}, .row_bytes = 24};
+static const struct cfg_field image = {
+    .name = "i", .dtype = RT_U8, .rank = 3, .dims = {2, 3, 4}, .row_bytes = 24};
 
 static void
 with(const char *line)
 {
 	char text[300];
 
-	snprintf(text, sizeof text, "retort_trainer 1\nbatch 1\nset a 1 0\nfield i 2 2 3 4\ntrain i f\n%s\n", line);
+	snprintf(text, sizeof text,
+	    "retort_trainer 1\nbatch 1\nset a 1 0\nfield i 2 2 3 4\ntrain i f\n%s\n", line);
 	memset(&msg, 0, sizeof msg);
 	assert_true(config_parse(&cfg, text, &region, &msg));
 	assert_true(augmenter_open(&aug, &cfg, 9, &region, &msg));
@@ -203,7 +208,8 @@ augment(void **s)
 			for (int x = 0; x < 4; x++) {
 				bool in = y + dy >= 0 && y + dy < 3 && x + dx >= 0 && x + dx < 4;
 
-				assert_int_equal(p[12 + y * 4 + x], in ? 12 + (y + dy) * 4 + x + dx + 1 : 0);
+				assert_int_equal(
+				    p[12 + y * 4 + x], in ? 12 + (y + dy) * 4 + x + dx + 1 : 0);
 			}
 	}
 	for (int i = 0; i < 9; i++)
@@ -227,10 +233,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(splits, tmp_make, close_data),
-		cmocka_unit_test_setup_teardown(epochs, tmp_make, close_data),
-		cmocka_unit_test_setup_teardown(bad_data, tmp_make, close_data),
-		cmocka_unit_test_setup_teardown(augment, tmp_make, close_data),
+	    cmocka_unit_test_setup_teardown(splits, tmp_make, close_data),
+	    cmocka_unit_test_setup_teardown(epochs, tmp_make, close_data),
+	    cmocka_unit_test_setup_teardown(bad_data, tmp_make, close_data),
+	    cmocka_unit_test_setup_teardown(augment, tmp_make, close_data),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

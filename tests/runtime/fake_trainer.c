@@ -13,43 +13,58 @@
 enum { B = 16, D = 6, C = 3, PIECES = 8, NW = D * C + C };
 
 /* work: per piece NW gradients, loss, hits */
-struct piece { float grad[NW], loss, hits; };
-struct states { float w[NW], pad[64 - NW], slot[NW]; };
+struct piece {
+	float grad[NW], loss, hits;
+};
+struct states {
+	float w[NW], pad[64 - NW], slot[NW];
+};
 
 static const int64_t dims_x[] = {B, D}, dims_y[] = {B}, dims_w[] = {NW};
 static const struct rt_tensor inputs[] = {
-	{"x", RT_F32, 2, dims_x, B * D * 4, 0},
-	{"label", RT_I64, 1, dims_y, B * 8, 1},
-	{"$lr", RT_F32, 0, NULL, 4, 2},
-	{"$step", RT_I64, 0, NULL, 8, 3},
-	{"$seed", RT_I64, 0, NULL, 8, 4},
+    {"x", RT_F32, 2, dims_x, B *D * 4, 0},
+    {"label", RT_I64, 1, dims_y, B * 8, 1},
+    {"$lr", RT_F32, 0, NULL, 4, 2},
+    {"$step", RT_I64, 0, NULL, 8, 3},
+    {"$seed", RT_I64, 0, NULL, 8, 4},
 };
+/* with a cached teacher: y = the first three columns of x, which the step checks */
+static const int64_t dims_t[] = {B, C};
+static const struct rt_tensor cached_inputs[] = {
+    {"x", RT_F32, 2, dims_x, B *D * 4, 0},
+    {"label", RT_I64, 1, dims_y, B * 8, 1},
+    {"$lr", RT_F32, 0, NULL, 4, 2},
+    {"$teacher.big.y", RT_F32, 2, dims_t, B *C * 4, 3},
+};
+static const struct rt_tensor teacher_outputs[] = {
+    {"$teacher.big.y", RT_F32, 2, dims_t, B *C * 4, 0}};
 static const struct rt_tensor eval_inputs[] = {
-	{"x", RT_F32, 2, dims_x, B * D * 4, 0},
-	{"label", RT_I64, 1, dims_y, B * 8, 1},
-	{"$valid", RT_I64, 0, NULL, 8, 2},
+    {"x", RT_F32, 2, dims_x, B *D * 4, 0},
+    {"label", RT_I64, 1, dims_y, B * 8, 1},
+    {"$valid", RT_I64, 0, NULL, 8, 2},
 };
 static const struct rt_tensor outputs[] = {
-	{"loss", RT_F32, 0, NULL, 4, 0},
-	{"term.hard", RT_F32, 0, NULL, 4, 1},
-	{"metric.cls.accuracy.num", RT_F32, 0, NULL, 4, 2},
-	{"metric.cls.accuracy.den", RT_F32, 0, NULL, 4, 3},
+    {"loss", RT_F32, 0, NULL, 4, 0},
+    {"term.hard", RT_F32, 0, NULL, 4, 1},
+    {"metric.cls.accuracy.num", RT_F32, 0, NULL, 4, 2},
+    {"metric.cls.accuracy.den", RT_F32, 0, NULL, 4, 3},
 };
 static const struct rt_tensor eval_outputs[] = {
-	{"loss.num", RT_F32, 0, NULL, 4, 0},
-	{"loss.den", RT_F32, 0, NULL, 4, 1},
-	{"metric.cls.accuracy.num", RT_F32, 0, NULL, 4, 2},
-	{"metric.cls.accuracy.den", RT_F32, 0, NULL, 4, 3},
+    {"loss.num", RT_F32, 0, NULL, 4, 0},
+    {"loss.den", RT_F32, 0, NULL, 4, 1},
+    {"metric.cls.accuracy.num", RT_F32, 0, NULL, 4, 2},
+    {"metric.cls.accuracy.den", RT_F32, 0, NULL, 4, 3},
 };
 /* the parameter stands elsewhere in evaluation's block, which must not matter */
 static const struct rt_tensor states[] = {
-	{"w", RT_F32, 1, dims_w, NW * 4, offsetof(struct states, w)},
-	{"w:momentum", RT_F32, 1, dims_w, NW * 4, offsetof(struct states, slot)},
+    {"w", RT_F32, 1, dims_w, NW * 4, offsetof(struct states, w)},
+    {"w:momentum", RT_F32, 1, dims_w, NW * 4, offsetof(struct states, slot)},
 };
 static const struct rt_tensor eval_states[] = {{"w", RT_F32, 1, dims_w, NW * 4, 128}};
 
 static void
-rows(const float *w, const float *x, const int64_t *y, int64_t begin, int64_t end, float scale, struct piece *p)
+rows(const float *w, const float *x, const int64_t *y, int64_t begin, int64_t end, float scale,
+    struct piece *p)
 {
 	for (int64_t r = begin; r < end; r++) {
 		float z[C], sum = 0, most = -INFINITY;
@@ -95,7 +110,8 @@ train_call(int32_t call, void *const *base, const int64_t *sym, int64_t begin, i
 	if (call == 0) {
 		for (int64_t i = begin; i < end; i++) {
 			memset(&work[i], 0, sizeof work[i]);
-			rows(s->w, base[3], base[4], i * B / PIECES, (i + 1) * B / PIECES, 1.0f / B, &work[i]);
+			rows(s->w, base[3], base[4], i * B / PIECES, (i + 1) * B / PIECES, 1.0f / B,
+			    &work[i]);
 		}
 		return;
 	}
@@ -120,6 +136,32 @@ train_call(int32_t call, void *const *base, const int64_t *sym, int64_t begin, i
 	slow();
 }
 
+#ifndef FAKE_NO_MAIN
+static void
+teacher_call(int32_t call, void *const *base, const int64_t *sym, int64_t begin, int64_t end)
+{
+	(void)call, (void)sym, (void)begin, (void)end;
+	if (getenv("FAKE_TEACHER_SAYS"))
+		puts("teacher at work");
+	for (int i = 0; i < B * C; i++)
+		((float *)base[4])[i] = ((const float *)base[3])[i / C * D + i % C];
+}
+
+static void
+cached_call(int32_t call, void *const *base, const int64_t *sym, int64_t begin, int64_t end)
+{
+	/* as train_call sees it: x, label, $lr, $step, $seed, outputs */
+	int64_t step = 0;
+	void *shifted[12] = {base[0], base[1], base[2], base[3], base[4], base[5], &step, &step,
+	    base[7], base[8], base[9], base[10]};
+
+	train_call(call, shifted, sym, begin, end);
+	for (int i = 0; call == 1 && i < B * C; i++)
+		if (((const float *)base[6])[i] != ((const float *)base[3])[i / C * D + i % C])
+			*(float *)base[7] = NAN;
+}
+#endif
+
 static void
 eval_call(int32_t call, void *const *base, const int64_t *sym, int64_t begin, int64_t end)
 {
@@ -140,45 +182,122 @@ static const double flops[] = {B * NW * 6.0, NW * 4.0};
 static const struct states init;
 static const float eval_init[128];
 static const struct rt_program train_program = {
-	.abi = RT_ABI, .name = "fake_train", .ncalls = 2, .ninputs = 5, .noutputs = 4, .nstates = 2,
-	.pieces = train_pieces, .call_names = names, .flops = flops, .call = train_call,
-	.work_bytes = PIECES * sizeof(struct piece), .state_bytes = sizeof(struct states),
-	.state_init = &init, .inputs = inputs, .outputs = outputs, .states = states, .manifest = "{}",
+    .abi = RT_ABI,
+    .name = "fake_train",
+    .ncalls = 2,
+    .ninputs = 5,
+    .noutputs = 4,
+    .nstates = 2,
+    .pieces = train_pieces,
+    .call_names = names,
+    .flops = flops,
+    .call = train_call,
+    .work_bytes = PIECES * sizeof(struct piece),
+    .state_bytes = sizeof(struct states),
+    .state_init = &init,
+    .inputs = inputs,
+    .outputs = outputs,
+    .states = states,
+    .manifest = "{}",
 };
 static const struct rt_program eval_program = {
-	.abi = RT_ABI, .name = "fake_eval", .ncalls = 1, .ninputs = 3, .noutputs = 4, .nstates = 1,
-	.pieces = eval_pieces, .call_names = names, .flops = flops, .call = eval_call,
-	.work_bytes = 64, .state_bytes = sizeof eval_init, .state_init = eval_init,
-	.inputs = eval_inputs, .outputs = eval_outputs, .states = eval_states, .manifest = "{}",
+    .abi = RT_ABI,
+    .name = "fake_eval",
+    .ncalls = 1,
+    .ninputs = 3,
+    .noutputs = 4,
+    .nstates = 1,
+    .pieces = eval_pieces,
+    .call_names = names,
+    .flops = flops,
+    .call = eval_call,
+    .work_bytes = 64,
+    .state_bytes = sizeof eval_init,
+    .state_init = eval_init,
+    .inputs = eval_inputs,
+    .outputs = eval_outputs,
+    .states = eval_states,
+    .manifest = "{}",
 };
 
 static const struct rt_stage stages[] = {
-	{&train_program, "name \"main\"\nepochs 6\nlr 0.1\nschedule cosine 0\nweight hard 1\n"},
+    {&train_program, "name \"main\"\nepochs 6\nlr 0.1\nschedule cosine 0\nweight hard 1\n"},
 };
-#define CONFIG(more) \
-	"retort_trainer 1\nname \"fake\"\nseed 7\nroot \"nowhere\"\nbatch 16\ncheckpoint_seconds 0.02\n" \
-	"info \"optimizer\" \"sgd \\\"momentum\\\" 0.9\"\nrecipe \"retort: 1\\nname: fake\\n\"\n" \
-	"set \"main\" 16 0\nfield \"x\" 1 6\nfield \"label\" 7\nclasses \"label\" 3\n" \
-	"train \"x\" \"train_x.npy\"\ntrain \"label\" \"train_y.npy\"\n" more \
+#define CONFIG(more)                                                                               \
+	"retort_trainer 1\nname \"fake\"\nseed 7\nroot \"nowhere\"\nbatch 16\ncheckpoint_seconds " \
+	"0.02\n"                                                                                   \
+	"info \"optimizer\" \"sgd \\\"momentum\\\" 0.9\"\nrecipe \"retort: 1\\nname: fake\\n\"\n"  \
+	"set \"main\" 16 0\nfield \"x\" 1 6\nfield \"label\" 7\nclasses \"label\" 3\n"             \
+	"train \"x\" \"train_x.npy\"\ntrain \"label\" \"train_y.npy\"\n" more                      \
 	"test \"x\" \"test_x.npy\"\ntest \"label\" \"test_y.npy\"\n"
 static const char onnx[256] = "onnx bytes";
 static const struct rt_patch patches[] = {{"w", 100, NW * 4}};
 const struct rt_trainer retort_trainer = {
-	.abi = RT_ABI, .config = CONFIG(""), .nstages = 1, .stages = stages, .eval = &eval_program,
-	.onnx = onnx, .onnx_bytes = sizeof onnx, .npatches = 1, .patches = patches,
+    .abi = RT_ABI,
+    .config = CONFIG(""),
+    .nstages = 1,
+    .stages = stages,
+    .eval = &eval_program,
+    .onnx = onnx,
+    .onnx_bytes = sizeof onnx,
+    .npatches = 1,
+    .patches = patches,
 };
 
 #ifndef FAKE_NO_MAIN
 /* for tests that ask for two stages */
 static const struct rt_stage two_stages[] = {
-	{&train_program, "name warm\nepochs 2\nlr 0.05\nschedule constant\n"},
-	{&train_program, "name main\nepochs 3\nlr 0.1\nschedule multistep 0.1 1 2\nwarmup_epochs 0.5\n"},
+    {&train_program, "name warm\nepochs 2\nlr 0.05\nschedule constant\n"},
+    {&train_program,
+	"name main\nepochs 3\nlr 0.1\nschedule multistep 0.1 1 2\nwarmup_epochs 0.5\n"},
 };
+
+static const struct rt_program cached_program = {
+    .abi = RT_ABI,
+    .name = "fake_train",
+    .ncalls = 2,
+    .ninputs = 4,
+    .noutputs = 4,
+    .nstates = 2,
+    .pieces = train_pieces,
+    .call_names = names,
+    .flops = flops,
+    .call = cached_call,
+    .work_bytes = PIECES * sizeof(struct piece),
+    .state_bytes = sizeof(struct states),
+    .state_init = &init,
+    .inputs = cached_inputs,
+    .outputs = outputs,
+    .states = states,
+    .manifest = "{}",
+};
+static const struct rt_program teacher_program = {
+    .abi = RT_ABI,
+    .name = "big",
+    .ncalls = 1,
+    .ninputs = 1,
+    .noutputs = 1,
+    .pieces = eval_pieces,
+    .call = teacher_call,
+    .inputs = inputs,
+    .outputs = teacher_outputs,
+};
+static const struct rt_program *const teachers[] = {&teacher_program};
+static const struct rt_stage cached_stage[] = {
+    {&cached_program, "epochs 2\nlr 0.1\nschedule constant\n"}};
 
 int
 main(int argc, char **argv)
 {
 	struct rt_trainer t = retort_trainer;
+
+	if (getenv("FAKE_CACHE")) {
+		t.stages = cached_stage;
+		t.cached = teachers;
+		t.ncached = 1;
+		t.config = getenv("FAKE_AUGMENT") ? CONFIG("augment noise 1\n")
+						  : CONFIG("val_from train 0.25\n");
+	}
 
 	if (getenv("FAKE_VAL"))
 		t.config = CONFIG("val_from train 0.25\nearly_stop 2\n");

@@ -36,7 +36,10 @@ events(void **s)
 	(void)s;
 	assert_int_equal(n, 16 + 9 + 2 + 13);
 	assert_int_equal(b[0], n - 16);
-	assert_memory_equal(b + 12 + 9, "\x1a\x0d" "brain.Event:2", 15);
+	assert_memory_equal(b + 12 + 9,
+	    "\x1a\x0d"
+	    "brain.Event:2",
+	    15);
 	memcpy(&crc, b + 8, 4);
 	assert_int_equal(crc, rt_crc32c_masked(b, 8));
 	memcpy(&crc, b + n - 4, 4);
@@ -108,32 +111,36 @@ schedules(void **state)
 	region_free(&r);
 }
 
-#define GOOD "retort_trainer 1\nbatch 4\nset \"a b\" 4 0\nfield \"x\\\"y\\x41\" 1 2 3\n# remark\n\ntrain \"x\\\"yA\" \"f \\\\ g\"\n"
+#define GOOD                                                                                       \
+	"retort_trainer 1\nbatch 4\nset \"a b\" 4 0\nfield \"x\\\"y\\x41\" 1 2 3\n# "              \
+	"remark\n\ntrain \"x\\\"yA\" \"f \\\\ g\"\n"
 
 static void
 config(void **s)
 {
-	static const struct { const char *text, *says; } wrong[] = {
-		{"", "first line"},
-		{"retort_trainer 2\n", "'2' is not an integer in 1..1"},
-		{"retort_trainer 1\nname\n", "line 2 (name): wrong number"},
-		{"retort_trainer 1\nnmae x\n", "unknown key"},
-		{"retort_trainer 1\nname \"x\n", "closing quote"},
-		{"retort_trainer 1\nname \"x\\q\"\n", "escape"},
-		{"retort_trainer 1\nname \"x\\x00\"\n", "zero byte"},
-		{"retort_trainer 1\nname \"x\"y\n", "followed by a blank"},
-		{"retort_trainer 1\nbatch 0\n", "'0' is not an integer in 1.."},
-		{"retort_trainer 1\nbatch 99999999999999999999\n", "not an integer"},
-		{"retort_trainer 1\nbatch 4\n", "no set"},
-		{"retort_trainer 1\nfield x 1\n", "before any set"},
-		{GOOD "augment swirl 1\n", "unknown augmentation"},
-		{GOOD "augment flip_h 1.5\n", "not a number in 0..1"},
-		{GOOD "augment crop 1.5\n", "whole number"},
-		{GOOD "classes nope 3\n", "no such field"},
-		{GOOD "field z 99\n", "not an integer in 1..16"},
-		{GOOD "set more 2 0\nfield u 1\ntrain u v\n", "add up to 6"},
-		{GOOD "val_from test 0.1\n", "val_from train"},
-		{GOOD "shuffle 2\n", "0..1"},
+	static const struct {
+		const char *text, *says;
+	} wrong[] = {
+	    {"", "first line"},
+	    {"retort_trainer 2\n", "'2' is not an integer in 1..1"},
+	    {"retort_trainer 1\nname\n", "line 2 (name): wrong number"},
+	    {"retort_trainer 1\nnmae x\n", "unknown key"},
+	    {"retort_trainer 1\nname \"x\n", "closing quote"},
+	    {"retort_trainer 1\nname \"x\\q\"\n", "escape"},
+	    {"retort_trainer 1\nname \"x\\x00\"\n", "zero byte"},
+	    {"retort_trainer 1\nname \"x\"y\n", "followed by a blank"},
+	    {"retort_trainer 1\nbatch 0\n", "'0' is not an integer in 1.."},
+	    {"retort_trainer 1\nbatch 99999999999999999999\n", "not an integer"},
+	    {"retort_trainer 1\nbatch 4\n", "no set"},
+	    {"retort_trainer 1\nfield x 1\n", "before any set"},
+	    {GOOD "augment swirl 1\n", "unknown augmentation"},
+	    {GOOD "augment flip_h 1.5\n", "not a number in 0..1"},
+	    {GOOD "augment crop 1.5\n", "whole number"},
+	    {GOOD "classes nope 3\n", "no such field"},
+	    {GOOD "field z 99\n", "not an integer in 1..16"},
+	    {GOOD "set more 2 0\nfield u 1\ntrain u v\n", "add up to 6"},
+	    {GOOD "val_from test 0.1\n", "val_from train"},
+	    {GOOD "shuffle 2\n", "0..1"},
 	};
 	struct region r = {0};
 	struct rt_msg m = {0};
@@ -174,17 +181,25 @@ config(void **s)
 static void
 options(void **s)
 {
-	static char *const good[] = {"t", "--epochs", "3", "--lr=0.5", "--resume", "--seed", "-4", "--out", "d", NULL};
+	static char *const good[] = {
+	    "t", "--epochs", "3", "--lr=0.5", "--resume", "--seed", "-4", "--out", "d", NULL};
 	static char *const wrong[][4] = {
-		{"t", "--epochs", NULL}, {"t", "--epochs", "0", NULL}, {"t", "--epochs", "2x", NULL}, {"t", "--lr", "nan", NULL},
-		{"t", "--resume=1", NULL}, {"t", "--fast", NULL}, {"t", "more", NULL}, {"t", "--data", "", NULL},
+	    {"t", "--epochs", NULL},
+	    {"t", "--epochs", "0", NULL},
+	    {"t", "--epochs", "2x", NULL},
+	    {"t", "--lr", "nan", NULL},
+	    {"t", "--resume=1", NULL},
+	    {"t", "--fast", NULL},
+	    {"t", "more", NULL},
+	    {"t", "--data", "", NULL},
 	};
 	struct options o;
 	struct rt_msg m = {0};
 
 	(void)s;
 	assert_true(options_parse(&o, 9, (char **)good, &m));
-	assert_true(o.epochs == 3 && o.lr == 0.5 && o.resume && o.seed == -4 && o.has_seed && o.steps == -1);
+	assert_true(o.epochs == 3 && o.lr == 0.5 && o.resume && o.seed == -4 && o.has_seed &&
+		    o.steps == -1);
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
 		int n = 0;
 
@@ -215,8 +230,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(crc32c), cmocka_unit_test(events), cmocka_unit_test(schedules),
-		cmocka_unit_test(config), cmocka_unit_test(options), cmocka_unit_test(hashes),
+	    cmocka_unit_test(crc32c),
+	    cmocka_unit_test(events),
+	    cmocka_unit_test(schedules),
+	    cmocka_unit_test(config),
+	    cmocka_unit_test(options),
+	    cmocka_unit_test(hashes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

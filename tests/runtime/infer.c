@@ -22,8 +22,15 @@ call(int32_t c, void *const *base, const int64_t *sym, int64_t begin, int64_t en
 static const int64_t dx[] = {4, 3}, dz[] = {4}, pieces[] = {4};
 static const struct rt_tensor in[] = {{"x", RT_F32, 2, dx, 48, 0}};
 static const struct rt_tensor out[] = {{"y", RT_F32, 2, dx, 48, 0}, {"a/z", RT_F32, 1, dz, 16, 1}};
-static const struct rt_program model = {.abi = RT_ABI, .name = "double", .ncalls = 1, .ninputs = 1, .noutputs = 2,
-	.pieces = pieces, .call = call, .inputs = in, .outputs = out};
+static const struct rt_program model = {.abi = RT_ABI,
+    .name = "double",
+    .ncalls = 1,
+    .ninputs = 1,
+    .noutputs = 2,
+    .pieces = pieces,
+    .call = call,
+    .inputs = in,
+    .outputs = out};
 
 static int
 go(int n, const char *const *args)
@@ -60,8 +67,9 @@ chunks(void **s)
 		int64_t dims[] = {rows, 3};
 
 		assert_true(rt_npy_write(tmp_path("x.npy"), RT_F32, 2, dims, x, &m));
-		assert_int_equal(go(7, (const char *[]){arg("x", "x.npy"), "-o", arg("y", "y.npy"), "-o", arg("a/z", "z.npy"),
-		                           "--threads", "2"}), 0);
+		assert_int_equal(go(7, (const char *[]){arg("x", "x.npy"), "-o", arg("y", "y.npy"),
+					   "-o", arg("a/z", "z.npy"), "--threads", "2"}),
+		    0);
 		assert_true(rt_data_open(&a, tmp_path("y.npy"), RT_ROLE_IMAGES, RT_F32, &m));
 		assert_int_equal(a.rows, rows);
 		for (int i = 0; i < 3 * rows; i++)
@@ -96,7 +104,9 @@ mistakes(void **s)
 	assert_true(rt_npy_write(tmp_path("r.npy"), RT_F32, 1, (int64_t[]){12}, x, &m));
 	assert_int_equal(go(1, (const char *[]){arg("x", "r.npy")}), RT_INVALID);
 	assert_true(rt_npy_write(tmp_path("g.npy"), RT_F32, 2, (int64_t[]){4, 3}, x, &m));
-	assert_int_equal(go(3, (const char *[]){arg("x", "g.npy"), "-o", arg("y", "no/such/folder.npy")}), RT_IO);
+	assert_int_equal(
+	    go(3, (const char *[]){arg("x", "g.npy"), "-o", arg("y", "no/such/folder.npy")}),
+	    RT_IO);
 	assert_int_equal(go(2, (const char *[]){"--bench", "5"}), 0);
 }
 
@@ -104,8 +114,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(chunks, tmp_make, tmp_clean),
-		cmocka_unit_test_setup_teardown(mistakes, tmp_make, tmp_clean),
+	    cmocka_unit_test_setup_teardown(chunks, tmp_make, tmp_clean),
+	    cmocka_unit_test_setup_teardown(mistakes, tmp_make, tmp_clean),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -139,10 +139,12 @@ npy(void **s)
 	torture("b.npy", p, n);
 	fails(tmp_write("b.npy", p, n - 4), "truncated");
 	free(p);
-	const char fortran[] = "\x93NUMPY\x01\x00\x36\x00{'descr': '<f4', 'fortran_order': True, 'shape': (1,), }   ";
+	const char fortran[] =
+	    "\x93NUMPY\x01\x00\x36\x00{'descr': '<f4', 'fortran_order': True, 'shape': (1,), }   ";
 
 	fails(tmp_write("c.npy", fortran, sizeof fortran), "Fortran");
-	const char huge[] = "\x93NUMPY\x01\x00\x5a\x00{'descr': '<f4', 'fortran_order': False, 'shape': (4611686018427387904, 4611686018427387904), }   ";
+	const char huge[] = "\x93NUMPY\x01\x00\x5a\x00{'descr': '<f4', 'fortran_order': False, "
+			    "'shape': (4611686018427387904, 4611686018427387904), }   ";
 
 	fails(tmp_write("d.npy", huge, sizeof huge), "shape");
 }
@@ -337,11 +339,11 @@ check_folder(const char *spec, const char *labels)
 	assert_int_equal(a.dims[2], 3);
 	assert_int_equal(a.dims[3], 4);
 	for (int i = 0; i < 36; i++)
-		assert_in_range(a.data[i], 126, 130);       /* a/x.jpg */
-	assert_int_equal(a.data[36], 50);                   /* ab: planes, not pixels */
+		assert_in_range(a.data[i], 126, 130); /* a/x.jpg */
+	assert_int_equal(a.data[36], 50);	      /* ab: planes, not pixels */
 	assert_int_equal(a.data[36 + 1], 53);
 	assert_int_equal(a.data[36 + 12], 51);
-	assert_int_equal(a.data[72], 10);                   /* gray in all three */
+	assert_int_equal(a.data[72], 10); /* gray in all three */
 	assert_int_equal(a.data[72 + 12], 10);
 	assert_int_equal(a.data[72 + 24 + 11], 21);
 	assert_int_equal(a.data[108], 100);
@@ -362,7 +364,10 @@ tar_member(unsigned char *out, const char *name, const void *data, size_t n, cha
 	snprintf((char *)out + 100, 8, "0000644");
 	snprintf((char *)out + 124, 12, "%011zo", n);
 	out[156] = (unsigned char)type;
-	memcpy(out + 257, "ustar\0" "00", 8);
+	memcpy(out + 257,
+	    "ustar\0"
+	    "00",
+	    8);
 	memcpy(out + 512, data, n);
 	return 512 + (n + 511) / 512 * 512;
 }
@@ -370,7 +375,8 @@ tar_member(unsigned char *out, const char *name, const void *data, size_t n, cha
 static void
 images(void **s)
 {
-	static const char *const files[] = {"set/b/2.png", "set/b/1.png", "set/a/x.jpg", "set/ab/y.PNG"};
+	static const char *const files[] = {
+	    "set/b/2.png", "set/b/1.png", "set/a/x.jpg", "set/ab/y.PNG"};
 	unsigned char *tar = calloc(1, 65536);
 	size_t at = 0, n;
 	char spec[200], labels[220];
@@ -424,11 +430,11 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(idx, tmp_make, tmp_clean),
-		cmocka_unit_test_setup_teardown(npy, tmp_make, tmp_clean),
-		cmocka_unit_test_setup_teardown(npz, tmp_make, tmp_clean),
-		cmocka_unit_test_setup_teardown(csv, tmp_make, tmp_clean),
-		cmocka_unit_test_setup_teardown(images, tmp_make, tmp_clean),
+	    cmocka_unit_test_setup_teardown(idx, tmp_make, tmp_clean),
+	    cmocka_unit_test_setup_teardown(npy, tmp_make, tmp_clean),
+	    cmocka_unit_test_setup_teardown(npz, tmp_make, tmp_clean),
+	    cmocka_unit_test_setup_teardown(csv, tmp_make, tmp_clean),
+	    cmocka_unit_test_setup_teardown(images, tmp_make, tmp_clean),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -28,7 +28,8 @@ static void
 same_bytes(void **s)
 {
 	int64_t pieces[CALLS];
-	struct rt_program p = {.abi = RT_ABI, .name = "mix", .ncalls = CALLS, .pieces = pieces, .call = mix};
+	struct rt_program p = {
+	    .abi = RT_ABI, .name = "mix", .ncalls = CALLS, .pieces = pieces, .call = mix};
 	size_t n = sizeof(uint64_t) * N * (CALLS + 1);
 	uint64_t *want = calloc(1, n), *got = rt_alloc(n);
 	void *base[3] = {want, NULL, NULL};
@@ -91,7 +92,8 @@ memory(void **s)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(same_bytes), cmocka_unit_test(idle_pools), cmocka_unit_test(memory)};
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(same_bytes), cmocka_unit_test(idle_pools), cmocka_unit_test(memory)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

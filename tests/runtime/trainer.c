@@ -15,9 +15,9 @@
 static char output[65536]; /* what the last child said, stdout and stderr */
 
 struct child {
-	const char *env[6];      /* NAME=VALUE */
+	const char *env[6]; /* NAME=VALUE */
 	const char *args[16];
-	long kill_ms;            /* > 0: signalled then */
+	long kill_ms; /* > 0: signalled then */
 	int signal;
 	rlim_t file_limit;
 };
@@ -74,7 +74,7 @@ run_child(struct child c, const char *out)
 	return WIFSIGNALED(status) ? 256 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 #define run(out, ...) run_child((struct child){__VA_ARGS__}, out)
-#define ARGS(...) .args = {__VA_ARGS__ __VA_OPT__(,) NULL}
+#define ARGS(...) .args = {__VA_ARGS__ __VA_OPT__(, ) NULL}
 
 static void
 ok(int status)
@@ -136,7 +136,8 @@ write_set(const char *x_name, const char *y_name, int rows, uint64_t seed)
 		double z[3] = {0};
 
 		for (int d = 0; d < 6; d++) {
-			x[6 * r + d] = (float)(rt_draw(seed, (uint64_t)(6 * r + d)) % 2001) / 1000 - 1;
+			x[6 * r + d] =
+			    (float)(rt_draw(seed, (uint64_t)(6 * r + d)) % 2001) / 1000 - 1;
 			for (int c = 0; c < 3; c++)
 				z[c] += x[6 * r + d] * sin(3 * d + 7 * c);
 		}
@@ -235,7 +236,8 @@ learns(void **s)
 	assert_memory_not_equal(text, last, n);
 	free(text);
 	free(last);
-	ok(run("d", ARGS("--no-shuffle", "--epochs", "1", "--export", tmp_path("here.onnx"), "--quiet", "--log", tmp_path("log"))));
+	ok(run("d", ARGS("--no-shuffle", "--epochs", "1", "--export", tmp_path("here.onnx"),
+			"--quiet", "--log", tmp_path("log"))));
 	assert_int_equal(output[0], 0);
 	assert_true(exists(".", "here.onnx") && !exists("d", "student.onnx"));
 	text = slurp(".", "log", &n);
@@ -256,10 +258,12 @@ kill_and_resume(void **s)
 		int status = 256 + SIGKILL;
 
 		snprintf(out, sizeof out, "k%zu", i);
-		status = run(out, ARGS("--resume"), .env = {"FAKE_STEP_US=1000"}, .kill_ms = when[i]);
+		status =
+		    run(out, ARGS("--resume"), .env = {"FAKE_STEP_US=1000"}, .kill_ms = when[i]);
 		kills += status != 0;
 		if (i % 2 && status) /* once more, on the way */
-			run(out, ARGS("--resume", "--threads", "2"), .env = {"FAKE_STEP_US=1000"}, .kill_ms = 60);
+			run(out, ARGS("--resume", "--threads", "2"), .env = {"FAKE_STEP_US=1000"},
+			    .kill_ms = 60);
 		ok(run(out, ARGS("--resume")));
 		same("whole", out, "student.onnx");
 		assert_int_equal(count_events(out), 1 + 6 * 6);
@@ -293,7 +297,8 @@ validation_and_stages(void **s)
 	for (int i = 0; i < 3; i++) {
 		char out[8] = {'v', (char)('0' + i), 0};
 
-		run(out, ARGS("--epochs", "12"), .env = {"FAKE_VAL=1", "FAKE_STEP_US=1000"}, .kill_ms = 60 + 70 * i);
+		run(out, ARGS("--epochs", "12"), .env = {"FAKE_VAL=1", "FAKE_STEP_US=1000"},
+		    .kill_ms = 60 + 70 * i);
 		ok(run(out, ARGS("--epochs", "12", "--resume"), .env = {"FAKE_VAL=1"}));
 		same("v", out, "student.onnx");
 	}
@@ -302,10 +307,31 @@ validation_and_stages(void **s)
 	for (int i = 0; i < 3; i++) {
 		char out[8] = {'s', (char)('0' + i), 0};
 
-		run(out, ARGS(), .env = {"FAKE_STAGES=1", "FAKE_STEP_US=1000"}, .kill_ms = 50 + 60 * i);
+		run(out, ARGS(), .env = {"FAKE_STAGES=1", "FAKE_STEP_US=1000"},
+		    .kill_ms = 50 + 60 * i);
 		ok(run(out, ARGS("--resume"), .env = {"FAKE_STAGES=1"}));
 		same("s", out, "student.onnx");
 	}
+}
+
+static void
+cached_teachers(void **s)
+{
+	(void)s;
+	ok(run("t", ARGS(), .env = {"FAKE_CACHE=1", "FAKE_TEACHER_SAYS=1"}));
+	says("teacher at work");
+	says("teacher outputs of the train data cached");
+	assert_true(exists("t", "cache/big.train.rtc"));
+	ok(run("t", ARGS(), .env = {"FAKE_CACHE=1", "FAKE_TEACHER_SAYS=1"}));
+	assert_null(strstr(output, "teacher at work")); /* read again */
+	write_set("train_x.npy", "train_y.npy", 700, 5);
+	ok(run("t", ARGS(), .env = {"FAKE_CACHE=1", "FAKE_TEACHER_SAYS=1"}));
+	says("teacher at work"); /* other data, other cache */
+	tmp_write("t/cache/big.train.rtc", "damaged", 7);
+	ok(run("t", ARGS(), .env = {"FAKE_CACHE=1", "FAKE_TEACHER_SAYS=1"}));
+	says("teacher at work");
+	assert_int_equal(run("t", ARGS(), .env = {"FAKE_CACHE=1", "FAKE_AUGMENT=1"}), RT_INVALID);
+	says("cannot be cached while training data is augmented");
 }
 
 static void
@@ -313,7 +339,8 @@ interrupt(void **s)
 {
 	(void)s;
 	ok(run("whole", ARGS()));
-	assert_int_equal(run("i", ARGS(), .env = {"FAKE_STEP_US=1000"}, .kill_ms = 120, .signal = SIGINT), 130);
+	assert_int_equal(
+	    run("i", ARGS(), .env = {"FAKE_STEP_US=1000"}, .kill_ms = 120, .signal = SIGINT), 130);
 	says("--resume");
 	says("checkpoint");
 	assert_false(exists("i", "student.onnx"));
@@ -369,7 +396,8 @@ goes_wrong(void **s)
 	says("everything is in order");
 	assert_false(exists("u", "metrics.jsonl"));
 	ok(run("u", ARGS("--bench-steps", "5")));
-	assert_true(number(output, "\"step_ms_min\": ") >= 0 && number(output, "\"threads\": ") >= 1);
+	assert_true(
+	    number(output, "\"step_ms_min\": ") >= 0 && number(output, "\"threads\": ") >= 1);
 	assert_false(exists("u", "metrics.jsonl"));
 	int64_t label[700] = {[12] = 3};
 	struct rt_msg m = {0};
@@ -386,11 +414,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(learns, setup, tmp_clean),
-		cmocka_unit_test_setup_teardown(kill_and_resume, setup, tmp_clean),
-		cmocka_unit_test_setup_teardown(validation_and_stages, setup, tmp_clean),
-		cmocka_unit_test_setup_teardown(interrupt, setup, tmp_clean),
-		cmocka_unit_test_setup_teardown(goes_wrong, setup, tmp_clean),
+	    cmocka_unit_test_setup_teardown(learns, setup, tmp_clean),
+	    cmocka_unit_test_setup_teardown(kill_and_resume, setup, tmp_clean),
+	    cmocka_unit_test_setup_teardown(validation_and_stages, setup, tmp_clean),
+	    cmocka_unit_test_setup_teardown(cached_teachers, setup, tmp_clean),
+	    cmocka_unit_test_setup_teardown(interrupt, setup, tmp_clean),
+	    cmocka_unit_test_setup_teardown(goes_wrong, setup, tmp_clean),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
