@@ -25,7 +25,7 @@ affine_scaled(const struct affine *e, int64_t by)
 struct emit *
 emit_begin(struct lower *lo, struct cluster *cl, const char *name)
 {
-	struct emit *e = arena_new(lo->a, struct emit);
+	struct emit *e = arena_new(lo->tmp, struct emit);
 	struct loc loc = LOC_NONE;
 
 	if (cl && cl->anchor)
@@ -39,7 +39,7 @@ emit_begin(struct lower *lo, struct cluster *cl, const char *name)
 	e->memo = lo->memo;
 	for (int i = 0; i < lo->g->nvalue; i++)
 		e->memo[i] = -1;
-	vec_push(lo->a, &e->scopes, (struct scope){e->body, NULL});
+	vec_push(lo->tmp, &e->scopes, (struct scope){e->body, NULL});
 	return e;
 }
 
@@ -62,7 +62,7 @@ emit_buf(struct emit *e, struct buffer *b, bool written)
 			e->k->buf_written[i] |= written;
 			return i;
 		}
-	vec_push(e->lo->a, &e->args, b);
+	vec_push(e->lo->tmp, &e->args, b);
 	return kernel_buf(e->lo->a, e->k, b->dtype, written);
 }
 
@@ -72,7 +72,7 @@ emit_var(struct emit *e, int64_t extent)
 	int var = kernel_var(e->k);
 
 	while (e->extent.n <= var)
-		vec_push(e->lo->a, &e->extent, 0);
+		vec_push(e->lo->tmp, &e->extent, 0);
 	e->extent.v[var] = extent;
 	return var;
 }
@@ -85,7 +85,7 @@ emit_for(struct emit *e, enum for_kind kind, int64_t extent, int *var)
 	s->loop = kind;
 	s->extent = extent;
 	s->var = *var = emit_var(e, extent);
-	vec_push(e->lo->a, &e->scopes, (struct scope){&s->body, e->body});
+	vec_push(e->lo->tmp, &e->scopes, (struct scope){&s->body, e->body});
 	e->body = &s->body;
 	return s;
 }
@@ -516,7 +516,7 @@ emit_store(struct emit *e, struct value *v, const struct index *idx, int reg)
 	for (int i = 0; i < e->written.n; i++)
 		if (e->written.v[i] == v)
 			return;
-	vec_push(e->lo->a, &e->written, v);
+	vec_push(e->lo->tmp, &e->written, v);
 }
 
 void

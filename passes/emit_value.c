@@ -69,10 +69,10 @@ find(const struct emit *e, const struct value *v, const struct index *ix)
 void
 emit_note(struct emit *e, struct value *v, const struct index *idx, int reg)
 {
-	struct index *ix = arena_array(e->lo->a, struct index, v->rank ? v->rank : 1);
+	struct index *ix = arena_array(e->lo->tmp, struct index, v->rank ? v->rank : 1);
 
 	canonical(v, idx, ix);
-	vec_push(e->lo->a, &e->seen, (struct seen){v, ix, reg, e->nguard, e->body});
+	vec_push(e->lo->tmp, &e->seen, (struct seen){v, ix, reg, e->nguard, e->body});
 }
 
 bool
@@ -80,7 +80,9 @@ lower_in_memory(const struct lower *lo, const struct value *v, const struct clus
 {
 	const struct cluster *c;
 
-	if (v->kind != VAL_NODE || lo->alias[v->id])
+	while (lo->alias[v->id])
+		v = lo->alias[v->id];
+	if (v->kind != VAL_NODE)
 		return true;
 	c = lo->cluster_of[v->def->id];
 	return c && c != reader;
@@ -103,7 +105,7 @@ map(struct emit *e, const struct node *n, const struct index *ix)
 
 	for (int i = 0; i < n->nin; i++) {
 		struct value *v = n->in[i];
-		struct index *sub = arena_array(e->lo->a, struct index, v->rank ? v->rank : 1);
+		struct index *sub = arena_array(e->lo->tmp, struct index, v->rank ? v->rank : 1);
 
 		for (int d = 0; d < v->rank; d++)
 			sub[d] = ix[d + out->rank - v->rank];
@@ -408,7 +410,7 @@ emit_value(struct emit *e, struct value *v, const struct index *idx)
 
 	if (e->memo[v->id] >= 0)
 		return e->memo[v->id];
-	ix = arena_array(e->lo->a, struct index, v->rank ? v->rank : 1);
+	ix = arena_array(e->lo->tmp, struct index, v->rank ? v->rank : 1);
 	canonical(v, idx, ix);
 	r = find(e, v, ix);
 	if (r >= 0)
@@ -419,6 +421,6 @@ emit_value(struct emit *e, struct value *v, const struct index *idx)
 		r = emit_load(e, v, ix, -1);
 	else
 		r = compute(e, v, ix);
-	vec_push(e->lo->a, &e->seen, (struct seen){v, ix, r, e->nguard, e->body});
+	vec_push(e->lo->tmp, &e->seen, (struct seen){v, ix, r, e->nguard, e->body});
 	return r;
 }

@@ -27,7 +27,10 @@ struct cluster {
 	int64_t dims[MAX_RANK];
 	unsigned reduced;                /* bit per axis; 0: no reduction */
 	bool rows;                       /* several passes over a row: full values may use reduced ones */
+	int first, last;                 /* positions of its nodes in the graph */
 	int mark;                        /* of searches */
+	bool gone;                       /* merged into another */
+	VEC(struct cluster *) deps;      /* must run before: operands, and readers of states that it overwrites */
 };
 struct lower {
 	struct graph *g;
@@ -38,14 +41,23 @@ struct lower {
 	struct cluster **cluster_of;     /* by node id */
 	VEC(struct cluster *) clusters;  /* in execution order */
 	int *uses;                       /* by value id */
+	int cap;                         /* values that the arrays by value id have room for */
+	VEC(struct node *) *users;       /* by value id */
+	int *pos;                        /* by node id: place in the graph */
+	bool *halo_done;                 /* by value id */
+	char *in_set;                    /* by node id: lent to nest_fits */
 	struct value **alias;            /* by value id: the value whose memory it views, or NULL */
 	int8_t (*label)[MAX_RANK];       /* by value id: its dim's axis in its cluster's space, -1: none */
 	int *phase;                      /* by value id: pass of the cluster that makes it */
+	bool *small;                     /* by value id: reduced, lives over the kept axes only */
 	int *memo;                       /* lent to the emit of the moment */
-	bool *in_place;                  /* by call: its one store may overwrite what it reads at the same index */
-	int ninplace, search;
+	int8_t (*from)[MAX_RANK];        /* by value id, of a reduction's output: labels of its operand */
+	int search;
+	struct arena *tmp;               /* dies with the pass */
 };
 bool cluster_build(struct lower *);
+void cluster_sort(struct lower *);           /* clusters in an order that respects deps */
+bool cluster_depends(struct lower *, struct cluster *, struct cluster *on); /* by deps */
 /* The memory of a value: inputs and outputs, constants packed in their layout,
  * states, arena otherwise; a plain reshape aliases its operand. */
 struct buffer *lower_buffer(struct lower *, struct value *);
@@ -75,7 +87,6 @@ struct emit {
 	VEC(struct seen { struct value *v; struct index *at; int reg, nguard; struct body *body; }) seen;
 	VEC(struct scope { struct body *body, *parent; }) scopes;
 	VEC(struct value *) written;
-	bool map_only;                   /* loads and stores at equal indexes: may run in place */
 };
 struct emit *emit_begin(struct lower *, struct cluster *, const char *name);
 void emit_end(struct emit *);            /* lower_call; halos of what was written */

@@ -52,6 +52,7 @@ bool pass_expand(struct graph *, struct pass_ctx *);   /* leaves core only */
 bool pass_layout(struct graph *, struct pass_ctx *);   /* sets value->layout, inserts relayout */
 bool pass_lower(struct graph *, struct pass_ctx *);    /* clusters into kernels (cluster.c), writes ctx->program */
 bool pass_plan(struct graph *, struct pass_ctx *);     /* offsets of every buffer */
+void plan_print(const struct program *, struct str *); /* --print-memory-plan: what the memory is for */
 
 /* grad.c: appends the gradient of scalar `loss` with respect to wrt[]; dwrt[i]
  * NULL where none flows.  Works on mixed graphs: rows with a gradient of their

@@ -1,0 +1,241 @@
+/* nest_pool -- windows over [N,C,spatial...], in any layout: max_pool, sum_pool
+ * and their gradients.  Loops follow the result's memory, the window is written
+ * out; taps outside do not count.  Gradients gather: an element of dx looks at
+ * every window that covers it. */
+#include "passes/nest.h"
+
+#include <string.h>
+
+enum { MAX_TAPS = 64 };
+
+void
+nest_window_of(const struct node *n, int ns, const int64_t *kernel, struct nest_window *w)
+{
+	const int64_t *p;
+
+	w->n = ns;
+	for (int i = 0; i < ns; i++) {
+		w->kernel[i] = kernel[i];
+		w->stride[i] = attr_ints(n, "strides", &p) ? p[i] : 1;
+		w->dilation[i] = attr_ints(n, "dilations", &p) ? p[i] : 1;
+		w->lo[i] = attr_ints(n, "pads", &p) ? p[i] : 0;
+	}
+}
+
+bool
+nest_next_tap(const struct nest_window *w, int64_t *tap)
+{
+	for (int i = w->n - 1; i >= 0; i--) {
+		if (++tap[i] < w->kernel[i])
+			return true;
+		tap[i] = 0;
+	}
+	return false;
+}
+
+struct pool {
+	struct emit *e;
+	struct node *n;
+	struct nest_window w;
+	struct nest_order o;
+	int var[MAX_DIGITS];
+	struct index idx[MAX_RANK];
+};
+
+/* Index of tap k of the window at output idx. */
+static void
+tap_index(const struct pool *p, int rank, const struct index *out, const int64_t *k, struct index *ix)
+{
+	ix[0] = out[0];
+	ix[1] = out[1];
+	for (int i = 0; i < p->w.n && i + 2 < rank; i++) {
+		ix[i + 2] = index_of(affine_scaled(&out[i + 2].whole, p->w.stride[i]));
+		ix[i + 2].whole.c += k[i] * p->w.dilation[i] - p->w.lo[i];
+	}
+}
+
+static int
+tap_load(struct pool *p, struct value *x, const struct index *out, const int64_t *k, int fill)
+{
+	struct index ix[MAX_RANK];
+
+	tap_index(p, x->rank, out, k, ix);
+	return emit_load(p->e, x, ix, fill);
+}
+
+static int64_t
+taps(const struct nest_window *w)
+{
+	return dims_count(w->n, w->kernel);
+}
+
+/* Forward: written out if the window is small, else loops over it. */
+static int
+forward(struct pool *p)
+{
+	struct emit *e = p->e;
+	struct value *x = p->n->in[0];
+	enum op op = p->n->op == OP_max_pool ? OP_max : OP_add;
+	int64_t tap[MAX_RANK] = {0};
+	int acc = emit_acc(e, op, x->dtype), fill = op == OP_max ? emit_identity(e, op, x->dtype) : -1;
+	struct body *back = e->body;
+
+	if (taps(&p->w) <= MAX_TAPS) {
+		do
+			emit_reduce(e, op, x->dtype, acc, tap_load(p, x, p->idx, tap, fill));
+		while (nest_next_tap(&p->w, tap));
+		return acc;
+	}
+	{
+		struct index ix[MAX_RANK];
+
+		tap_index(p, x->rank, p->idx, tap, ix);
+		for (int i = 0; i < p->w.n; i++) {
+			int var;
+
+			emit_for(e, FOR_SERIAL, p->w.kernel[i], &var);
+			affine_add(&ix[i + 2].whole, var, p->w.dilation[i]);
+		}
+		emit_reduce(e, op, x->dtype, acc, emit_load(e, x, ix, fill));
+		e->body = back;
+	}
+	return acc;
+}
+
+/* The windows that cover input position idx: output position o with
+ * o*stride - lo + k*dilation = idx for tap k.  The residue of idx modulo the
+ * stride is known here, so which taps do is too. */
+static bool
+covering(const struct pool *p, const int64_t *residue, const int64_t *tap, struct index *out)
+{
+	out[0] = p->idx[0];
+	out[1] = p->idx[1];
+	for (int i = 0; i < p->w.n; i++) {
+		int64_t s = p->w.stride[i], c = residue[i] + p->w.lo[i] - tap[i] * p->w.dilation[i];
+		struct affine a = p->idx[i + 2].whole;
+
+		if (c % s)
+			return false;
+		/* idx = s*q + residue */
+		a.c -= residue[i];
+		for (int t = 0; t < a.n; t++)
+			a.t[t].coef /= s;
+		a.c = a.c / s + c / s;
+		out[i + 2] = index_of(a);
+	}
+	return true;
+}
+
+/* Whether an earlier tap of that window already equals its maximum: 1 bool register, or -1. */
+static int
+earlier(struct pool *p, const struct index *out, const int64_t *tap, int ymax)
+{
+	struct value *x = p->n->in[0];
+	int64_t k[MAX_RANK] = {0};
+	int any = -1;
+
+	while (memcmp(k, tap, sizeof *k * (size_t)p->w.n)) {
+		int v = tap_load(p, x, out, k, emit_identity(p->e, OP_max, x->dtype));
+		int eq = emit_op(p->e, OP_eq, x->dtype, v, ymax, -1);
+		struct index ix[MAX_RANK];
+		int64_t min, max;
+
+		/* a tap outside does not count, whatever the maximum */
+		tap_index(p, x->rank, out, k, ix);
+		for (int d = 2; d < x->rank; d++)
+			if (!emit_range(p->e, &ix[d].whole, &min, &max) || min < 0 || max >= x->dims[d])
+				eq = emit_op(p->e, OP_and, DT_bool, eq,
+				    emit_within(p->e, ix[d].whole, 0, x->dims[d]), -1);
+		any = any < 0 ? eq : emit_op(p->e, OP_or, DT_bool, any, eq, -1);
+		nest_next_tap(&p->w, k);
+	}
+	return any;
+}
+
+static void
+backward(struct pool *p, const int64_t *residue)
+{
+	struct emit *e = p->e;
+	struct value *dx = p->n->out[0], *dy = p->n->in[p->n->nin - 1];
+	bool is_max = p->n->op == OP_max_pool_grad;
+	int64_t tap[MAX_RANK] = {0};
+	int acc = emit_acc(e, OP_add, dx->dtype), x = is_max ? emit_load(e, p->n->in[0], p->idx, -1) : -1;
+
+	do {
+		struct index out[MAX_RANK];
+		int g;
+
+		if (!covering(p, residue, tap, out))
+			continue;
+		g = emit_load(e, dy, out, -1);
+		if (is_max) {
+			/* a window outside the output gives dy = 0 */
+			int y = emit_load(e, p->n->in[1], out, -1);
+			int eq = emit_op(e, OP_eq, dx->dtype, x, y, -1), before;
+			int zero = emit_const(e, dx->dtype, 0);
+
+			before = earlier(p, out, tap, y);
+			if (before >= 0)
+				eq = emit_op(e, OP_and, DT_bool, eq, emit_op(e, OP_not, DT_bool, before, -1, -1), -1);
+			g = emit_op(e, OP_select, dx->dtype, eq, g, zero);
+		}
+		emit_reduce(e, OP_add, dx->dtype, acc, g);
+	} while (nest_next_tap(&p->w, tap));
+	emit_store(e, dx, p->idx, acc);
+}
+
+/* Every combination of residues of the position modulo the strides. */
+static void
+residues(struct pool *p, int i, int64_t *residue)
+{
+	if (i == p->w.n) {
+		backward(p, residue);
+		return;
+	}
+	for (int64_t r = 0; r < p->w.stride[i] && r < p->n->out[0]->dims[i + 2]; r++) {
+		residue[i] = r;
+		p->idx[i + 2].whole.c += r;
+		residues(p, i + 1, residue);
+		p->idx[i + 2].whole.c -= r;
+	}
+}
+
+bool
+lower_pool(struct lower *lo, struct cluster *c)
+{
+	struct pool p = {.n = c->anchor};
+	struct value *y = p.n->out[0];
+	const int64_t *kernel;
+	int64_t residue[MAX_RANK] = {0};
+	bool grad = p.n->op == OP_max_pool_grad || p.n->op == OP_sum_pool_grad;
+
+	if (attr_ints(p.n, "kernel", &kernel) != y->rank - 2)
+		die("pooling without a kernel");
+	nest_window_of(p.n, y->rank - 2, kernel, &p.w);
+	p.e = emit_begin(lo, c, op_info[p.n->op].id);
+	memset(p.var, -1, sizeof p.var);
+	nest_order_of(y, NULL, &p.o);
+	if (grad)
+		for (int i = 0; i < p.o.n; i++) {
+			struct nest_digit *d = &p.o.d[i];
+
+			if (d->axis < 2)
+				continue;
+			d->step = p.w.stride[d->axis - 2];
+			d->extent = (d->extent + d->step - 1) / d->step;
+		}
+	nest_loops(p.e, &p.o, ~0u, p.var);
+	nest_index(&p.o, p.var, y->rank, p.idx);
+	if (grad) {
+		for (int i = 2; i < y->rank; i++)
+			p.idx[i].block = 0;
+		residues(&p, 0, residue);
+	} else {
+		emit_store(p.e, y, p.idx, forward(&p));
+	}
+	shape_collapse(p.e, &p.e->k->body);
+	shape_outer(p.e, p.o.n > 0, taps(&p.w));
+	p.e->k->flops = (double)dims_count(y->rank, y->dims) * (double)taps(&p.w);
+	emit_end(p.e);
+	return true;
+}

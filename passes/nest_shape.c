@@ -1,0 +1,271 @@
+/* nest_shape -- kinds of loops, decided after a kernel has been emitted with
+ * SERIAL ones: adjacent loops merge where every access permits it, the innermost
+ * becomes the vector, outer ones the pieces.  Counts depend on shapes alone. */
+#include "passes/nest.h"
+
+#include <string.h>
+
+enum { MIN_PIECES = 16, MAX_PIECES = 1024, SMALL_WORK = 4096 };
+
+/* ---- over every affine of a body */
+typedef bool visit_fn(struct affine *, void *);
+
+static bool
+each_affine(struct body *b, visit_fn *f, void *arg)
+{
+	for (int i = 0; i < b->s.n; i++) {
+		struct stmt *s = b->s.v[i];
+
+		if (s->kind == S_FOR && !each_affine(&s->body, f, arg))
+			return false;
+		if (s->kind == S_INDEX || s->kind == S_LOAD || s->kind == S_STORE) {
+			if (!f(&s->index, arg))
+				return false;
+			for (int g = 0; g < s->nguard; g++)
+				if (!f(&s->guard[g].e, arg))
+					return false;
+		}
+		if (s->kind == S_TILE)
+			return false;
+	}
+	return true;
+}
+
+static int64_t
+coef_of(const struct affine *a, int var)
+{
+	for (int i = 0; i < a->n; i++)
+		if (a->t[i].var == var)
+			return a->t[i].coef;
+	return 0;
+}
+
+struct pair { int outer, inner; int64_t extent; };
+
+static bool
+mergeable(struct affine *a, void *arg)
+{
+	const struct pair *p = arg;
+
+	return coef_of(a, p->outer) == coef_of(a, p->inner) * p->extent;
+}
+
+static bool
+drop_outer(struct affine *a, void *arg)
+{
+	const struct pair *p = arg;
+
+	affine_add(a, p->outer, -coef_of(a, p->outer));
+	return true;
+}
+
+static bool
+only_loop(const struct body *b)
+{
+	return b->s.n == 1 && b->s.v[0]->kind == S_FOR && b->s.v[0]->loop == FOR_SERIAL;
+}
+
+static void
+set_extent(struct emit *e, int var, int64_t n)
+{
+	while (e->extent.n <= var)
+		vec_push(e->lo->tmp, &e->extent, 0);
+	e->extent.v[var] = n;
+}
+
+static void
+collapse_at(struct emit *e, struct stmt *s)
+{
+	while (s->loop == FOR_SERIAL && only_loop(&s->body)) {
+		struct stmt *in = s->body.s.v[0];
+		struct pair p = {s->var, in->var, in->extent};
+
+		if (!each_affine(&in->body, mergeable, &p))
+			break;
+		each_affine(&in->body, drop_outer, &p);
+		s->extent *= in->extent;
+		s->var = in->var;
+		set_extent(e, s->var, s->extent);
+		s->body = in->body;
+	}
+}
+
+void
+shape_collapse(struct emit *e, struct body *b)
+{
+	for (int i = 0; i < b->s.n; i++)
+		if (b->s.v[i]->kind == S_FOR) {
+			collapse_at(e, b->s.v[i]);
+			shape_collapse(e, &b->s.v[i]->body);
+		}
+}
+
+struct splitting { int outer, inner; int64_t len; };
+
+static bool
+split_affine(struct affine *a, void *arg)
+{
+	const struct splitting *p = arg;
+
+	affine_add(a, p->outer, coef_of(a, p->inner) * p->len);
+	return true;
+}
+
+static void
+guard_body(struct body *b, const struct affine *whole, int64_t n)
+{
+	for (int i = 0; i < b->s.n; i++) {
+		struct stmt *s = b->s.v[i];
+
+		if (s->kind == S_FOR)
+			guard_body(&s->body, whole, n);
+		if (s->kind != S_LOAD && s->kind != S_STORE)
+			continue;
+		if (s->nguard == 10)
+			die("more than 10 guards");
+		s->guard[s->nguard++] = (struct guard){*whole, 0, n};
+	}
+}
+
+struct stmt *
+shape_split(struct emit *e, struct stmt *s, int64_t len)
+{
+	struct stmt *in = arena_new(e->lo->a, struct stmt);
+	int64_t n = s->extent;
+	struct splitting p = {kernel_var(e->k), s->var, len};
+
+	*in = *s;
+	in->extent = len;
+	s->var = p.outer;
+	s->extent = (n + len - 1) / len;
+	memset(&s->body, 0, sizeof s->body);
+	vec_push(e->lo->a, &s->body.s, in);
+	set_extent(e, p.outer, s->extent);
+	set_extent(e, p.inner, len);
+	each_affine(&in->body, split_affine, &p);
+	if (n % len) {
+		struct affine whole = AFFINE(0);
+
+		affine_add(&whole, p.inner, 1);
+		affine_add(&whole, p.outer, len);
+		guard_body(&in->body, &whole, n);
+	}
+	return in;
+}
+
+int64_t
+shape_divisor(int64_t n, int64_t max)
+{
+	if (max >= n)
+		return n;
+	for (int64_t d = max; d > 1; d--)
+		if (n % d == 0)
+			return d;
+	return 1;
+}
+
+/* Blocks of a loop of n for at least `want` pieces of at least `least` each:
+ * an exact divisor if one is near, else a length that leaves a ragged end. */
+static int64_t
+block_length(int64_t n, int64_t want, int64_t least)
+{
+	int64_t best = 0;
+
+	if (n < 2 * least)
+		return n;
+	for (int64_t pieces = want; pieces <= 4 * want && n / pieces >= least; pieces++)
+		if (n % pieces == 0) {
+			int64_t len = n / pieces;
+
+			if (!best || (len % 16 == 0 && best % 16))
+				best = len;
+			if (best % 16 == 0)
+				break;
+		}
+	if (best)
+		return best;
+	best = (n + want - 1) / want;
+	if (best < least)
+		best = least;
+	return (best + 15) / 16 * 16;
+}
+
+void
+shape_outer(struct emit *e, bool vector, int64_t inside)
+{
+	struct stmt *nest[MAX_DIGITS];
+	struct body *b = &e->k->body;
+	int n = 0, last;
+	int64_t total = inside, pieces = 1;
+
+	while (only_loop(b) && n < MAX_DIGITS) {
+		nest[n++] = b->s.v[0];
+		total *= b->s.v[0]->extent;
+		b = &b->s.v[0]->body;
+	}
+	if (!n)
+		return;
+	last = vector ? n - 1 : n;
+	if (vector)
+		nest[n - 1]->loop = FOR_VECTOR;
+	if (total <= SMALL_WORK)
+		return;
+	for (int i = 0; i < last && pieces < MIN_PIECES; i++) {
+		struct stmt *s = nest[i];
+
+		s->loop = FOR_PARALLEL;
+		if (pieces * s->extent > MAX_PIECES) {
+			int64_t want = MAX_PIECES / 4 / pieces, len = s->extent;
+
+			if (want > 1)
+				len = block_length(s->extent, want, 1);
+			if (len < s->extent && s->extent % len == 0)
+				shape_split(e, s, len)->loop = FOR_SERIAL;
+			pieces *= s->extent;
+			break;
+		}
+		pieces *= s->extent;
+	}
+	if (pieces < MIN_PIECES && vector && pieces * nest[n - 1]->extent >= 256) {
+		struct stmt *s = nest[n - 1];
+		int64_t least = 1024 / (total / (pieces * s->extent)), len;
+		bool all = true;
+
+		for (int i = 0; i < last; i++)
+			all &= nest[i]->loop == FOR_PARALLEL;
+		if (!all)
+			return;
+		if (least < 16)
+			least = 16;
+		len = block_length(s->extent, (MIN_PIECES + pieces - 1) / pieces, least);
+		if (len < s->extent) {
+			struct stmt *in = shape_split(e, s, len);
+
+			s->loop = FOR_PARALLEL;
+			in->loop = FOR_VECTOR;
+		}
+	}
+}
+
+void
+shape_inner_vector(struct body *b)
+{
+	for (int i = 0; i < b->s.n; i++) {
+		struct stmt *s = b->s.v[i];
+
+		if (s->kind != S_FOR)
+			continue;
+		if (s->loop == FOR_SERIAL) {
+			bool inner = true;
+
+			for (int k = 0; k < s->body.s.n; k++)
+				inner &= s->body.s.v[k]->kind != S_FOR;
+			if (inner) {
+				s->loop = FOR_VECTOR;
+				continue;
+			}
+		}
+		if (s->loop != FOR_VECTOR)
+			shape_inner_vector(&s->body);
+	}
+}
