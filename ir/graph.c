@@ -182,19 +182,22 @@ graph_use_counts(struct arena *scratch, const struct graph *g)
 	return uses;
 }
 
+/* taken: name -> the next suffix to try */
 static const char *
 fresh(struct graph *g, struct map *taken, const char *name)
 {
-	int i;
+	intptr_t i = (intptr_t)map_get(taken, name);
+	const char *next = name;
 
-	for (i = 1; map_get(taken, name); i++) {
-		const char *next = arena_printf(g->arena, "%s.%d", name, i);
-
-		if (!map_get(taken, next))
-			name = next;
+	if (i) {
+		do
+			next = arena_printf(g->arena, "%s.%d", name, (int)i++);
+		while (map_get(taken, next));
+		map_put(taken, name, (void *)i);
 	}
-	map_put(taken, name, g);
-	return intern(g->names, name);
+	next = intern(g->names, next);
+	map_put(taken, next, (void *)1);
+	return next;
 }
 
 void

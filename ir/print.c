@@ -14,7 +14,7 @@ struct printer {
 	struct graph *g;
 	struct str *s;
 	struct arena *scratch;
-	struct map *taken;          /* names printed so far, in this graph and around it */
+	struct map *taken;          /* names printed so far, in this graph and around it -> next suffix */
 	VEC(struct named) name;     /* by value id of this graph */
 	const struct printer *outer;
 	int64_t limit;
@@ -54,7 +54,7 @@ name_value(struct printer *p, const struct value *v)
 {
 	struct str t = {0};
 	const char *name;
-	int i;
+	intptr_t i;
 
 	while (p->name.n <= v->id)
 		vec_push(p->scratch, &p->name, ((struct named){0}));
@@ -64,9 +64,13 @@ name_value(struct printer *p, const struct value *v)
 		str_addf(&t, "%%%d", (*p->number)++);
 	} else {
 		name = v->name;
-		for (i = 1; map_get(p->taken, name); i++)
-			name = arena_printf(p->scratch, "%s.%d", v->name, i);
-		map_put(p->taken, name, p);
+		if ((i = (intptr_t)map_get(p->taken, name))) {
+			do
+				name = arena_printf(p->scratch, "%s.%d", v->name, (int)i++);
+			while (map_get(p->taken, name));
+			map_put(p->taken, v->name, (void *)i);
+		}
+		map_put(p->taken, name, (void *)1);
 		str_add(&t, "%");
 		if (plain_name(name))
 			str_add(&t, name);
