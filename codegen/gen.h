@@ -131,7 +131,27 @@ LLVMValueRef math_mad(struct gen *, LLVMValueRef a, LLVMValueRef b, LLVMValueRef
 LLVMValueRef math_const(LLVMTypeRef like, double);
 LLVMValueRef math_iconst(LLVMTypeRef like, int64_t);
 
-/* ---- blob.c, link.c */
-bool link_run(struct target *, const char *const *argv, const char *what, struct diag *);
+/* ---- object.c */
+struct blobs {
+	struct str path;
+	FILE *f;
+	int64_t at;
+	bool kept, failed;
+};
+void blobs_open(struct blobs *, enum emit, const char *path);
+LLVMValueRef blobs_add(struct blobs *, struct module *, const char *symbol, const void *, int64_t bytes, struct diag *);
+bool blobs_ready(struct blobs *, struct diag *);
+void blobs_close(struct blobs *, bool done);
+bool module_write(struct module *, enum emit, const char *path, struct diag *);
+
+/* ---- library.c: the C entry points around a program's call function */
+struct entry_points { LLVMValueRef call, constants, state; };
+void library_entries(struct module *, const struct program *, const char *name, const char *manifest, struct entry_points);
+
+/* ---- link.c */
+bool link_run(const char *const *argv, struct diag *);
+bool link_static(struct target *, const char *object, const char *path, struct diag *);
+bool link_shared(struct target *, const char *object, const char *path, struct diag *);
+bool link_exe(struct target *, const char *object, const char *path, bool trainer, bool blas, struct diag *);
 
 #endif

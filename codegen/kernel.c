@@ -688,16 +688,21 @@ pieces(struct gen *g, LLVMValueRef begin, LLVMValueRef end)
 {
 	const struct stmt *loop[16];
 	const struct body *inner;
-	LLVMValueRef ext[16], digit[16], phi[16], p, q = begin, carry = NULL, next;
+	LLVMValueRef ext[16], digit[16], phi[16], p, q = begin, carry = NULL, next, total = NULL;
+	bool symbolic = false;
 	LLVMBasicBlockRef pre, head = gen_block(g, "piece"), exit = gen_block(g, "done"), latch;
 	int n = piece_loops(g->k, loop, &inner), i;
 
 	for (i = n - 1; i >= 0; i--) {
 		ext[i] = extent(g, loop[i]->extent);
+		total = total ? LLVMBuildMul(g->b, total, ext[i], "") : ext[i];
+		symbolic |= !dim_const(loop[i]->extent);
 		g->extent[loop[i]->var] = extent_hi(g, loop[i]->extent);
 		digit[i] = i ? LLVMBuildURem(g->b, q, ext[i], "") : q;
 		q = i ? LLVMBuildUDiv(g->b, q, ext[i], "") : q;
 	}
+	if (symbolic) /* callers count pieces at the symbols' bounds */
+		end = LLVMBuildSelect(g->b, LLVMBuildICmp(g->b, LLVMIntSLT, end, total, ""), end, total, "");
 	pre = LLVMGetInsertBlock(g->b);
 	LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntSLT, begin, end, ""), head, exit);
 	LLVMPositionBuilderAtEnd(g->b, head);

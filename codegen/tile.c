@@ -4,7 +4,7 @@
  * these loops later: the shape written here is the shape that runs. */
 #include "codegen/gen.h"
 
-enum { MAX_ACC = 64, MAX_PARTS = 16 };
+enum { MAX_ACC = 256, MAX_PARTS = 16 };
 
 struct cols { int64_t at; int lanes, active; }; /* one vector of a column group */
 struct tiling {
@@ -58,7 +58,7 @@ step(struct tiling *s, LLVMValueRef abase, LLVMValueRef bbase, int64_t ac, int64
 	struct gen *g = s->g;
 	const struct tile *t = s->t;
 	LLVMTypeRef e = gen_type(g, t->dtype, 0);
-	LLVMValueRef b[MAX_ACC];
+	LLVMValueRef b[MAX_PARTS * 16];
 	unsigned align = (unsigned)dtype_info[t->dtype].bits / 8;
 
 	for (int v = 0; v < s->nv; v++) {
@@ -171,7 +171,7 @@ gen_tile(struct gen *g, const struct tile *t)
 		die("kernel %s: a tile of %s", g->k->name, dtype_info[t->dtype].name);
 	cut_columns(&s);
 	s.nv = s.ncol * (int)(t->cblocks > 1 ? t->cblocks : 1);
-	if (s.rows * s.nv > MAX_ACC || s.rows < 1)
+	if (s.rows * s.nv > MAX_ACC || s.rows < 1 || s.nv > MAX_PARTS * 16)
 		die("kernel %s: a tile of %d x %d vectors", g->k->name, s.rows, s.nv);
 	g->extent[t->colvar] = t->cols;
 	for (int i = 0; i < 2; i++)

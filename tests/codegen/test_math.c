@@ -42,7 +42,7 @@ static const struct {
 } fns[] = {
 	{OP_exp, exp, -110, 90, 1.6}, {OP_exp, exp, -1, 1, 1.1}, {OP_log, log, 0, 1e38, 1.5}, {OP_log, log, 0.5, 2, 1.5},
 	{OP_log1p, log1p, -1, 1, 2}, {OP_log1p, log1p, -0.999, 1e6, 2}, {OP_tanh, tanh, -12, 12, 3.5},
-	{OP_tanh, tanh, -0.5, 0.5, 3.5}, {OP_sigmoid, sigmoid, -100, 100, 3.5}, {OP_erf, erf, -5, 5, 4}, {OP_erf, erf, -0.5, 0.5, 4},
+	{OP_tanh, tanh, -0.5, 0.5, 3.5}, {OP_sigmoid, sigmoid, -100, 100, 3.5}, {OP_erf, erf, -5, 5, 6}, {OP_erf, erf, -0.5, 0.5, 5},
 	{OP_sin, sin, -4000, 4000, 2.5}, {OP_cos, cos, -4000, 4000, 2.5}, {OP_sin, sin, -4, 4, 1.6}, {OP_cos, cos, -4, 4, 1.6},
 	{OP_sin, sin, -1e9, 1e9, 1.5}, {OP_sinh, sinh, -88, 88, 4}, {OP_sinh, sinh, -1, 1, 4}, {OP_cosh, cosh, -89, 89, 3},
 	{OP_sqrt, sqrt, 0, 1e30, 0.51}, {OP_rsqrt, rsqrt, 0, 1e30, 1.6}, {OP_tan, tan, -10, 10, 1}, {OP_asin, asin, -1, 1, 1},
@@ -116,7 +116,7 @@ specials(void **state)
 		for (int i = 0; i < M; i++) {
 			double want = fns[f].f(x[i]);
 
-			if (ulp(y[i], want) > 4 || (want == 0 && signbit(want) != signbit(y[i])))
+			if (ulp(y[i], want) > 4 || (want == 0 && !signbit(want) != !signbit(y[i])))
 				fail_msg("%s(%g) = %g, not %g", op_info[fns[f].op].id, x[i], y[i], want);
 		}
 	}

@@ -69,11 +69,14 @@ gemm_case(int m, int rows, int n, int k, int groups, int unroll, bool speed)
 	struct body *outer = h.body;
 
 	h.body = &t->epilogue;
-	struct affine at = AT(0, rv, (int64_t)rows * n, t->rowvar[1], n), col = AT(0, pv, groups * 16, t->cblockvar, 16);
+	struct affine at = AT(0, rv, (int64_t)rows * n, t->rowvar[1], n), col = AT(0, pv, groups * 16, -1, 0);
 
 	affine_add(&col, t->colvar, 1);
 	affine_add(&at, pv, groups * 16);
-	affine_add(&at, t->cblockvar, 16);
+	if (groups > 1) { /* the variable of a single group is not open */
+		affine_add(&at, t->cblockvar, 16);
+		affine_add(&col, t->cblockvar, 16);
+	}
 	affine_add(&at, t->colvar, 1);
 	int v = hand_op(&h, OP_add, DT_f32, t->acc, hand_load(&h, bbias, col), -1);
 
@@ -82,7 +85,7 @@ gemm_case(int m, int rows, int n, int k, int groups, int unroll, bool speed)
 	hand_run(&h);
 	for (int i = 0; i < m; i += speed ? 17 : 1)
 		for (int j = 0; j < n; j++) {
-			double s = bias[j], abs = 0;
+			double s = bias[j], abs = fabs(bias[j]);
 
 			for (int q = 0; q < k; q++) {
 				s += (double)a[i * k + q] * b[q * n + j];

@@ -1,0 +1,399 @@
+/* library -- the C entry points of an inference library, written in LLVM: nothing
+ * is allocated, nothing global is written.  header.c declares them.
+ *
+ *   int NAME_run([dims,] inputs.., outputs.., void *workspace, size_t workspace_size)
+ *   int NAME_run_mt(the same, NAME_parallel_for, void *ctx)
+ *   size_t NAME_workspace_size([dims]);  NAME_strerror(int);  NAME_manifest(void)
+ *
+ * Status: 0 OK, 1 a NULL pointer, 2 a dim out of range, 3 workspace too small,
+ * 4 workspace not aligned. */
+#include "codegen/gen.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_SYMS = 64, TASKS = 64 };
+struct entry {
+	struct module *m;
+	const struct program *p;
+	struct entry_points e;
+	LLVMValueRef f, pieces, body;
+	int nsym;
+	int64_t sym[MAX_SYMS];
+};
+
+static LLVMValueRef
+n64(struct module *m, int64_t v)
+{
+	return LLVMConstInt(m->i64, (unsigned long long)v, 1);
+}
+
+static LLVMBasicBlockRef
+block(struct entry *x, const char *name)
+{
+	return LLVMAppendBasicBlockInContext(x->m->c, x->f, name);
+}
+
+static void
+begin(struct entry *x, const char *name, const char *suffix, LLVMTypeRef ret, LLVMTypeRef *arg, int n, bool exported)
+{
+	struct module *m = x->m;
+
+	x->f = module_function(m, arena_printf(m->a, "%s_%s", name, suffix), LLVMFunctionType(ret, arg, (unsigned)n, 0), exported);
+	LLVMPositionBuilderAtEnd(m->b, block(x, "entry"));
+}
+
+/* return `status` unless cond */
+static void
+demand(struct entry *x, LLVMValueRef cond, int status)
+{
+	struct module *m = x->m;
+	LLVMBasicBlockRef bad = block(x, "bad"), good = block(x, "good");
+
+	LLVMBuildCondBr(m->b, cond, good, bad);
+	LLVMPositionBuilderAtEnd(m->b, bad);
+	LLVMBuildRet(m->b, LLVMConstInt(m->i32, (unsigned)status, 0));
+	LLVMPositionBuilderAtEnd(m->b, good);
+}
+
+static LLVMValueRef
+in_range(struct entry *x, int i)
+{
+	struct module *m = x->m;
+	int64_t lo = dim_lo(x->p->graph, x->sym[i]), hi = dim_hi(x->p->graph, x->sym[i]);
+	LLVMValueRef off = LLVMBuildSub(m->b, LLVMGetParam(x->f, (unsigned)i), n64(m, lo), "");
+
+	return LLVMBuildICmp(m->b, LLVMIntULE, off, n64(m, hi - lo), "");
+}
+
+static void
+put(struct module *m, LLVMValueRef array, LLVMTypeRef t, int i, LLVMValueRef v)
+{
+	LLVMValueRef at = n64(m, i);
+
+	LLVMBuildStore(m->b, v, LLVMBuildInBoundsGEP2(m->b, t, array, &at, 1, ""));
+}
+
+static LLVMValueRef
+pieces_of(struct entry *x, LLVMValueRef call)
+{
+	struct module *m = x->m;
+
+	return LLVMBuildLoad2(m->b, m->i64, LLVMBuildInBoundsGEP2(m->b, m->i64, x->pieces, &call, 1, ""), "");
+}
+
+static LLVMTypeRef
+job_type(struct module *m)
+{
+	return LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->i32, m->ptr, m->ptr, m->i64, m->i64}, 5, 0);
+}
+
+/* body(job, i): slice i of n of the pieces of one call.  Slices do not depend on
+ * the number of threads. */
+static LLVMValueRef
+task(struct entry *x, const char *name)
+{
+	struct module *m = x->m;
+	LLVMValueRef v[5], i, from, to, job;
+	LLVMTypeRef t = job_type(m);
+
+	begin(x, name, "task", m->void_, (LLVMTypeRef[]){m->ptr, m->i32}, 2, false);
+	job = LLVMGetParam(x->f, 0);
+	for (int k = 0; k < 5; k++)
+		v[k] = LLVMBuildLoad2(m->b, LLVMStructGetTypeAtIndex(t, (unsigned)k), LLVMBuildStructGEP2(m->b, t, job, (unsigned)k, ""), "");
+	i = LLVMBuildSExt(m->b, LLVMGetParam(x->f, 1), m->i64, "");
+	from = LLVMBuildSDiv(m->b, LLVMBuildMul(m->b, v[3], i, ""), v[4], "");
+	to = LLVMBuildSDiv(m->b, LLVMBuildMul(m->b, v[3], LLVMBuildAdd(m->b, i, n64(m, 1), ""), ""), v[4], "");
+	LLVMBuildCall2(m->b, m->call_type, x->e.call, (LLVMValueRef[]){v[0], v[1], v[2], from, to}, 5, "");
+	LLVMBuildRetVoid(m->b);
+	return x->f;
+}
+
+/* One call through the caller's parallel-for, or straight where it is one piece. */
+static void
+parallel(struct entry *x, LLVMValueRef i, LLVMValueRef base, LLVMValueRef sym, LLVMValueRef job, LLVMValueRef pf, LLVMValueRef ctx)
+{
+	struct module *m = x->m;
+	LLVMTypeRef t = job_type(m), pft = LLVMFunctionType(m->void_, (LLVMTypeRef[]){m->ptr, m->i32, m->ptr, m->ptr}, 4, 0);
+	LLVMValueRef n = pieces_of(x, i), i32 = LLVMBuildTrunc(m->b, i, m->i32, ""), many, tasks, v[5];
+	LLVMBasicBlockRef one = block(x, "one"), all = block(x, "all"), next = block(x, "next");
+
+	LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntSGT, n, n64(m, 1), ""), all, one);
+	LLVMPositionBuilderAtEnd(m->b, one);
+	LLVMBuildCall2(m->b, m->call_type, x->e.call, (LLVMValueRef[]){i32, base, sym, n64(m, 0), n}, 5, "");
+	LLVMBuildBr(m->b, next);
+	LLVMPositionBuilderAtEnd(m->b, all);
+	many = LLVMBuildICmp(m->b, LLVMIntSGT, n, n64(m, TASKS), "");
+	tasks = LLVMBuildSelect(m->b, many, n64(m, TASKS), n, "");
+	v[0] = i32, v[1] = base, v[2] = sym, v[3] = n, v[4] = tasks;
+	for (unsigned k = 0; k < 5; k++)
+		LLVMBuildStore(m->b, v[k], LLVMBuildStructGEP2(m->b, t, job, k, ""));
+	LLVMBuildCall2(m->b, pft, pf, (LLVMValueRef[]){ctx, LLVMBuildTrunc(m->b, tasks, m->i32, ""), x->body, job}, 4, "");
+	LLVMBuildBr(m->b, next);
+	LLVMPositionBuilderAtEnd(m->b, next);
+}
+
+static void
+run(struct entry *x, const char *name, bool mt)
+{
+	struct module *m = x->m;
+	int nio = x->p->inputs.n + x->p->outputs.n, n = 0, first = x->nsym;
+	LLVMTypeRef *arg = arena_array(m->a, LLVMTypeRef, x->nsym + nio + 8);
+	LLVMValueRef base, sym, job = NULL, ws, size, ok, i, next, null = LLVMConstNull(m->ptr);
+	LLVMBasicBlockRef pre, head, done;
+
+	for (int k = 0; k < x->nsym; k++)
+		arg[n++] = m->i64;
+	for (int k = 0; k < nio + 1; k++)
+		arg[n++] = m->ptr;
+	arg[n++] = m->i64;
+	if (mt) {
+		arg[n++] = m->ptr;
+		arg[n++] = m->ptr;
+	}
+	begin(x, name, mt ? "run_mt" : "run", m->i32, arg, n, true);
+	base = LLVMBuildArrayAlloca(m->b, m->ptr, n64(m, 3 + nio), "base");
+	sym = LLVMBuildArrayAlloca(m->b, m->i64, n64(m, x->nsym + 1), "sym");
+	if (mt)
+		job = LLVMBuildAlloca(m->b, job_type(m), "job");
+	ws = LLVMGetParam(x->f, (unsigned)(first + nio));
+	size = LLVMGetParam(x->f, (unsigned)(first + nio + 1));
+	ok = NULL;
+	for (int k = 0; k < nio; k++) {
+		LLVMValueRef c = LLVMBuildICmp(m->b, LLVMIntNE, LLVMGetParam(x->f, (unsigned)(first + k)), null, "");
+
+		ok = ok ? LLVMBuildAnd(m->b, ok, c, "") : c;
+	}
+	if (mt)
+		ok = LLVMBuildAnd(m->b, ok, LLVMBuildICmp(m->b, LLVMIntNE, LLVMGetParam(x->f, (unsigned)(n - 2)), null, ""), "");
+	if (x->p->work_bytes)
+		ok = LLVMBuildAnd(m->b, ok, LLVMBuildICmp(m->b, LLVMIntNE, ws, null, ""), "");
+	demand(x, ok, 1);
+	for (int k = 0; k < x->nsym; k++) {
+		demand(x, in_range(x, k), 2);
+		put(m, sym, m->i64, k, LLVMGetParam(x->f, (unsigned)k));
+	}
+	demand(x, LLVMBuildICmp(m->b, LLVMIntUGE, size, n64(m, x->p->work_bytes), ""), 3);
+	ok = LLVMBuildAnd(m->b, LLVMBuildPtrToInt(m->b, ws, m->i64, ""), n64(m, RT_ALIGN - 1), "");
+	demand(x, LLVMBuildICmp(m->b, LLVMIntEQ, ok, n64(m, 0), ""), 4);
+	put(m, base, m->ptr, 0, ws);
+	put(m, base, m->ptr, 1, x->e.constants ? x->e.constants : null);
+	put(m, base, m->ptr, 2, x->e.state ? x->e.state : null);
+	for (int k = 0; k < nio; k++)
+		put(m, base, m->ptr, 3 + k, LLVMGetParam(x->f, (unsigned)(first + k)));
+	if (x->p->calls.n) {
+		pre = LLVMGetInsertBlock(m->b);
+		head = block(x, "call");
+		done = block(x, "done");
+		LLVMBuildBr(m->b, head);
+		LLVMPositionBuilderAtEnd(m->b, head);
+		i = LLVMBuildPhi(m->b, m->i64, "i");
+		if (mt)
+			parallel(x, i, base, sym, job, LLVMGetParam(x->f, (unsigned)(n - 2)), LLVMGetParam(x->f, (unsigned)(n - 1)));
+		else
+			LLVMBuildCall2(m->b, m->call_type, x->e.call, (LLVMValueRef[]){LLVMBuildTrunc(m->b, i, m->i32, ""),
+			    base, sym, n64(m, 0), pieces_of(x, i)}, 5, "");
+		next = LLVMBuildAdd(m->b, i, n64(m, 1), "");
+		LLVMAddIncoming(i, (LLVMValueRef[]){n64(m, 0), next}, (LLVMBasicBlockRef[]){pre, LLVMGetInsertBlock(m->b)}, 2);
+		LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntULT, next, n64(m, x->p->calls.n), ""), head, done);
+		LLVMPositionBuilderAtEnd(m->b, done);
+	}
+	LLVMBuildRet(m->b, LLVMConstInt(m->i32, 0, 0));
+}
+
+static void
+workspace_size(struct entry *x, const char *name)
+{
+	struct module *m = x->m;
+	LLVMTypeRef arg[MAX_SYMS];
+	LLVMValueRef ok = NULL, size = n64(m, x->p->work_bytes);
+
+	for (int k = 0; k < x->nsym; k++)
+		arg[k] = m->i64;
+	begin(x, name, "workspace_size", m->i64, arg, x->nsym, true);
+	for (int k = 0; k < x->nsym; k++)
+		ok = ok ? LLVMBuildAnd(m->b, ok, in_range(x, k), "") : in_range(x, k);
+	LLVMBuildRet(m->b, ok ? LLVMBuildSelect(m->b, ok, size, n64(m, 0), "") : size);
+}
+
+static void
+texts(struct entry *x, const char *name, const char *manifest)
+{
+	static const char *const text[] = {
+		"ok", "an input, output or workspace pointer is NULL", "a dimension is out of range",
+		"the workspace is too small", "the workspace is not aligned", "unknown status",
+	};
+	enum { N = sizeof text / sizeof *text };
+	struct module *m = x->m;
+	LLVMValueRef s[N], table, i, known;
+
+	for (int k = 0; k < N; k++)
+		s[k] = module_string(m, text[k]);
+	table = module_array(m, m->ptr, s, N, "status");
+	begin(x, name, "strerror", m->ptr, (LLVMTypeRef[]){m->i32}, 1, true);
+	i = LLVMBuildZExt(m->b, LLVMGetParam(x->f, 0), m->i64, "");
+	known = LLVMBuildICmp(m->b, LLVMIntULT, i, n64(m, N - 1), "");
+	i = LLVMBuildSelect(m->b, known, i, n64(m, N - 1), "");
+	LLVMBuildRet(m->b, LLVMBuildLoad2(m->b, m->ptr, LLVMBuildInBoundsGEP2(m->b, m->ptr, table, &i, 1, ""), ""));
+	begin(x, name, "manifest", m->ptr, NULL, 0, true);
+	LLVMBuildRet(m->b, module_string(m, manifest ? manifest : "{}"));
+}
+
+void
+library_entries(struct module *m, const struct program *p, const char *name, const char *manifest, struct entry_points e)
+{
+	struct entry x = {.m = m, .p = p, .e = e};
+	int64_t *pieces = arena_array(m->a, int64_t, p->calls.n + 1);
+
+	x.nsym = p->graph ? dim_symbols(p->graph, x.sym, MAX_SYMS) : 0;
+	require(x.nsym <= MAX_SYMS);
+	for (int i = 0; i < p->calls.n; i++)
+		pieces[i] = call_pieces(&p->calls.v[i]);
+	x.pieces = module_i64s(m, pieces, p->calls.n, "pieces");
+	x.body = task(&x, name);
+	run(&x, name, false);
+	run(&x, name, true);
+	workspace_size(&x, name);
+	texts(&x, name, manifest);
+}
+
+/* ---- emission of inference code */
+static bool
+uses_blas(const struct program *p)
+{
+	for (int i = 0; i < p->calls.n; i++)
+		if (p->calls.v[i].provider_blas)
+			return true;
+	return false;
+}
+
+static bool
+writes_state(const struct program *p)
+{
+	for (int i = 0; i < p->calls.n; i++) {
+		const struct call *c = &p->calls.v[i];
+
+		for (int k = 0; !c->provider_blas && k < c->kernel->nbuf; k++)
+			if (c->kernel->buf_written[k] && c->arg[k]->space == SPACE_STATE)
+				return true;
+	}
+	return false;
+}
+
+static bool
+build(struct module *m, struct blobs *b, const struct program *p, const char *name, const char *manifest, bool exe, struct diag *d)
+{
+	unsigned char *c = program_blob(p, SPACE_CONST, p->const_bytes), *s = program_blob(p, SPACE_STATE, p->state_bytes);
+	struct entry_points e;
+	LLVMValueRef rt, ref;
+
+	e.constants = blobs_add(b, m, arena_printf(m->a, "%s_constants", name), c, p->const_bytes, d);
+	e.state = blobs_add(b, m, arena_printf(m->a, "%s_state", name), s, p->state_bytes, d);
+	free(c);
+	free(s);
+	e.call = module_call(m, p, arena_printf(m->a, "%s_call", name), false);
+	if (exe) {
+		rt = module_program(m, p, e.call, e.constants, e.state, arena_printf(m->a, "%s_program", name), manifest, false);
+		ref = LLVMAddGlobal(m->m, m->ptr, "retort_model");
+		LLVMSetInitializer(ref, rt);
+		LLVMSetGlobalConstant(ref, 1);
+	} else
+		library_entries(m, p, name, manifest, e);
+	return blobs_ready(b, d);
+}
+
+bool
+emit_library(struct target *t, const struct program *p, const char *name, const char *manifest,
+             enum emit kind, const char *path, struct diag *d)
+{
+	bool exe = kind == EMIT_EXE, linked = exe || kind == EMIT_STATIC || kind == EMIT_SHARED, ok;
+	struct module *m;
+	struct blobs b;
+	const char *object = path;
+
+	if (!exe && uses_blas(p))
+		return diag_unsupported(d, LOC_FILE(path), "libraries need nothing but libm: compile without --blas, or an executable");
+	if (!exe && writes_state(p))
+		return diag_unsupported(d, LOC_FILE(path), "the program updates its states; a library keeps none");
+	m = module_open(t, name);
+	if (linked) /* the archive's member name shows: keep it free of process ids */
+		object = arena_printf(m->a, "%s/%s.retort.o", path_dir(m->a, path), name);
+	blobs_open(&b, kind, path);
+	ok = build(m, &b, p, name, manifest, exe, d) && module_write(m, kind, object, d);
+	blobs_close(&b, ok);
+	if (ok && linked)
+		ok = exe ? link_exe(t, object, path, false, uses_blas(p), d)
+		    : kind == EMIT_STATIC ? link_static(t, object, path, d) : link_shared(t, object, path, d);
+	if (linked && !t->keep_temps)
+		remove(object);
+	module_close(m);
+	return ok;
+}
+
+/* ---- a trainer: many programs, one object */
+static LLVMValueRef
+trainer_program(struct module *m, struct blobs *b, const struct program *p, const char *prefix, struct diag *d)
+{
+	unsigned char *c = program_blob(p, SPACE_CONST, p->const_bytes), *s = program_blob(p, SPACE_STATE, p->state_bytes);
+	LLVMValueRef constants = blobs_add(b, m, arena_printf(m->a, "%s_constants", prefix), c, p->const_bytes, d),
+	    state = blobs_add(b, m, arena_printf(m->a, "%s_state", prefix), s, p->state_bytes, d),
+	    call = module_call(m, p, arena_printf(m->a, "%s_call", prefix), false);
+
+	free(c);
+	free(s);
+	return module_program(m, p, call, constants, state, arena_printf(m->a, "%s_program", prefix), "", false);
+}
+
+static void
+trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im, struct diag *d)
+{
+	LLVMValueRef *stage = arena_array(m->a, LLVMValueRef, im->nstages + 1), *cached = arena_array(m->a, LLVMValueRef, im->ncached + 1),
+	    *patch = arena_array(m->a, LLVMValueRef, im->npatches + 1), v, g, onnx, eval, null = LLVMConstNull(m->ptr);
+	LLVMTypeRef stage_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->ptr}, 2, 0),
+	    patch_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->i64, m->i64}, 3, 0);
+
+	for (int i = 0; i < im->nstages; i++)
+		stage[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){
+			trainer_program(m, b, im->train[i], arena_printf(m->a, "train%d", i), d),
+			module_string(m, im->stage_config[i])}, 2, 0);
+	eval = im->eval ? trainer_program(m, b, im->eval, "eval", d) : null;
+	for (int i = 0; i < im->ncached; i++)
+		cached[i] = trainer_program(m, b, im->cached[i], arena_printf(m->a, "cached%d", i), d);
+	for (int i = 0; i < im->npatches; i++)
+		patch[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){module_string(m, im->patches[i].state),
+			n64(m, im->patches[i].offset), n64(m, im->patches[i].bytes)}, 3, 0);
+	onnx = blobs_add(b, m, "student_onnx", im->onnx, (int64_t)im->onnx_bytes, d);
+#define W(x) LLVMConstInt(m->i32, (unsigned long long)(x), 0)
+	v = LLVMConstStructInContext(m->c, (LLVMValueRef[]){W(RT_ABI), module_string(m, im->config), W(im->nstages),
+		module_array(m, stage_type, stage, im->nstages, "stages"), eval, W(im->ncached),
+		module_array(m, m->ptr, cached, im->ncached, "cached"), onnx ? onnx : null, n64(m, (int64_t)im->onnx_bytes),
+		W(im->npatches), module_array(m, patch_type, patch, im->npatches, "patches")}, 11, 0);
+#undef W
+	g = LLVMAddGlobal(m->m, LLVMTypeOf(v), "retort_trainer");
+	LLVMSetInitializer(g, v);
+	LLVMSetGlobalConstant(g, 1);
+}
+
+bool
+emit_trainer(struct target *t, const struct trainer_image *im, const char *path, struct diag *d)
+{
+	struct module *m = module_open(t, "trainer");
+	const char *object = arena_printf(m->a, "%s.retort.o", path);
+	bool blas = im->eval && uses_blas(im->eval), ok;
+	struct blobs b;
+
+	for (int i = 0; i < im->nstages; i++)
+		blas |= uses_blas(im->train[i]);
+	for (int i = 0; i < im->ncached; i++)
+		blas |= uses_blas(im->cached[i]);
+	blobs_open(&b, EMIT_EXE, path);
+	trainer_table(m, &b, im, d);
+	ok = blobs_ready(&b, d) && module_write(m, EMIT_OBJECT, object, d);
+	blobs_close(&b, ok);
+	if (ok)
+		ok = link_exe(t, object, path, true, blas, d);
+	if (!t->keep_temps)
+		remove(object);
+	module_close(m);
+	return ok;
+}
