@@ -107,29 +107,34 @@ barrier(struct rt_pool *p)
 }
 
 /* Thread t's part of one run.  The last barrier is the caller's sign that all
- * threads are done with the caller's memory. */
+ * threads are done with the caller's memory and with the fields of the run: past
+ * it nothing of p is read but by the next run. */
 static void
 walk(struct rt_pool *p, int t)
 {
 	const struct rt_program *g = p->program;
-	int64_t last = p->ns ? now_ns() : 0;
+	void *const *base = p->base;
+	const int64_t *sym = p->sym;
+	int64_t *ns = t == 0 ? p->ns : NULL, last = ns ? now_ns() : 0;
+	int threads = p->n;
+	int32_t ncalls = g->ncalls;
 
-	for (int32_t c = 0; c < g->ncalls; c++) {
+	for (int32_t c = 0; c < ncalls; c++) {
 		int64_t n = g->pieces[c];
-		int64_t begin = n * t / p->n, end = n * (t + 1) / p->n;
+		int64_t begin = n * t / threads, end = n * (t + 1) / threads;
 
 		if (n <= 1) {
 			begin = 0;
 			end = t == 0 ? n : 0;
 		}
 		if (begin < end)
-			g->call(c, p->base, p->sym, begin, end);
-		if (n > 1 || c + 1 == g->ncalls || g->pieces[c + 1] > 1)
+			g->call(c, base, sym, begin, end);
+		if (n > 1 || c + 1 == ncalls || g->pieces[c + 1] > 1)
 			barrier(p);
-		if (p->ns && t == 0) {
+		if (ns) {
 			int64_t now = now_ns();
 
-			p->ns[c] += now - last;
+			ns[c] += now - last;
 			last = now;
 		}
 	}
