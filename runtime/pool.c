@@ -260,6 +260,8 @@ rt_run_timed(struct rt_pool *p, const struct rt_program *g, void *const *base, c
 		walk_alone(g, base, sym, ns);
 		return;
 	}
+	if (g->ncalls <= 0)
+		return;
 	p->program = g;
 	p->base = base;
 	p->sym = sym;
