@@ -204,8 +204,10 @@ compare_weights(struct step *s, const char *folder, double tol, bool adam)
 	}
 }
 
+/* tol after one step, tol3 after three: weights with a gradient near zero, which
+ * Adam moves by the sign of rounding, have changed the other gradients by then. */
 static void
-steps(const char *student, const char *teacher, const char *kind, double tol)
+steps(const char *student, const char *teacher, const char *kind, double tol, double tol3)
 {
 	bool adam = strcmp(kind, "adam") == 0;
 	struct optimizer o = {.kind = adam ? OPT_ADAM : OPT_SGD, .momentum = 0.9, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
@@ -217,9 +219,9 @@ steps(const char *student, const char *teacher, const char *kind, double tol)
 	losses = vector(&s, arena_printf(s.a, "losses_%s", kind));
 	for (int k = 1; k <= 3; k++) {
 		commit(&s, run_step(&s, adam ? 0.002 : 0.05, k, &loss));
-		near("loss", loss, dtype_get_f(DT_f32, losses->data, k - 1), tol * (1 + loss));
+		near("loss", loss, dtype_get_f(DT_f32, losses->data, k - 1), (k > 1 ? tol3 : tol) * (1 + loss));
 		if (k != 2)
-			compare_weights(&s, arena_printf(s.a, "%s%d", kind, k), tol, adam);
+			compare_weights(&s, arena_printf(s.a, "%s%d", kind, k), k > 1 ? tol3 : tol, adam);
 	}
 	close_step(&s);
 }
@@ -235,14 +237,14 @@ static void
 mlp_sgd(void **state)
 {
 	(void)state;
-	steps("mnist_mlp32", "mnist_mlp_teacher", "sgd", 1e-6);
+	steps("mnist_mlp32", "mnist_mlp_teacher", "sgd", 1e-6, 1e-6);
 }
 
 static void
 mlp_adam(void **state)
 {
 	(void)state;
-	steps("mnist_mlp32", "mnist_mlp_teacher", "adam", 1e-5);
+	steps("mnist_mlp32", "mnist_mlp_teacher", "adam", 1e-6, 1e-4);
 }
 
 static void
@@ -256,14 +258,14 @@ static void
 cnn_sgd(void **state)
 {
 	(void)state;
-	steps("mnist_cnn_small", "mnist_cnn_teacher", "sgd", 1e-5);
+	steps("mnist_cnn_small", "mnist_cnn_teacher", "sgd", 2e-6, 1e-5);
 }
 
 static void
 cnn_adam(void **state)
 {
 	(void)state;
-	steps("mnist_cnn_small", "mnist_cnn_teacher", "adam", 1e-4);
+	steps("mnist_cnn_small", "mnist_cnn_teacher", "adam", 2e-6, 1e-4);
 }
 
 int
