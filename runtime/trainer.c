@@ -224,206 +224,19 @@ bench(struct run *r)
 	return true;
 }
 
-/* ---- one epoch's numbers */
-static bool
-record_meters(struct record *x, const struct exec *e, const char *split, struct run *r)
-{
-	bool train = strcmp(split, "train") == 0;
-	char key[120];
-
-	for (int i = 0; i < e->nmeters; i++) {
-		const char *name = e->meters[i].name;
-		bool metric = strncmp(name, "metric.", 7) == 0;
-
-		if (train && !metric)
-			snprintf(key, sizeof key, "%s", name);
-		else
-			snprintf(key, sizeof key, "%s.%s", split, metric ? name + 7 : name);
-		if (!record_add(x, key, meter_value(&e->meters[i])))
-			return oom(r);
-	}
-	return true;
-}
-
-/* The split's numbers with the given states. */
-static bool
-evaluate(struct run *r, enum split k, const unsigned char *states, struct record *x)
-{
-	struct states view = r->states;
-	int64_t steps = batches_eval_steps(&r->batches, k);
-
-	view.data = (unsigned char *)states;
-	states_load(&view, &r->eval, true);
-	meters_reset(&r->eval);
-	for (int64_t i = 0; i < steps; i++) {
-		batches_eval(&r->batches, k, i);
-		exec_fill(&r->eval, r, k, 0, 1, -1);
-		exec_run(&r->eval, r);
-		if (!exec_check(&r->eval, r))
-			return false;
-		meters_add(&r->eval);
-	}
-	return record_meters(x, &r->eval, split_names[k], r);
-}
-
-/* The key that decides what "best" is: the recipe's, or the first val metric. */
-static const char *
-monitor(const struct run *r, const struct record *x)
-{
-	if (r->cfg.monitor)
-		return r->cfg.monitor;
-	for (int i = 0; i < x->n; i++)
-		if (strncmp(x->v[i].key, "val.", 4) == 0 && strcmp(x->v[i].key, "val.loss") != 0 &&
-		    strncmp(x->v[i].key, "val.term.", 9) != 0)
-			return x->v[i].key;
-	return "val.loss";
-}
-
-static bool
-better(const struct run *r, const char *key, double v, double than)
-{
-	size_t n = strlen(key);
-	int mode = r->cfg.mode ? r->cfg.mode
-		   : (n >= 4 && strcmp(key + n - 4, "loss") == 0) || strstr(key, "term.") ? -1
-											  : 1;
-
-	if (isnan(v))
-		return false;
-	return isnan(than) || (mode > 0 ? v > than : v < than);
-}
-
-/* Keeps the states of the best epoch; true through *over when patience is spent. */
-static bool
-watch(struct run *r, const struct record *x, bool *over)
-{
-	const char *key = monitor(r, x);
-	double v = record_get(x, key);
-	bool known = false;
-
-	for (int i = 0; i < x->n; i++)
-		known |= strcmp(x->v[i].key, key) == 0;
-	if (!known)
-		return rt_fail(&r->msg, RT_INVALID,
-		    "there is no %s to monitor; this run has %s, %s...", key, x->v[0].key,
-		    x->n > 1 ? x->v[x->n - 1].key : "no more");
-	if (better(r, key, v, r->cur.best)) {
-		r->cur.best = v;
-		r->cur.best_epoch = r->cur.total_epochs + 1;
-		r->cur.bad_epochs = 0;
-		memcpy(r->best, r->states.data, (size_t)r->states.bytes);
-		r->has_best = r->best_dirty = true;
-	} else {
-		r->cur.bad_epochs++;
-	}
-	*over = r->cfg.patience > 0 && r->cur.bad_epochs >= r->cfg.patience;
-	return true;
-}
-
-static void
-plateau(struct run *r, const struct record *x)
-{
-	const struct stage_config *s = &r->stages[r->cur.stage];
-	const char *key = dataset_has(&r->data, SPLIT_VAL) && r->has_eval ? monitor(r, x) : "loss";
-	double v = record_get(x, key);
-
-	if (s->kind != SCH_PLATEAU)
-		return;
-	if (better(r, key, v, r->cur.plateau_best)) {
-		r->cur.plateau_best = v;
-		r->cur.plateau_bad = 0;
-	} else if (++r->cur.plateau_bad > s->patience) {
-		r->cur.plateau_scale *= s->factor;
-		r->cur.plateau_bad = 0;
-	}
-}
-
-static void
-print_epoch(struct run *r, const struct record *x)
-{
-	char text[2000];
-	int n = snprintf(text, sizeof text, "epoch %lld/%lld", (long long)r->cur.epoch + 1,
-	    (long long)r->stages[r->cur.stage].epochs);
-
-	if (r->t->nstages > 1)
-		n += snprintf(text + n, sizeof text - (size_t)n, " (%.40s)", x->stage);
-	for (int i = 0; i < x->n && n < (int)sizeof text - 200; i++) {
-		const char *key = x->v[i].key;
-
-		n += snprintf(text + n, sizeof text - (size_t)n, "  %s %.5g",
-		    strncmp(key, "term.", 5) == 0 ? key + 5 : key, x->v[i].value);
-	}
-	snprintf(text + n, sizeof text - (size_t)n, "  lr %.3g  %.2f s", x->lr, x->seconds);
-	progress_note(r, "%s", text);
-}
-
-static bool
-test_due(const struct run *r, bool last)
-{
-	int64_t every = r->cfg.test_every;
-
-	if (!r->has_eval || !dataset_has(&r->data, SPLIT_TEST))
-		return false;
-	if (every < 0)
-		every = dataset_has(&r->data, SPLIT_VAL) ? 0 : 1;
-	return last || (every > 0 && (r->cur.total_epochs + 1) % every == 0);
-}
-
-static bool
-out_of_steps(const struct run *r)
+/* ---- steps */
+bool
+run_out_of_steps(const struct run *r)
 {
 	return r->opt.steps > 0 && r->cur.total_updates >= r->opt.steps;
 }
 
-static double
-elapsed(const struct run *r)
+double
+run_elapsed(const struct run *r)
 {
 	return r->resumed_seconds + rt_seconds() - r->resumed_at;
 }
 
-/* After the last step of an epoch, or of the run: numbers, best, log, cursor. */
-static bool
-end_epoch(struct run *r, double lr)
-{
-	struct exec *e = &r->train[r->cur.stage];
-	const struct stage_config *s = &r->stages[r->cur.stage];
-	bool last = (r->cur.stage + 1 == r->t->nstages && r->cur.epoch + 1 == s->epochs) ||
-		    out_of_steps(r),
-	     over = false;
-	struct record x = {.epoch = r->cur.total_epochs + 1, .lr = lr, .stage = s->name};
-	bool ok = record_meters(&x, e, "train", r);
-
-	states_store(&r->states, e);
-	if (ok && r->has_eval && dataset_has(&r->data, SPLIT_VAL))
-		ok = evaluate(r, SPLIT_VAL, r->states.data, &x) && watch(r, &x, &over);
-	last |= over && r->cur.stage + 1 == r->t->nstages;
-	if (ok)
-		plateau(r, &x);
-	/* the last line tells about the weights that are exported */
-	if (ok && test_due(r, last))
-		ok = evaluate(r, SPLIT_TEST, last && r->has_best ? r->best : r->states.data, &x);
-	x.seconds = elapsed(r) - r->cur.epoch_from;
-	if (ok && last && r->has_best)
-		ok = record_add(&x, "exported_epoch", (double)r->cur.best_epoch) || oom(r);
-	ok = ok && outputs_epoch(r, &x);
-	if (ok) {
-		print_epoch(r, &x);
-		if (over)
-			progress_note(r,
-			    "no better %s for %lld epochs: stopped; best %.5g in epoch %lld",
-			    monitor(r, &x), (long long)r->cfg.patience, r->cur.best,
-			    (long long)r->cur.best_epoch);
-		r->cur.epoch++;
-		r->cur.total_epochs++;
-		r->cur.step = 0;
-		r->cur.stopped = over;
-		r->cur.epoch_from = elapsed(r);
-		meters_reset(e);
-	}
-	record_free(&x);
-	return ok;
-}
-
-/* ---- steps */
 static bool
 diverged(struct run *r, const struct exec *e)
 {
@@ -533,7 +346,7 @@ run_epoch(struct run *r)
 {
 	const struct stage_config *s = &r->stages[r->cur.stage];
 
-	while (r->cur.step < r->batches.per_epoch && !out_of_steps(r)) {
+	while (r->cur.step < r->batches.per_epoch && !run_out_of_steps(r)) {
 		double lr = rate(r, r->cur.updates);
 
 		if (!step(r, lr))
@@ -551,9 +364,9 @@ run_epoch(struct run *r)
 
 	if (cut && !save(r))
 		return false;
-	if (!end_epoch(r, rate(r, r->cur.updates - 1)))
+	if (!epoch_end(r, rate(r, r->cur.updates - 1)))
 		return false;
-	bool last = r->cur.epoch == s->epochs || r->cur.stopped || out_of_steps(r);
+	bool last = r->cur.epoch == s->epochs || r->cur.stopped || run_out_of_steps(r);
 
 	if (!cut &&
 	    (last || rt_seconds() - r->last_checkpoint >= EPOCH_CHECKPOINT_SECONDS || stop) &&
@@ -583,11 +396,11 @@ train(struct run *r)
 
 		/* step > 0: an epoch that --steps cut short still has to be ended */
 		while (r->cur.epoch < s->epochs && !r->cur.stopped &&
-		       (!out_of_steps(r) || r->cur.step > 0))
+		       (!run_out_of_steps(r) || r->cur.step > 0))
 			if (!run_epoch(r))
 				return false;
 		states_store(&r->states, &r->train[r->cur.stage]);
-		if (r->cur.stage + 1 == r->t->nstages || out_of_steps(r))
+		if (r->cur.stage + 1 == r->t->nstages || run_out_of_steps(r))
 			return true;
 		begin_stage(r, r->cur.stage + 1);
 	}
@@ -634,7 +447,7 @@ finish(struct run *r)
 	if (!report_write(r))
 		return false;
 	progress_note(r, "%lld updates in %.1f s; student in %s%s", (long long)r->cur.total_updates,
-	    elapsed(r), path, r->has_best ? " (best epoch)" : "");
+	    run_elapsed(r), path, r->has_best ? " (best epoch)" : "");
 	return true;
 }
 

@@ -204,7 +204,13 @@ bool checkpoint_load(struct run *, bool *found);
 uint64_t run_fingerprint(const struct run *);
 
 /* ---- trainer.c */
-bool run_stopping(void); /* a signal asked to stop */
+bool run_out_of_steps(const struct run *); /* --steps N is reached */
+double run_elapsed(const struct run *);	   /* seconds of training, those before a resume included */
+bool run_stopping(void);		   /* a signal asked to stop */
+
+/* ---- epoch.c */
+/* After the last step of an epoch, or of the run; lr is for the log. */
+bool epoch_end(struct run *, double lr);
 
 /* ---- cache.c */
 bool cache_open(struct run *);
