@@ -2,6 +2,7 @@
 #include "passes/simplify.h"
 
 #include <math.h>
+#include <string.h>
 
 /* Operand k of n if it may stand for the whole result: no broadcasting, same type. */
 static struct value *
@@ -320,6 +321,56 @@ drop_expand(struct rewrite *rw, struct node *n)
 	return same_dims(v, out) ? v : b_expand(&rw->b, v, out->rank, out->dims);
 }
 
+static struct value *
+first_element(struct rewrite *rw, const struct value *c)
+{
+	struct tensor *t = tensor_new(rw->g->arena, c->dtype, 0, NULL);
+
+	if (dtype_info[c->dtype].bits < 8)
+		return NULL;
+	memcpy(t->data, c->data->data, t->bytes);
+	return graph_const(rw->g, NULL, t);
+}
+
+/* A constant of equal elements is a number, where the other operands have the dims. */
+static struct value *
+uniform_operand(struct rewrite *rw, struct node *n)
+{
+	struct value *in[3], *v, *out = n->out[0];
+	bool any = false;
+	double x;
+
+	if (op_info[n->op].class != OC_map || n->nin < 2 || n->nin > 3)
+		return NULL;
+	for (int k = 0; k < n->nin; k++) {
+		in[k] = n->in[k];
+		if (in[k]->kind != VAL_CONST || in[k]->rank == 0 || !is_uniform(in[k], &x))
+			continue;
+		in[k] = first_element(rw, in[k]);
+		any = in[k] != NULL;
+		if (!any)
+			return NULL;
+	}
+	if (!any)
+		return NULL;
+	v = again(rw, n, in);
+	return v && v->dtype == out->dtype && same_dims(v, out) ? v : NULL;
+}
+
+/* -(x * c) = x * -c */
+static struct value *
+neg_mul(struct rewrite *rw, struct node *n)
+{
+	struct value *y = n->in[0];
+
+	if (!is_node(y, OP_mul) || !sole_use(rw, y))
+		return NULL;
+	for (int k = 0; k < 2; k++)
+		if (is_constant(y->def->in[k]))
+			return b_mul(&rw->b, y->def->in[1 - k], b_neg(&rw->b, y->def->in[k]));
+	return NULL;
+}
+
 const struct simplify_rule simplify_algebra[] = {
     {OP_none, "op(expand x, y) = op(x, y), or expand of it", drop_expand},
     {OP_add, "x + 0 = x", add_zero},
@@ -330,7 +381,9 @@ const struct simplify_rule simplify_algebra[] = {
     {OP_div, "1 / sqrt(x) = rsqrt(x)", div_sqrt},
     {OP_div, "x / y = x * (1/y), y one per row", div_row},
     {OP_pow, "x^2 = x * x and so on", pow_const},
+    {OP_none, "op(x, [c,c..]) = op(x, c)", uniform_operand},
     {OP_neg, "-(-x) = x", neg_neg},
+    {OP_neg, "-(x * c) = x * -c", neg_mul},
     {OP_sub, "x - c = x + -c", sub_const},
     {OP_add, "x + -y = x - y", add_neg},
     {OP_sub, "x - -y = x + y", sub_neg},
