@@ -241,7 +241,7 @@ check_op(struct check *c, const struct stmt *s)
 static void
 check_tile(struct check *c, const struct tile *t)
 {
-	bool vector = c->vector;
+	bool vector = c->vector, group;
 
 	if (vector)
 		bad("a tile inside a vector loop");
@@ -257,7 +257,9 @@ check_tile(struct check *c, const struct tile *t)
 	open_var(c, t->rowvar[0]);
 	open_var(c, t->rowvar[1]);
 	open_var(c, t->colvar);
-	if (t->cblocks > 1)
+	group = t->cblocks > 1 ||
+	    (t->cblockvar >= 0 && t->cblockvar < c->k->nvar && !c->var[t->cblockvar]);
+	if (group) /* with one group it may be named all the same */
 		open_var(c, t->cblockvar);
 	set_reg(c, t->acc, 1);
 	c->vector = true;
@@ -265,7 +267,7 @@ check_tile(struct check *c, const struct tile *t)
 	c->vector = vector;
 	c->reg[t->acc] = 3;
 	c->var[t->rowvar[0]] = c->var[t->rowvar[1]] = c->var[t->colvar] = 0;
-	if (t->cblocks > 1)
+	if (group)
 		c->var[t->cblockvar] = 0;
 }
 
