@@ -202,6 +202,12 @@ letter(const struct gemm *g, char c)
 static void
 merge_rows(struct gemm *g)
 {
+	/* a letter of one has nothing to run over; merged, its dim of 1 would hide the index */
+	for (int i = g->nrows - 1; i >= 0 && g->nrows > 1; i--)
+		if (g->rows[i].size == 1) {
+			memmove(&g->rows[i], &g->rows[i + 1], sizeof *g->rows * (size_t)(g->nrows - i - 1));
+			g->nrows--;
+		}
 	for (int i = g->nrows - 2; i >= 0; i--) {
 		struct letter *x = &g->rows[i], *y = &g->rows[i + 1];
 
