@@ -1,0 +1,262 @@
+/* recipe_check -- references between the parts of a recipe: fields, heads,
+ * outputs and taps, tasks, teachers, data sets.  All that dangle are reported. */
+#include "frontend/recipe_int.h"
+
+struct check {
+	const struct recipe *r;
+	struct arena *a;
+	struct diag *d;
+};
+
+struct names { VEC(const char *) list; };
+
+static struct loc
+at(const struct check *c, int line)
+{
+	struct loc loc = LOC_FILE(c->r->path);
+
+	loc.line = line;
+	return loc;
+}
+
+static bool
+known(const struct names *n, const char *name)
+{
+	int i;
+
+	for (i = 0; i < n->list.n; i++)
+		if (strcmp(n->list.v[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* "; did you mean "x"?" or what there is */
+static const char *
+hint(const struct check *c, const struct names *n, const char *name)
+{
+	const char *near = str_nearest(name, n->list.v, n->list.n);
+	struct str s = {0};
+	char *text;
+	int i;
+
+	if (near)
+		return arena_printf(c->a, "; did you mean \"%s\"?", near);
+	if (!n->list.n)
+		return "; there are none";
+	str_add(&s, "; there ");
+	str_add(&s, n->list.n == 1 ? "is " : "are ");
+	for (i = 0; i < n->list.n && i < 12; i++)
+		str_addf(&s, "%s%s", i ? ", " : "", n->list.v[i]);
+	if (n->list.n > 12)
+		str_add(&s, ", ...");
+	text = arena_strdup(c->a, s.s);
+	str_free(&s);
+	return text;
+}
+
+/* ---- fields */
+static void
+add_fields(const struct check *c, struct names *n, const struct recipe_split *s)
+{
+	int i;
+
+	for (i = 0; i < s->n; i++)
+		if (!known(n, s->fields[i].name))
+			vec_push(c->a, &n->list, s->fields[i].name);
+}
+
+static struct names
+fields(const struct check *c)
+{
+	struct names n = {0};
+	int i;
+
+	add_fields(c, &n, &c->r->train);
+	for (i = 0; i < c->r->nsets; i++)
+		add_fields(c, &n, &c->r->sets[i].train);
+	return n;
+}
+
+/* Every field of train must be in val and test too, where these have files. */
+static void
+check_split(const struct check *c, const struct recipe_split *train, const struct recipe_split *s, const char *what)
+{
+	struct names have = {0};
+	int i;
+
+	if (!s->n)
+		return;
+	add_fields(c, &have, s);
+	for (i = 0; i < train->n; i++)
+		if (!known(&have, train->fields[i].name))
+			diag_invalid(c->d, at(c, s->line), "data.%s lacks field \"%s\", which data.train has%s", what,
+			    train->fields[i].name, hint(c, &have, train->fields[i].name));
+}
+
+static void
+check_inputs(const struct check *c, const struct recipe_model *m, const struct names *have)
+{
+	int i;
+
+	for (i = 0; i < m->ninputs; i++)
+		if (m->inputs[i].field && !known(have, m->inputs[i].field))
+			diag_invalid(c->d, at(c, m->inputs[i].line),
+			    "input \"%s\" of %s reads field \"%s\", which the data does not have%s", m->inputs[i].onnx, m->name,
+			    m->inputs[i].field, hint(c, have, m->inputs[i].field));
+}
+
+/* ---- tensors of models */
+static struct names
+tensors(const struct check *c, const struct recipe_model *m)
+{
+	struct names n = {0};
+	int i;
+
+	for (i = 0; i < m->noutputs; i++)
+		vec_push(c->a, &n.list, m->outputs[i].name);
+	for (i = 0; i < m->ntaps; i++)
+		vec_push(c->a, &n.list, m->taps[i].name);
+	return n;
+}
+
+static void
+check_student(const struct check *c, const char *name, int line, const char *what)
+{
+	struct names have = tensors(c, &c->r->student);
+
+	if (str_starts(name, "student."))
+		name += strlen("student.");
+	if (!known(&have, name))
+		diag_invalid(c->d, at(c, line), "%s: the student has no output or tap \"%s\"%s", what, name,
+		    hint(c, &have, name));
+}
+
+static void
+check_teacher(const struct check *c, const char *name, int line, const char *what)
+{
+	struct names teachers = {0}, have;
+	const char *dot = strchr(name, '.'), *model;
+	int i;
+
+	for (i = 0; i < c->r->nteachers; i++)
+		vec_push(c->a, &teachers.list, c->r->teachers[i].name);
+	model = dot ? arena_strndup(c->a, name, (size_t)(dot - name)) : name;
+	for (i = 0; i < c->r->nteachers && strcmp(c->r->teachers[i].name, model) != 0; i++)
+		;
+	if (i == c->r->nteachers) {
+		diag_invalid(c->d, at(c, line), "%s: no teacher is called \"%s\"%s", what, model, hint(c, &teachers, model));
+		return;
+	}
+	have = tensors(c, &c->r->teachers[i]);
+	if (!dot)
+		diag_invalid(c->d, at(c, line), "%s: write which output of teacher \"%s\": %s.%s", what, model, model,
+		    have.list.n ? have.list.v[0] : "OUTPUT");
+	else if (!known(&have, dot + 1))
+		diag_invalid(c->d, at(c, line), "%s: teacher \"%s\" has no output or tap \"%s\"%s", what, model, dot + 1,
+		    hint(c, &have, dot + 1));
+}
+
+/* ---- tasks and terms */
+static void
+check_tasks(const struct check *c, const struct names *have)
+{
+	struct names sets = {0};
+	int i;
+
+	for (i = 0; i < c->r->nsets; i++)
+		vec_push(c->a, &sets.list, c->r->sets[i].name);
+	for (i = 0; i < c->r->ntasks; i++) {
+		const struct recipe_task *t = &c->r->tasks[i];
+		const char *what = arena_printf(c->a, "task \"%s\"", t->name);
+
+		if (t->head)
+			check_student(c, t->head, t->line, what);
+		if (t->target && !known(have, t->target))
+			diag_invalid(c->d, at(c, t->line), "%s: target \"%s\" is no field of the data%s", what, t->target,
+			    hint(c, have, t->target));
+		if (t->nmetrics && !t->target)
+			diag_invalid(c->d, at(c, t->line), "%s has metrics but no \"target\" to compare with", what);
+		if (t->data && !known(&sets, t->data))
+			diag_invalid(c->d, at(c, t->line), "%s: no data set is called \"%s\"%s", what, t->data,
+			    hint(c, &sets, t->data));
+	}
+}
+
+static void
+check_terms(const struct check *c, int n, const struct recipe_term *terms)
+{
+	struct names tasks = {0};
+	int i, k;
+
+	for (i = 0; i < c->r->ntasks; i++)
+		vec_push(c->a, &tasks.list, c->r->tasks[i].name);
+	for (i = 0; i < n; i++) {
+		const struct recipe_term *t = &terms[i];
+		const char *what = arena_printf(c->a, "term \"%s\"", t->name);
+
+		if (t->task && !known(&tasks, t->task))
+			diag_invalid(c->d, at(c, t->line), "%s: no task is called \"%s\"%s", what, t->task,
+			    hint(c, &tasks, t->task));
+		for (k = 0; t->task && k < c->r->ntasks; k++)
+			if (strcmp(c->r->tasks[k].name, t->task) == 0 && !c->r->tasks[k].target && !t->nteachers)
+				diag_invalid(c->d, at(c, t->line), "%s: task \"%s\" has no \"target\" to learn from", what, t->task);
+		if (t->student)
+			check_student(c, t->student, t->line, what);
+		for (k = 0; k < t->nteachers; k++)
+			check_teacher(c, t->teachers[k], t->line, what);
+	}
+}
+
+static void
+check_monitor(const struct check *c)
+{
+	const char *m = c->r->early_monitor;
+	struct names have = {0};
+	int i, k;
+
+	if (!m)
+		return;
+	vec_push(c->a, &have.list, "val.loss");
+	for (i = 0; i < c->r->ntasks; i++)
+		for (k = 0; k < c->r->tasks[i].nmetrics; k++)
+			vec_push(c->a, &have.list,
+			    arena_printf(c->a, "val.%s.%s", c->r->tasks[i].name, c->r->tasks[i].metrics[k]));
+	for (i = 0; i < c->r->nterms; i++)
+		vec_push(c->a, &have.list, arena_printf(c->a, "val.term.%s", c->r->terms[i].name));
+	if (!known(&have, m))
+		diag_invalid(c->d, at(c, 0), "early_stop: there is nothing called \"%s\" to monitor%s", m, hint(c, &have, m));
+}
+
+void
+recipe_check(const struct recipe *r, struct arena *a, struct diag *d)
+{
+	struct check c = {r, a, d};
+	struct names have = fields(&c), teachers = {0};
+	int i, any = r->nterms;
+
+	check_split(&c, &r->train, &r->val, "val");
+	check_split(&c, &r->train, &r->test, "test");
+	for (i = 0; i < r->nsets; i++) {
+		check_split(&c, &r->sets[i].train, &r->sets[i].val, arena_printf(a, "sets.%s.val", r->sets[i].name));
+		check_split(&c, &r->sets[i].train, &r->sets[i].test, arena_printf(a, "sets.%s.test", r->sets[i].name));
+	}
+	check_inputs(&c, &r->student, &have);
+	for (i = 0; i < r->nteachers; i++) {
+		check_inputs(&c, &r->teachers[i], &have);
+		vec_push(a, &teachers.list, r->teachers[i].name);
+	}
+	check_tasks(&c, &have);
+	check_terms(&c, r->nterms, r->terms);
+	for (i = 0; i < r->nstages; i++) {
+		any += r->stages[i].nterms;
+		if (r->stages[i].terms != r->terms)
+			check_terms(&c, r->stages[i].nterms, r->stages[i].terms);
+	}
+	if (!any)
+		diag_invalid(d, at(&c, 0), "the recipe has no \"terms\": nothing to train for");
+	for (i = 0; i < r->ncached; i++)
+		if (!known(&teachers, r->cached[i]))
+			diag_invalid(d, at(&c, 0), "cache: no teacher is called \"%s\"%s", r->cached[i],
+			    hint(&c, &teachers, r->cached[i]));
+	check_monitor(&c);
+}

@@ -1,0 +1,20 @@
+/* recipe_int.h -- what the files of the recipe reader share: recipe.c (data, the
+ * whole, references), recipe_model.c (models), recipe_train.c (terms and stages). */
+#ifndef RETORT_RECIPE_INT_H
+#define RETORT_RECIPE_INT_H
+
+#include "frontend/recipe.h"
+#include "frontend/yaml.h"
+
+#include <math.h>
+#include <string.h>
+
+bool recipe_models(struct ydoc *, ynode *, struct recipe *);
+void recipe_tasks(struct ydoc *, ynode *, struct recipe *);
+int recipe_terms(struct ydoc *, ynode *, const struct recipe *, struct recipe_term **);
+void recipe_train(struct ydoc *, ynode *, struct recipe *);
+
+/* recipe_check.c: references between the parts; reports all that dangle */
+void recipe_check(const struct recipe *, struct arena *, struct diag *);
+
+#endif
