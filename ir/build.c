@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-enum { FOLD_MAX = 65536 }; /* elements of a constant worth making at build time */
+/* elements of a constant worth making at build time, and steps to spend on it */
+enum { FOLD_MAX = 65536, FOLD_WORK = 1 << 24 };
 
 struct build
 build_at(struct graph *g, struct diag *d, struct loc loc, const char *maker)
@@ -42,6 +43,22 @@ small_const(const struct value *v)
 	return v->kind == VAL_CONST && v->dtype != DT_str && dims_count(v->rank, v->dims) <= FOLD_MAX;
 }
 
+/* Multiply-adds of a contraction, convolution or pooling over constants; other
+ * operators cost about as many steps as they have elements. */
+static int64_t
+work(const struct node *n, int64_t count)
+{
+	const int64_t *kernel;
+	int64_t per = 1;
+	int k = 0;
+
+	if (op_info[n->op].class == OC_contract || op_info[n->op].class == OC_conv)
+		per = tensor_count(n->in[1]->data);
+	else if (op_info[n->op].class == OC_pool && (k = attr_ints(n, "kernel", &kernel)))
+		per = dims_count(k, kernel);
+	return per < 0 || __builtin_mul_overflow(per, count, &per) ? INT64_MAX : per;
+}
+
 /* Evaluates n, whose operands are small constants; NULL: left as it is. */
 static struct value *
 fold(struct build *b, struct node *n)
@@ -62,6 +79,8 @@ fold(struct build *b, struct node *n)
 	for (i = 0; i < n->nin; i++)
 		if (n->in[i] && !small_const(n->in[i]))
 			return NULL;
+	if (work(n, count) > FOLD_WORK)
+		return NULL;
 	scratch = arena_create();
 	opts.arena = scratch;
 	in = arena_array(scratch, const struct etensor *, n->nin);
@@ -181,9 +200,14 @@ b3(struct build *b, enum op op, struct value *x, struct value *y, struct value *
 struct value *
 b_scalar(struct build *b, enum dtype dtype, double v)
 {
-	struct tensor *t = tensor_new(b->g->arena, dtype, 0, NULL);
+	struct tensor *t;
 	struct value *c;
 
+	if (dtype == DT_str || dtype == DT_none) {
+		diag_unsupported(b->diag, b->loc, "arithmetic on strings");
+		return NULL;
+	}
+	t = tensor_new(b->g->arena, dtype, 0, NULL);
 	dtype_put_f(dtype, t->data, 0, v);
 	c = graph_const(b->g, NULL, t);
 	c->loc = b->loc;

@@ -73,7 +73,7 @@ node_infer(struct graph *g, struct node *n, struct diag *d)
 	    !arity(n, d, "output", n->nout, row->out_min, row->out_max) || !attributes(n, d))
 		return false;
 	for (i = 0; i < n->nin; i++) {
-		if (!n->in[i] && i < row->in_min)
+		if (!n->in[i] && (i < row->in_min || row->in_max < 0))
 			return diag_invalid(d, n->loc, "input %d of %s is missing", i, spelled(n));
 		if (n->in[i] && n->in[i]->dtype == DT_none)
 			return false; /* its own rule failed and reported */

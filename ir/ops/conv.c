@@ -24,9 +24,9 @@ conv_shape(struct graph *g, struct node *n, struct diag *d, int rank, const int6
 	if (group < 1 || group > INT32_MAX || w[0] % group || !dim_const(x[1]) ||
 	    (w[1] > 0 && group > INT64_MAX / w[1]) || x[1] != w[1] * group)
 		return diag_invalid(d, n->loc,
-		    "input %s and weights %s do not fit in %lld groups: %s channels, %lld expected",
+		    "input %s and weights %s do not fit in %lld groups: %s channels, %s expected",
 		    ops_dims_text(g, rank, x), ops_dims_text(g, rank, w), (long long)group,
-		    dim_text(g, x[1]), (long long)(w[1] * group));
+		    dim_text(g, x[1]), dim_text(g, dim_mul(g, w[1], group > 0 ? group : 0)));
 	out[0] = x[0];
 	out[1] = w[0];
 	if (!ops_window_out(g, n, d, &win, x + 2, out + 2))

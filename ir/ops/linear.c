@@ -150,7 +150,9 @@ expand_Einsum(struct build *b, const struct node *n, struct value **outs)
 		return diag_unsupported(b->diag, n->loc,
 		    "equation \"%s\": one or two operands without ellipsis or diagonals are supported", eq);
 	for (int i = 0; i < npart; i++)
-		if ((int)strlen(part[i]) != n->in[i]->rank)
+		if (!n->in[i])
+			return diag_invalid(b->diag, n->loc, "operand %d is missing", i);
+		else if ((int)strlen(part[i]) != n->in[i]->rank)
 			return diag_invalid(b->diag, n->loc, "\"%s\" of \"%s\" does not fit operand %s", part[i],
 			    eq, ops_dims_text(b->g, n->in[i]->rank, n->in[i]->dims));
 	if (!explicit_out) {
@@ -213,6 +215,8 @@ conv_kernel(struct build *b, const struct node *n)
 	if (x->rank - 2 > MAX_SPATIAL || !ops_all_const(w->rank, w->dims))
 		return diag_unsupported(b->diag, n->loc, "weights %s",
 		    ops_dims_text(b->g, w->rank, w->dims));
+	if (nk && !ops_all_const(nk, k))
+		return diag_invalid(b->diag, n->loc, "kernel_shape has a negative size");
 	if (nk && !dims_equal(nk, k, w->rank - 2, w->dims + 2))
 		return diag_invalid(b->diag, n->loc, "kernel_shape %s does not match weights %s",
 		    ops_dims_text(b->g, nk, k), ops_dims_text(b->g, w->rank, w->dims));

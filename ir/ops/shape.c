@@ -332,7 +332,7 @@ infer_pad(struct graph *g, struct node *n, struct diag *d)
 	for (int i = 0; i < x->rank; i++) {
 		int64_t by;
 
-		if (__builtin_add_overflow(lo[i], hi[i], &by))
+		if (__builtin_add_overflow(lo[i], hi[i], &by) || by == INT64_MIN)
 			return diag_invalid(d, n->loc, "padding of axis %d overflows", i);
 		if (!dim_const(x->dims[i]))
 			dims[i] = by >= 0 ? dim_add(g, x->dims[i], by) : dim_sub(g, x->dims[i], -by);
