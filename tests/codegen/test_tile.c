@@ -30,11 +30,11 @@ gemm_case(int m, int rows, int n, int k, int groups, int unroll, bool speed)
 {
 	struct hand h = hand_new();
 	int nb = (n + 15) / 16, pv, rv, lanes = 16;
-	float *a = (float *)malloc((sizeof(float)) * (size_t)(m * k + 16)), *b = aligned_alloc(64, sizeof(float) * (size_t)(nb * 16 * k)),
+	float *a = malloc(sizeof(float) * (size_t)(m * k + 16)), *b = malloc(sizeof(float) * (size_t)(nb * 16 * k)),
 	    *c = calloc((size_t)(m * n), sizeof(float)), *bias = malloc(sizeof(float) * (size_t)n), *bp;
 	int ba, bb, bc, bbias, tiles = m / rows;
 
-	bp = (float *)malloc((sizeof(float)) * (size_t)(nb * 16 * k));
+	bp = malloc(sizeof(float) * (size_t)(nb * 16 * k));
 	for (int i = 0; i < m * k; i++)
 		a[i] = (float)hand_random();
 	for (int i = 0; i < nb * 16 * k; i++)
