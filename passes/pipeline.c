@@ -1,6 +1,6 @@
 /* pipeline -- the order of the passes, as a table:
  *
- *   mixed graph          simplify fold           algebra while composites are whole
+ *   mixed graph          dce cse simplify fold   algebra while composites are whole
  *        |               expand                  core operators only
  *   core graph           simplify fold cse dce   weights take scales and biases
  *        |               layout fold dce         memory layouts; constants packed
@@ -30,7 +30,7 @@ const struct pass passes[] = {
 const int npasses = sizeof passes / sizeof passes[0];
 
 static const char order[] =
-    "dce,simplify,fold,expand,simplify,fold,cse,simplify,fold,cse,dce,layout,fold,dce,lower,plan";
+    "dce,cse,simplify,fold,expand,simplify,fold,cse,simplify,fold,cse,dce,layout,fold,dce,lower,plan";
 
 /* Is name one of the comma list, or the list "all"? */
 static bool
