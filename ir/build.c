@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* elements of a constant worth making at build time, and steps to spend on it */
-enum { FOLD_MAX = 65536, FOLD_WORK = 1 << 24 };
+enum { FOLD_MAX = 65536, FOLD_WORK = 1 << 22 };
 
 struct build
 build_at(struct graph *g, struct diag *d, struct loc loc, const char *maker)
