@@ -5,21 +5,24 @@
 #include <math.h>
 #include <string.h>
 
+/* The loss first, then in the program's order. */
 static bool
 record_meters(struct record *x, const struct exec *e, const char *split, struct run *r)
 {
 	bool train = strcmp(split, "train") == 0;
 	char key[120];
 
-	for (int i = 0; i < e->nmeters; i++) {
-		const char *name = e->meters[i].name;
-		bool metric = strncmp(name, "metric.", 7) == 0;
+	for (int k = 0; k < 2 * e->nmeters; k++) {
+		const struct meter *m = &e->meters[k % e->nmeters];
+		bool metric = strncmp(m->name, "metric.", 7) == 0;
 
+		if ((strcmp(m->name, "loss") == 0) != (k < e->nmeters))
+			continue;
 		if (train && !metric)
-			snprintf(key, sizeof key, "%s", name);
+			snprintf(key, sizeof key, "%s", m->name);
 		else
-			snprintf(key, sizeof key, "%s.%s", split, metric ? name + 7 : name);
-		if (!record_add(x, key, meter_value(&e->meters[i])))
+			snprintf(key, sizeof key, "%s.%s", split, metric ? m->name + 7 : m->name);
+		if (!record_add(x, key, meter_value(m)))
 			return rt_fail(&r->msg, RT_INTERNAL, "out of memory");
 	}
 	return true;
