@@ -72,24 +72,6 @@ transpose_late(struct rewrite *rw, struct node *n)
 	return v && v->rank == out->rank ? b_transpose(&rw->b, v, perm) : NULL;
 }
 
-/* reshape(x*c) = reshape(x)*c for one number c, on its way to a weight */
-static struct value *
-reshape_scaled(struct rewrite *rw, struct node *n)
-{
-	struct value *y = n->in[0], *out = n->out[0];
-
-	if (!is_node(y, OP_mul) || !sole_use(rw, y))
-		return NULL;
-	for (int k = 0; k < 2; k++) {
-		struct value *c = y->def->in[k], *x = y->def->in[1 - k];
-
-		if (c->kind == VAL_CONST && single(c) && same_dims(x, y))
-			return b_mul(&rw->b, b_reshape(&rw->b, x, out->rank, out->dims),
-			    b_reshape(&rw->b, c, 0, NULL));
-	}
-	return NULL;
-}
-
 /* A constant index that counts up by a constant step is a slice. */
 static struct value *
 gather_slice(struct rewrite *rw, struct node *n)
@@ -177,7 +159,6 @@ contract_repeated(struct rewrite *rw, struct node *n)
 
 const struct simplify_rule simplify_move[] = {
     {OP_none, "op(transpose x, c) = transpose(op(x, c))", transpose_late},
-    {OP_reshape, "reshape(x * c) = reshape(x) * c", reshape_scaled},
     {OP_gather, "gather at known, evenly spaced places = slice", gather_slice},
     {OP_contract, "contract(expand x, w) = contract(x, w)", contract_repeated},
     {0},

@@ -265,25 +265,36 @@ conv_scaled(struct rewrite *rw, struct node *n)
 	return NULL;
 }
 
+/* contract(x*c, w) = contract(x, w*c); a reshape between is looked through where c
+ * is one number */
 static struct value *
 contract_scaled(struct rewrite *rw, struct node *n)
 {
 	int k = weight_of(n);
 	char own[MAX_RANK + 1], other[MAX_RANK + 1];
 	struct value *y, *w;
+	bool reshaped;
 
 	if (k < 0)
 		return NULL;
 	y = n->in[1 - k];
+	reshaped = is_node(y, OP_reshape) && sole_use(rw, y);
+	if (reshaped)
+		y = y->def->in[0];
 	if (!is_node(y, OP_mul) || !sole_use(rw, y) || !letters(n, k, own) ||
 	    !letters(n, 1 - k, other))
 		return NULL;
 	for (int j = 0; j < 2; j++) {
 		struct value *c = y->def->in[j], *x = y->def->in[1 - j], *in[2];
 
-		if (!float_const(c) || !same_dims(x, y))
+		if (!float_const(c) || !same_dims(x, y) ||
+		    (reshaped && dims_count(c->rank, c->dims) != 1))
 			continue;
-		w = along(rw, c, other, own);
+		if (reshaped) {
+			c = b_reshape(&rw->b, c, 0, NULL);
+			x = b_reshape(&rw->b, x, n->in[1 - k]->rank, n->in[1 - k]->dims);
+		}
+		w = c ? along(rw, c, other, own) : NULL;
 		if (!w)
 			continue;
 		in[k] = b_mul(&rw->b, n->in[k], w);
