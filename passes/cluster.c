@@ -424,6 +424,40 @@ join_anchor(struct lower *lo, struct cluster *c, struct node *n, const clusters 
 	return true;
 }
 
+/* Maps that only c's epilogue reads, over the anchor's dims, move into it. */
+static void
+absorb_makers(struct lower *lo, struct cluster *c, const struct node *n)
+{
+	const struct value *y = c->anchor->out[0];
+
+	for (int k = 0; k < n->nin; k++) {
+		struct value *v = n->in[k];
+		struct cluster *p = v->kind == VAL_NODE ? lo->cluster_of[v->def->id] : NULL;
+		clusters join = {0}, none = {0};
+		bool fit = true;
+
+		if (!p || p == c || p->kind != CL_NEST || p->nodes.n + c->nodes.n > MAX_NODES)
+			continue;
+		for (int i = 0; i < p->nodes.n; i++) {
+			const struct node *m = p->nodes.v[i];
+			const struct value *o = m->out[0];
+
+			fit &= op_info[m->op].class == OC_map && dims_equal(y->rank, y->dims, o->rank, o->dims);
+			for (int u = 0; u < lo->users[o->id].n; u++) {
+				const struct cluster *uc = lo->cluster_of[lo->users[o->id].v[u]->id];
+
+				fit &= uc == p || uc == c;
+			}
+		}
+		if (!fit)
+			continue;
+		vec_push(lo->tmp, &join, c);
+		vec_push(lo->tmp, &join, p);
+		if (acyclic(lo, &join, &none))
+			absorb(lo, c, p);
+	}
+}
+
 /* Nests that read what n reads. */
 static bool
 join_sibling(struct lower *lo, struct node *n, const clusters *src)
@@ -463,8 +497,10 @@ place(struct lower *lo, struct node *n)
 			if (c->gone || !c->anchor || c->kind == CL_OTHER)
 				continue;
 			for (int k = 0; k < src.n; k++)
-				if (src.v[k] == c && join_anchor(lo, c, n, &src))
+				if (src.v[k] == c && join_anchor(lo, c, n, &src)) {
+					absorb_makers(lo, c, n);
 					return;
+				}
 		}
 	if (is_anchor(n->op) || !nest_fits(lo, &n, 1, &space)) {
 		c = cluster_new(lo,
