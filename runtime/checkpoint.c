@@ -85,8 +85,18 @@ checkpoint_best(struct run *r, const unsigned char *states)
 }
 
 bool
+checkpoint_due(const struct run *r, double seconds)
+{
+	double since = rt_seconds() - r->last_checkpoint;
+
+	return since >= seconds && since >= 20 * r->checkpoint_cost;
+}
+
+bool
 checkpoint_save(struct run *r)
 {
+	double start = rt_seconds();
+
 	states_store(&r->states, &r->train[r->cur.stage]);
 	r->cur.nsums = 2 * r->train[r->cur.stage].nmeters;
 	r->cur.seconds = r->resumed_seconds + rt_seconds() - r->resumed_at;
@@ -97,6 +107,7 @@ checkpoint_save(struct run *r)
 	if (!save(r, "last.ckpt", r->states.data))
 		return false;
 	r->last_checkpoint = rt_seconds();
+	r->checkpoint_cost = r->last_checkpoint - start;
 	return true;
 }
 

@@ -435,7 +435,7 @@ config_parse(struct config *c, const char *text, struct region *r, struct rt_msg
 	    .shuffle = true,
 	    .drop_last = true,
 	    .test_every = -1,
-	    .checkpoint_seconds = 30};
+	    .checkpoint_seconds = 5};
 	c->sets = region_alloc(r, MAX_SETS * sizeof *c->sets);
 	if (!p || !c->sets)
 		return rt_fail(m, RT_INTERNAL, "out of memory");

@@ -12,7 +12,7 @@
 #include <string.h>
 
 /* Epochs shorter than this share a checkpoint. */
-#define EPOCH_CHECKPOINT_SECONDS 2.0
+#define EPOCH_CHECKPOINT_SECONDS 1.0
 #define TRIAL_STEPS 8
 #define TRIAL_SECONDS 10.0
 
@@ -355,7 +355,7 @@ run_epoch(struct run *r)
 		    s->epochs * r->batches.per_epoch - r->cur.updates, lr);
 		if (stop)
 			return interrupted(r);
-		if (rt_seconds() - r->last_checkpoint >= r->cfg.checkpoint_seconds &&
+		if (checkpoint_due(r, r->cfg.checkpoint_seconds) &&
 		    r->cur.step < r->batches.per_epoch && !save(r))
 			return false;
 	}
@@ -368,9 +368,7 @@ run_epoch(struct run *r)
 		return false;
 	bool last = r->cur.epoch == s->epochs || r->cur.stopped || run_out_of_steps(r);
 
-	if (!cut &&
-	    (last || rt_seconds() - r->last_checkpoint >= EPOCH_CHECKPOINT_SECONDS || stop) &&
-	    !save(r))
+	if (!cut && (last || checkpoint_due(r, EPOCH_CHECKPOINT_SECONDS) || stop) && !save(r))
 		return false;
 	return !stop || interrupted(r);
 }

@@ -194,11 +194,14 @@ struct run {
 	uint64_t seed;
 	const char *out, *checkpoints;
 	double last_checkpoint;		    /* rt_seconds of it */
+	double checkpoint_cost;		    /* seconds it took */
 	double resumed_at, resumed_seconds; /* rt_seconds and cur.seconds at the start */
 	struct progress *progress;
 	struct outputs *outputs;
 };
 bool checkpoint_save(struct run *); /* best first, then last */
+/* The last one is that many seconds old, and writing takes a twentieth of the time at most. */
+bool checkpoint_due(const struct run *, double seconds);
 bool checkpoint_best(struct run *, const unsigned char *states);
 bool checkpoint_load(struct run *, bool *found);
 uint64_t run_fingerprint(const struct run *);
