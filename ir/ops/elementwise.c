@@ -436,17 +436,24 @@ cast(const struct etensor *x, int64_t i, struct etensor *y, int64_t o)
 	if (x->s || y->s || dtype_info[x->dtype].class == DC_COMPLEX ||
 	    dtype_info[y->dtype].class == DC_COMPLEX)
 		return x->dtype == y->dtype && (et_move(y, o, x, i), true);
-	if (y->f)
-		y->f[o] = x->f                  ? x->f[i]
-		    : x->dtype == DT_u64 ? (double)(uint64_t)x->i[i]
-		                         : (double)x->i[i];
-	else if (y->dtype == DT_bool)
+	if (y->f) {
+		double v = et_get(x, i);
+		uint64_t cell = 0;
+
+		if (dtype_info[y->dtype].bits < 32) { /* a cast that narrows is there to round */
+			dtype_put_f(y->dtype, &cell, 0, v);
+			v = dtype_get_f(y->dtype, &cell, 0);
+		}
+		y->f[o] = v;
+	} else if (y->dtype == DT_bool)
 		y->i[o] = x->f ? x->f[i] != 0 : x->i[i] != 0;
 	else if (x->f) {
-		uint64_t buf = 0; /* saturates as stored constants do */
+		/* saturates as stored constants do; types below a byte wrap, as ONNX's cases say */
+		enum dtype t = dtype_info[y->dtype].bits < 8 ? DT_i64 : y->dtype;
+		uint64_t cell = 0;
 
-		dtype_put_f(y->dtype, &buf, 0, trunc(x->f[i]));
-		y->i[o] = dtype_get_i(y->dtype, &buf, 0);
+		dtype_put_f(t, &cell, 0, trunc(x->f[i]));
+		y->i[o] = int_wrap(y->dtype, dtype_get_i(t, &cell, 0));
 	} else
 		y->i[o] = int_wrap(y->dtype, x->i[i]);
 	return true;

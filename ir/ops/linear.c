@@ -96,90 +96,209 @@ expand_Gemm(struct build *b, const struct node *n, struct value **outs)
 	return (outs[0] = y) != NULL;
 }
 
-/* ---- Einsum of one or two operands without ellipsis or repeated letters */
-static bool
-terms(const char *eq, char part[3][MAX_RANK + 1], int *npart, bool *explicit_out)
-{
-	int k = 0, len[3] = {0};
+/* ---- Einsum: operand after operand into the product so far.  An ellipsis becomes
+ * letters that the equation does not use; a letter twice in an operand is its
+ * diagonal. */
+enum { MAX_TERMS = 8 };
+struct term {
+	char s[MAX_RANK + 1];
+	int n;
+};
 
-	memset(part, 0, 3 * (MAX_RANK + 1));
-	*npart = 1;
-	*explicit_out = false;
-	for (; *eq; eq++) {
-		if (isspace((unsigned char)*eq))
+/* The term at *eq for a tensor of `rank` axes; dots[0..ndots): letters of the
+ * ellipsis, right-aligned.  rank -1: the result, which has all of them. */
+static bool
+term_parse(const char **eq, int rank, const char *dots, int ndots, struct term *t)
+{
+	const char *p = *eq;
+	int named = 0, seen = 0;
+
+	memset(t, 0, sizeof *t);
+	for (const char *q = p; *q && *q != ',' && strncmp(q, "->", 2); q++)
+		named += isalpha((unsigned char)*q) != 0;
+	if (rank >= 0 && (named > rank || rank - named > ndots))
+		return false;
+	for (; *p && *p != ',' && strncmp(p, "->", 2); p++) {
+		int k = isalpha((unsigned char)*p) ? 1 : 0;
+		const char *from = p;
+
+		if (isspace((unsigned char)*p))
 			continue;
-		if (*eq == ',' && k == 0)
-			k = 1, *npart = 2;
-		else if (eq[0] == '-' && eq[1] == '>' && !*explicit_out)
-			k = 2, *explicit_out = true, eq++;
-		else if (!isalpha((unsigned char)*eq) || len[k] == MAX_RANK || strchr(part[k], *eq))
+		if (strncmp(p, "...", 3) == 0 && !seen++) {
+			k = rank < 0 ? ndots : rank - named;
+			from = dots + ndots - k;
+			p += 2;
+		} else if (!k)
 			return false;
-		else
-			part[k][len[k]++] = *eq;
+		if (t->n + k > MAX_RANK)
+			return false;
+		memcpy(t->s + t->n, from, (size_t)k);
+		t->n += k;
 	}
-	return true;
+	*eq = p;
+	return rank < 0 || t->n == rank;
 }
 
-/* x summed over the letters that nobody else has; part loses them. */
-static struct value *
-reduce_lonely(struct build *b, struct value *x, char *part, const char *other, const char *out)
+static void
+term_drop(struct term *t, int i)
 {
-	int64_t axes[MAX_RANK];
-	int n = 0, k = 0;
+	memmove(t->s + i, t->s + i + 1, (size_t)(t->n - i));
+	t->n--;
+}
 
-	for (int i = 0; part[i]; i++) {
-		if (strchr(other, part[i]) || strchr(out, part[i]))
-			part[k++] = part[i];
-		else
-			axes[n++] = i;
+/* x with the letter's second axis folded onto the first by a mask of ones */
+static struct value *
+diagonal(struct build *b, struct value *x, struct term *t, int i, int64_t twin)
+{
+	int64_t one[MAX_RANK], two[MAX_RANK];
+	struct value *eye;
+
+	if (x->dims[i] != x->dims[twin]) {
+		diag_invalid(b->diag, b->loc, "the diagonal of axes of different extents");
+		return NULL;
 	}
-	part[k] = 0;
-	return n ? b_reduce(b, OP_reduce_sum, x, n, axes, false) : x;
+	for (int k = 0; k < x->rank; k++) {
+		one[k] = k == i ? x->dims[i] : 1;
+		two[k] = k == twin ? x->dims[i] : 1;
+	}
+	eye = b2(b, OP_eq, b_iota(b, DT_i64, x->rank, one, i), b_iota(b, DT_i64, x->rank, two, (int)twin));
+	x = b_reduce(b, OP_reduce_sum, b_select(b, eye, x, b_scalar_like(b, x, 0)), 1, &twin, false);
+	term_drop(t, (int)twin);
+	return x;
+}
+
+/* x times y, keeping the letters of `want`: both are first freed of letters that
+ * nobody wants and of extents 1 that broadcast against the other's. */
+static struct value *
+einsum_pair(struct build *b, struct value *x, struct term *tx, struct value *y, struct term *ty,
+    const char *want)
+{
+	struct value *v[2] = {x, y};
+	struct term *t[2] = {tx, ty}, to = {0};
+	char spec[3 * MAX_RANK + 8];
+
+	for (int s = 0; s < 2; s++)
+		for (int i = 0; v[s] && i < t[s]->n; i++) {
+			const char *at = memchr(t[!s]->s, t[s]->s[i], (size_t)t[!s]->n);
+			int64_t axis = i, dims[MAX_RANK];
+			bool thin = v[s]->dims[i] == 1 && at && v[!s]->dims[at - t[!s]->s] != 1;
+
+			if (!thin && (at || strchr(want, t[s]->s[i])))
+				continue;
+			memcpy(dims, v[s]->dims, sizeof dims);
+			memmove(dims + i, dims + i + 1, sizeof *dims * (size_t)(v[s]->rank - i - 1));
+			v[s] = thin ? b_reshape(b, v[s], v[s]->rank - 1, dims)
+			            : b_reduce(b, OP_reduce_sum, v[s], 1, &axis, false);
+			term_drop(t[s], i--);
+		}
+	if (!v[0] || !v[1])
+		return NULL;
+	for (int s = 0; s < 2; s++)
+		for (int i = 0; i < t[s]->n; i++) {
+			if (!strchr(want, t[s]->s[i]) || memchr(to.s, t[s]->s[i], (size_t)to.n))
+				continue;
+			if (to.n == MAX_RANK) {
+				diag_unsupported(b->diag, b->loc, "an intermediate result of rank over %d", MAX_RANK);
+				return NULL;
+			}
+			to.s[to.n++] = t[s]->s[i];
+		}
+	snprintf(spec, sizeof spec, "%s,%s->%s", tx->s, ty->s, to.s);
+	x = b_contract(b, spec, v[0], v[1]);
+	*tx = to;
+	return x;
+}
+
+/* x reduced to the letters of the result and put in their order */
+static struct value *
+einsum_end(struct build *b, struct value *x, struct term *t, const struct term *out)
+{
+	int64_t perm[MAX_RANK];
+
+	for (int i = 0; x && i < t->n; i++) {
+		int64_t axis = i;
+
+		if (strchr(out->s, t->s[i]))
+			continue;
+		x = b_reduce(b, OP_reduce_sum, x, 1, &axis, false);
+		term_drop(t, i--);
+	}
+	for (int i = 0; i < out->n; i++) {
+		const char *at = strchr(t->s, out->s[i]);
+
+		if (!at || t->n != out->n) {
+			diag_invalid(b->diag, b->loc, "'%c' of the result is in no operand", out->s[i]);
+			return NULL;
+		}
+		perm[i] = at - t->s;
+	}
+	return x ? b_transpose(b, x, perm) : NULL;
 }
 
 bool
 expand_Einsum(struct build *b, const struct node *n, struct value **outs)
 {
-	const char *eq = attr_string(n, "equation");
-	char part[3][MAX_RANK + 1], spec[3 * MAX_RANK + 8];
-	struct value *x = n->in[0], *y = ops_in(n, 1);
-	bool explicit_out;
-	int npart;
+	const char *eq = attr_string(n, "equation"), *p = eq;
+	char dots[MAX_RANK + 1] = {0}, want[4 * 52];
+	struct term t[MAX_TERMS], out = {0};
+	struct value *v[MAX_TERMS];
+	int ndots = 0, k = n->nin;
 
-	if (!terms(eq, part, &npart, &explicit_out) || npart != n->nin)
-		return diag_unsupported(b->diag, n->loc,
-		    "equation \"%s\": one or two operands without ellipsis or diagonals are supported", eq);
-	for (int i = 0; i < npart; i++)
-		if (!n->in[i])
-			return diag_invalid(b->diag, n->loc, "operand %d is missing", i);
-		else if ((int)strlen(part[i]) != n->in[i]->rank)
-			return diag_invalid(b->diag, n->loc, "\"%s\" of \"%s\" does not fit operand %s", part[i],
-			    eq, ops_dims_text(b->g, n->in[i]->rank, n->in[i]->dims));
-	if (!explicit_out) {
-		int k = 0;
+	if (k > MAX_TERMS)
+		return diag_unsupported(b->diag, n->loc, "%d operands; at most %d are supported", k, MAX_TERMS);
+	for (int c = 'z'; strstr(eq, "...") && c >= 'A' && ndots < MAX_RANK; c--)
+		if (isalpha(c) && !strchr(eq, c))
+			dots[ndots++] = (char)c;
+	for (int i = 0; i < k; i++)
+		if (!term_parse(&p, n->in[i]->rank, dots, ndots, &t[i]) || (i + 1 < k && *p++ != ','))
+			return diag_invalid(b->diag, n->loc, "equation \"%s\" does not fit operand %d, %s", eq, i,
+			    ops_dims_text(b->g, n->in[i]->rank, n->in[i]->dims));
+	/* the ellipsis is as wide as the widest operand's */
+	for (int i = 0; i < ndots; i++) {
+		bool used = false;
 
-		for (int c = 0; c < 128; c++)
-			if (isalpha(c) && !strchr(part[0], c) != !strchr(part[1], c) && k < MAX_RANK)
-				part[2][k++] = (char)c;
-	}
-	x = reduce_lonely(b, x, part[0], part[1], part[2]);
-	if (npart == 2) {
-		y = reduce_lonely(b, y, part[1], part[0], part[2]);
-		snprintf(spec, sizeof spec, "%s,%s->%s", part[0], part[1], part[2]);
-		outs[0] = b_contract(b, spec, x, y);
-	} else {
-		int64_t perm[MAX_RANK];
-
-		for (int i = 0; part[2][i]; i++) {
-			const char *at = strchr(part[0], part[2][i]);
-
-			if (!at)
-				return diag_invalid(b->diag, n->loc, "'%c' of the result is in no operand", part[2][i]);
-			perm[i] = at - part[0];
+		for (int j = 0; j < k; j++)
+			used |= strchr(t[j].s, dots[i]) != NULL;
+		if (!used) {
+			memmove(dots + i, dots + i + 1, (size_t)(ndots - i));
+			ndots--;
+			i--;
 		}
-		outs[0] = b_transpose(b, x, perm);
 	}
-	return outs[0] != NULL;
+	if (strncmp(p, "->", 2) == 0) {
+		p += 2;
+		if (!term_parse(&p, -1, dots, ndots, &out) || *p)
+			return diag_invalid(b->diag, n->loc, "equation \"%s\"", eq);
+	} else {
+		memcpy(out.s, dots, (size_t)ndots);
+		out.n = ndots;
+		for (int c = 'A'; c <= 'z'; c++) {
+			int seen = 0;
+
+			for (int i = 0; i < k; i++)
+				for (int j = 0; j < t[i].n; j++)
+					seen += t[i].s[j] == c;
+			if (seen == 1 && !strchr(dots, c) && out.n < MAX_RANK)
+				out.s[out.n++] = (char)c;
+		}
+	}
+	for (int i = 0; i < k; i++) {
+		v[i] = n->in[i];
+		for (int a = 0; v[i] && a < t[i].n; a++)
+			for (int c = t[i].n - 1; v[i] && c > a; c--)
+				if (t[i].s[c] == t[i].s[a])
+					v[i] = diagonal(b, v[i], &t[i], a, c);
+		if (!v[i])
+			return false;
+	}
+	for (int i = 1; i < k; i++) {
+		strcpy(want, out.s);
+		for (int j = i + 1; j < k; j++)
+			strcat(want, t[j].s);
+		if (!(v[0] = einsum_pair(b, v[0], &t[0], v[i], &t[i], want)))
+			return false;
+	}
+	return (outs[0] = einsum_end(b, v[0], &t[0], &out)) != NULL;
 }
 
 /* ---- Conv, ConvTranspose */

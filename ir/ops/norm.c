@@ -332,7 +332,7 @@ expand_GroupNormalization(struct build *b, const struct node *n, struct value **
 	return outs[0] != NULL;
 }
 
-/* ---- LpNormalization: x / |x|_p along axis */
+/* ---- LpNormalization: x / |x|_p along axis, 0 where the norm is 0 */
 bool
 expand_LpNormalization(struct build *b, const struct node *n, struct value **outs)
 {
@@ -344,6 +344,7 @@ expand_LpNormalization(struct build *b, const struct node *n, struct value **out
 	if (p != 1 && p != 2)
 		return diag_invalid(b->diag, n->loc, "p is %lld; 1 or 2 is expected", (long long)p);
 	s = b_reduce(b, OP_reduce_sum, p == 1 ? b1(b, OP_abs, x) : b_mul(b, x, x), 1, &axis, true);
+	s = b_select(b, b2(b, OP_eq, s, b_scalar_like(b, x, 0)), b_scalar_like(b, x, 1), s);
 	outs[0] = b_div(b, x, p == 1 ? s : b_sqrt(b, s));
 	return outs[0] != NULL;
 }

@@ -24,7 +24,7 @@ source(const struct resize *r, double o, double in, double out, double scale)
 	if (!strcmp(r->coord, "half_pixel_symmetric"))
 		return in / 2 * (1 - out / len) + (o + 0.5) / scale - 0.5;
 	if (!strcmp(r->coord, "align_corners"))
-		return out > 1 ? o * (in - 1) / (out - 1) : 0;
+		return len != 1 ? o * (in - 1) / (len - 1) : 0;
 	return o / scale; /* asymmetric */
 }
 
@@ -77,7 +77,7 @@ matrix(struct build *b, const struct resize *r, enum dtype t, int64_t in, int64_
 		for (int64_t i = from; i <= to; i++) {
 			double w = kernel(r, (x - (double)i) * stretch);
 
-			if ((r->exclude || r->antialias) && (i < 0 || i >= in))
+			if (r->exclude && (i < 0 || i >= in))
 				continue;
 			col[i < 0 ? 0 : i >= in ? in - 1 : i] += w;
 			sum += w;

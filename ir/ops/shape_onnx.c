@@ -325,6 +325,7 @@ expand_Pad(struct build *b, const struct node *n, struct value **outs)
 	int64_t *pads, *axes = NULL, lo[MAX_RANK] = {0}, hi[MAX_RANK] = {0};
 	int k = ops_ints(b, n, 1, &pads), na = x->rank;
 	double value = 0;
+	bool known = !fill || value_number(fill, &value);
 
 	if (k < 0)
 		return false;
@@ -342,8 +343,13 @@ expand_Pad(struct build *b, const struct node *n, struct value **outs)
 		if (lo[a] > INT32_MAX || lo[a] < -INT32_MAX || hi[a] > INT32_MAX || hi[a] < -INT32_MAX)
 			return diag_invalid(b->diag, n->loc, "pads %lld, %lld", (long long)lo[a], (long long)hi[a]);
 	}
-	if (fill && !value_number(fill, &value))
-		return diag_unsupported(b->diag, n->loc, "the padding value must be constant");
+	if (strcmp(mode, "constant") == 0 && !known) {
+		struct value *inside = b_expand(b, b_scalar(b, DT_bool, 1), x->rank, x->dims);
+
+		fill = b_reshape(b, fill, 0, NULL);
+		outs[0] = b_select(b, b_pad(b, inside, lo, hi, 0), b_pad(b, x, lo, hi, 0), fill);
+		return outs[0] != NULL;
+	}
 	if (strcmp(mode, "constant") == 0)
 		return (outs[0] = b_pad(b, x, lo, hi, value)) != NULL;
 	if (strcmp(mode, "edge") && strcmp(mode, "reflect") && strcmp(mode, "wrap"))
