@@ -424,3 +424,19 @@ emit_value(struct emit *e, struct value *v, const struct index *idx)
 	vec_push(e->lo->tmp, &e->seen, (struct seen){v, ix, r, e->nguard, e->body});
 	return r;
 }
+
+/* A tap of a window: its index may leave v's dims, also those of size 1. */
+int
+emit_tap(struct emit *e, struct value *v, const struct index *idx)
+{
+	struct index *ix = arena_array(e->lo->tmp, struct index, v->rank ? v->rank : 1);
+	int r;
+
+	memcpy(ix, idx, sizeof *ix * (size_t)v->rank);
+	r = find(e, v, ix);
+	if (r >= 0)
+		return r;
+	r = emit_load(e, v, ix, -1);
+	vec_push(e->lo->tmp, &e->seen, (struct seen){v, ix, r, e->nguard, e->body});
+	return r;
+}

@@ -6,6 +6,8 @@
 
 /* emit_value.c: an index from data, negative from the end, clamped to [0, n) */
 int emit_wrapped(struct emit *, int reg, enum dtype, int64_t n);
+/* a value in memory at an index that may leave its dims: zero there */
+int emit_tap(struct emit *, struct value *, const struct index *);
 /* nest_other.c: one element of an rng node */
 int emit_rng(struct emit *, const struct node *, const struct index *);
 

@@ -234,7 +234,7 @@ forward_taps(struct conv *c, int run, const int *acc)
 		}
 		for (int r = 0; r < run; r++) {
 			emit_reduce(e, OP_add, c->y->dtype, acc[r],
-			    product(e, c->y->dtype, emit_value(e, c->x, xi), emit_value(e, c->w, wi)));
+			    product(e, c->y->dtype, emit_tap(e, c->x, xi), emit_value(e, c->w, wi)));
 			xi[last].whole.c += c->win.stride[last - 2];
 		}
 		return;
@@ -250,7 +250,7 @@ forward_taps(struct conv *c, int run, const int *acc)
 			out[last].whole.c += r;
 			image_index(c, out, tap, xi);
 			emit_reduce(e, OP_add, c->y->dtype, acc[r],
-			    product(e, c->y->dtype, emit_value(e, c->x, xi), w));
+			    product(e, c->y->dtype, emit_tap(e, c->x, xi), w));
 		}
 	} while (nest_next_tap(&c->win, tap));
 }
@@ -329,7 +329,7 @@ image_gradient(struct conv *c, const int64_t *residue)
 		for (int i = 0; i < c->win.n; i++)
 			wi[i + 2] = index_of(AFFINE(tap[i]));
 		emit_reduce(e, OP_add, c->x->dtype, acc,
-		    product(e, c->x->dtype, emit_value(e, c->y, yi), emit_value(e, c->w, wi)));
+		    product(e, c->x->dtype, emit_tap(e, c->y, yi), emit_value(e, c->w, wi)));
 	} while (nest_next_tap(&c->win, tap));
 	e->body = inside;
 	finish(e, c->cl, c->idx, acc);
@@ -410,7 +410,7 @@ lower_weight_gradient(struct conv *c)
 		affine_plus(e, &xi[i].whole, &c->idx[i].whole, c->win.dilation[i - 2]);
 	}
 	emit_reduce(e, OP_add, c->w->dtype, inner,
-	    product(e, c->w->dtype, emit_value(e, c->x, xi), emit_value(e, c->y, yi)));
+	    product(e, c->w->dtype, emit_tap(e, c->x, xi), emit_tap(e, c->y, yi)));
 	if (inner != acc) {
 		e->body = mid;
 		emit_reduce(e, OP_add, c->w->dtype, acc, inner);
