@@ -126,8 +126,8 @@ pool_weights(struct build *b, const struct node *n, const struct value *y, const
 		return b_scalar_like(b, x, 1.0 / (double)full);
 	dims[0] = dims[1] = 1;
 	memcpy(dims + 2, y->dims + 2, sizeof *dims * (size_t)w->n);
-	if (!ops_all_const(y->rank, dims)) {
-		diag_unsupported(b->diag, n->loc, "padded average of a symbolic size");
+	if (!ops_all_const(y->rank, dims) || dims_count(y->rank, dims) > INT64_C(1) << 28) {
+		diag_unsupported(b->diag, n->loc, "padded average of a symbolic or huge size");
 		return NULL;
 	}
 	t = tensor_new(b->g->arena, x->dtype, y->rank, dims);

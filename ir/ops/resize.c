@@ -159,7 +159,8 @@ expand_Resize(struct build *b, const struct node *n, struct value **outs)
 	struct value *x = n->in[0];
 	const char *policy = attr_string(n, "keep_aspect_ratio_policy");
 	const int64_t *axes;
-	int64_t *sizes = NULL, out[MAX_RANK];
+	int64_t out[MAX_RANK];
+	struct sdim *sizes = NULL;
 	double *scales = NULL, scale[MAX_RANK];
 	int na = attr_ints(n, "axes", &axes), k;
 	struct resize r;
@@ -172,8 +173,8 @@ expand_Resize(struct build *b, const struct node *n, struct value **outs)
 	if (ops_in(n, 2) && n->in[2]->dims[0] != 0) {
 		if ((k = ops_floats(b, n, 2, &scales)) < 0)
 			return false;
-	} else if ((k = ops_ints(b, n, 3, &sizes)) < 0)
-		return false;
+	} else if ((k = value_sdims(b->g, ops_in(n, 3), &sizes)) < 0)
+		return diag_unsupported(b->diag, n->loc, "the scales or sizes must be constant");
 	if (k != na)
 		return diag_invalid(b->diag, n->loc, "%d %s for %d axes", k, sizes ? "sizes" : "scales", na);
 	for (int i = 0; i < na; i++) {
@@ -184,17 +185,17 @@ expand_Resize(struct build *b, const struct node *n, struct value **outs)
 			return false;
 		in = x->dims[a];
 		if (!dim_const(in)) {
-			if (scales && scales[i] == 1)
+			if (scales ? scales[i] == 1 : sizes[i].v == in)
 				continue;
 			return diag_unsupported(b->diag, n->loc, "resizing symbolic axis %d", a);
 		}
-		if (scales ? !(scales[i] > 0 && scales[i] < 1e6) : sizes[i] < 1 || sizes[i] > INT32_MAX)
+		if (scales ? !(scales[i] > 0 && scales[i] < 1e6) : sizes[i].v < 1 || sizes[i].v > INT32_MAX)
 			return diag_invalid(b->diag, n->loc, "scale or size of axis %d is out of range", a);
 		if (in == 0)
 			continue;
 		touched[a] = true;
-		scale[a] = scales ? scales[i] : (double)sizes[i] / (double)in;
-		out[a] = scales ? (int64_t)floor((double)in * scales[i]) : sizes[i];
+		scale[a] = scales ? scales[i] : (double)sizes[i].v / (double)in;
+		out[a] = scales ? (int64_t)floor((double)in * scales[i]) : sizes[i].v;
 	}
 	if (sizes && strcmp(policy, "stretch")) {
 		bool larger = strcmp(policy, "not_larger") == 0;
