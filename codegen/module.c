@@ -239,15 +239,63 @@ module_dim(struct module *m, LLVMBuilderRef b, LLVMValueRef sym, int64_t dim)
 }
 
 /* ---- calls */
-static LLVMValueRef
-shared_kernel(struct module *m, const struct kernel *k)
+/* Kernels often differ only in where in a buffer they begin (the steps of an
+ * unrolled recurrence).  The constant of a buffer's first access moves into the
+ * call's pointer.  Every address constant of the kernel, add to all of buffer b. */
+static void
+shift_body(struct body *b, const int64_t *add, int64_t *first, bool *seen)
 {
+	for (int i = 0; i < b->s.n; i++) {
+		struct stmt *s = b->s.v[i];
+		struct { struct affine *at; int buf; } use[2] = {{NULL, 0}, {NULL, 0}};
+
+		switch (s->kind) {
+		case S_FOR:
+			shift_body(&s->body, add, first, seen);
+			break;
+		case S_LOAD: case S_STORE:
+			use[0].at = &s->index;
+			use[0].buf = s->buf;
+			break;
+		case S_TILE:
+			use[0].at = &s->tile->a.index;
+			use[0].buf = s->tile->a.buf;
+			use[1].at = &s->tile->b.index;
+			use[1].buf = s->tile->b.buf;
+			break;
+		default:
+			break;
+		}
+		for (int j = 0; j < 2 && use[j].at; j++) {
+			if (first && !seen[use[j].buf]) {
+				first[use[j].buf] = use[j].at->c;
+				seen[use[j].buf] = true;
+			}
+			if (add)
+				use[j].at->c += add[use[j].buf];
+		}
+		if (s->kind == S_TILE)
+			shift_body(&s->tile->epilogue, add, first, seen);
+	}
+}
+
+/* offset[b]: elements to add to argument b for the function returned */
+static LLVMValueRef
+shared_kernel(struct module *m, struct kernel *k, int64_t **offset)
+{
+	int64_t *back = arena_array(m->a, int64_t, k->nbuf + 1);
+	bool *seen = arena_array(m->a, bool, k->nbuf + 1);
 	struct str s = {0};
 	LLVMValueRef f;
 	char name[80];
 	int64_t sym[1];
 	int n = 0;
 
+	*offset = arena_array(m->a, int64_t, k->nbuf + 1);
+	shift_body(&k->body, NULL, *offset, seen);
+	for (int i = 0; i < k->nbuf; i++)
+		back[i] = -(*offset)[i];
+	shift_body(&k->body, back, NULL, NULL);
 	/* handles of symbols mean something within one graph only */
 	if (m->graph && dim_symbols(m->graph, sym, 1))
 		str_addf(&s, "%p\n", (const void *)m->graph);
@@ -261,21 +309,27 @@ shared_kernel(struct module *m, const struct kernel *k)
 		map_put(m->kernels, arena_strdup(m->a, s.s), f);
 	}
 	str_free(&s);
+	shift_body(&k->body, *offset, NULL, NULL);
 	return f;
 }
 
-/* Where a buffer is: base[space] + offset, or the pointer of the input or output. */
+/* Where a buffer is, `skip` elements into it: base[space] + offset, or the pointer
+ * of the input or output. */
 static LLVMValueRef
-buffer_pointer(struct module *m, LLVMValueRef base, const struct buffer *b)
+buffer_pointer(struct module *m, LLVMValueRef base, const struct buffer *b, int64_t skip)
 {
+	int64_t bytes = skip < 0 ? -(int64_t)dtype_bytes(b->dtype, -skip) : (int64_t)dtype_bytes(b->dtype, skip);
+
 	int64_t slot = b->space == SPACE_IO ? 3 + b->offset : b->space == SPACE_WORK ? 0 : b->space == SPACE_CONST ? 1 : 2;
 	LLVMValueRef at = LLVMConstInt(m->i64, (unsigned long long)slot, 0), p, off;
 
 	p = LLVMBuildLoad2(m->b, m->ptr, LLVMBuildInBoundsGEP2(m->b, m->ptr, base, &at, 1, ""), "");
-	if (b->space == SPACE_IO || !b->offset)
+	if (b->space != SPACE_IO)
+		bytes += b->offset;
+	if (!bytes)
 		return p;
-	off = LLVMConstInt(m->i64, (unsigned long long)b->offset, 0);
-	return LLVMBuildInBoundsGEP2(m->b, m->i8, p, &off, 1, "");
+	off = LLVMConstInt(m->i64, (unsigned long long)bytes, 1);
+	return LLVMBuildGEP2(m->b, m->i8, p, &off, 1, "");
 }
 
 /* rt_sgemm for batch items begin..end */
@@ -315,6 +369,7 @@ LLVMValueRef
 module_call(struct module *m, const struct program *p, const char *symbol, bool exported)
 {
 	LLVMValueRef f = module_function(m, symbol, m->call_type, exported), sw, base = LLVMGetParam(f, 1), frame, *kernel;
+	int64_t **offset = arena_array(m->a, int64_t *, p->calls.n + 1);
 	LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(m->c, f, "entry"), done;
 	int most = 1;
 
@@ -322,7 +377,7 @@ module_call(struct module *m, const struct program *p, const char *symbol, bool 
 	kernel = arena_array(m->a, LLVMValueRef, p->calls.n + 1);
 	for (int i = 0; i < p->calls.n; i++)
 		if (!p->calls.v[i].provider_blas) {
-			kernel[i] = shared_kernel(m, p->calls.v[i].kernel);
+			kernel[i] = shared_kernel(m, p->calls.v[i].kernel, &offset[i]);
 			if (p->calls.v[i].kernel->nbuf > most)
 				most = p->calls.v[i].kernel->nbuf;
 		}
@@ -339,14 +394,14 @@ module_call(struct module *m, const struct program *p, const char *symbol, bool 
 		LLVMPositionBuilderAtEnd(m->b, bb);
 		if (c->provider_blas) {
 			for (int k = 0; k < 3; k++)
-				arg[k] = buffer_pointer(m, base, c->arg[k]);
+				arg[k] = buffer_pointer(m, base, c->arg[k], 0);
 			blas_call(m, f, c, arg, done);
 			continue;
 		}
 		for (int k = 0; k < c->kernel->nbuf; k++) {
 			LLVMValueRef at = LLVMConstInt(m->i64, (unsigned)k, 0);
 
-			LLVMBuildStore(m->b, buffer_pointer(m, base, c->arg[k]),
+			LLVMBuildStore(m->b, buffer_pointer(m, base, c->arg[k], offset[i][k]),
 			    LLVMBuildInBoundsGEP2(m->b, m->ptr, frame, &at, 1, ""));
 		}
 		LLVMBuildCall2(m->b, m->kernel_type, kernel[i],
