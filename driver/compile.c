@@ -99,7 +99,7 @@ verb_compile(struct driver *d)
 	const char *model = opts_one(d, "the model"), *out;
 	struct target *t;
 	struct graph *g;
-	enum emit kind;
+	enum emit kind = EMIT_EXE;
 	bool ok;
 
 	if (!model)
