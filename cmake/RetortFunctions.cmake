@@ -44,17 +44,32 @@ function(retort_add_library name)
   add_dependencies(${name} ${name}_retort)
 endfunction()
 
+# NAME in the build folder, copied from what retort wrote.  A stamp stands for it
+# as the dependency: CMake would take a file called NAME for the target itself.
+function(_retort_command name built)
+  set(file "${CMAKE_CURRENT_BINARY_DIR}/${name}")
+  add_custom_command(
+    OUTPUT "${file}.retort/stamp"
+    BYPRODUCTS "${file}"
+    COMMAND ${CMAKE_COMMAND} -E copy "${built}" "${file}"
+    COMMAND ${CMAKE_COMMAND} -E touch "${file}.retort/stamp"
+    DEPENDS "${built}"
+    VERBATIM)
+  add_custom_target(${name}_retort ALL DEPENDS "${file}.retort/stamp")
+  add_executable(${name} IMPORTED GLOBAL)
+  set_target_properties(${name} PROPERTIES IMPORTED_LOCATION "${file}")
+  add_dependencies(${name} ${name}_retort)
+endfunction()
+
 function(retort_add_executable name)
   cmake_parse_arguments(R "" "MODEL" "DIMS;FLAGS" ${ARGN})
   if(NOT R_MODEL)
     message(FATAL_ERROR "retort_add_executable(${name}): MODEL is missing")
   endif()
-  set(file "${CMAKE_CURRENT_BINARY_DIR}/${name}")
-  _retort_compile("${file}" "" "${R_MODEL}" "${R_DIMS}" "${R_FLAGS};--emit=exe" ${name})
-  add_custom_target(${name}_retort ALL DEPENDS "${file}")
-  add_executable(${name} IMPORTED GLOBAL)
-  set_target_properties(${name} PROPERTIES IMPORTED_LOCATION "${file}")
-  add_dependencies(${name} ${name}_retort)
+  set(dir "${CMAKE_CURRENT_BINARY_DIR}/${name}.retort")
+  file(MAKE_DIRECTORY "${dir}")
+  _retort_compile("${dir}/command" "" "${R_MODEL}" "${R_DIMS}" "${R_FLAGS};--emit=exe" ${name})
+  _retort_command(${name} "${dir}/command")
 endfunction()
 
 function(retort_add_trainer name)
@@ -64,18 +79,14 @@ function(retort_add_trainer name)
   endif()
   _retort_path(recipe "${R_RECIPE}")
   set(dir "${CMAKE_CURRENT_BINARY_DIR}/${name}.retort")
-  set(file "${CMAKE_CURRENT_BINARY_DIR}/${name}")
   add_custom_command(
-    OUTPUT "${file}"
-    COMMAND Retort::retort distill "${recipe}" -o "${dir}" --build-only ${R_FLAGS} --depfile "${file}.d" -q
-    COMMAND ${CMAKE_COMMAND} -E copy "${dir}/train" "${file}"
+    OUTPUT "${dir}/train"
+    COMMAND Retort::retort distill "${recipe}" -o "${dir}" --build-only ${R_FLAGS} --depfile "${dir}/train.d" -q
     DEPENDS "${recipe}" Retort::retort
+    DEPFILE "${dir}/train.d"
     COMMENT "retort: trainer ${name} from ${recipe}"
     VERBATIM)
-  add_custom_target(${name}_retort ALL DEPENDS "${file}")
-  add_executable(${name} IMPORTED GLOBAL)
-  set_target_properties(${name} PROPERTIES IMPORTED_LOCATION "${file}")
-  add_dependencies(${name} ${name}_retort)
+  _retort_command(${name} "${dir}/train")
 endfunction()
 
 function(retort_add_verify_test name)
