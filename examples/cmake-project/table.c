@@ -12,9 +12,7 @@ main(void)
 	static const float bits[ROWS * 2] = {0, 0, 0, 1, 1, 0, 1, 1};
 	float result[ROWS];
 	void *work = aligned_alloc(64, (xor_workspace_size() + 63) / 64 * 64 + 64);
-	xor_in in = {.bits = bits};
-	xor_out out = {.result = result};
-	xor_status status = xor_run(&in, &out, work, xor_workspace_size());
+	int status = xor_run(bits, result, work, xor_workspace_size());
 	int i;
 
 	if (status != XOR_OK) {

@@ -23,13 +23,11 @@ main(int argc, char **argv)
 		return 1;
 	}
 	while (fread(pixel, 1, PIXELS, images) == PIXELS && (label = fgetc(labels)) != EOF) {
-		student_in in = {.image = image};
-		student_out out = {.logits = logits};
 		int best = 0;
 
 		for (int i = 0; i < PIXELS; i++)
 			image[i] = pixel[i] / 255.0f;
-		if (student_run(&in, &out, work, student_workspace_size()) != STUDENT_OK)
+		if (student_run(image, logits, work, student_workspace_size()) != STUDENT_OK)
 			return 1;
 		for (int i = 1; i < CLASSES; i++)
 			if (logits[i] > logits[best])

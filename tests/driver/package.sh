@@ -17,9 +17,7 @@ static float image[784], logits[10];
 int main(void)
 {
 	void *work = aligned_alloc(64, (kws_workspace_size() + 63) / 64 * 64 + 64);
-	kws_in in = {.image = image};
-	kws_out out = {.logits = logits};
-	kws_status status = kws_run(&in, &out, work, kws_workspace_size());
+	int status = kws_run(image, logits, work, kws_workspace_size());
 	printf("%s %g\n", kws_strerror(status), logits[0]);
 	free(work);
 	return status != KWS_OK;
