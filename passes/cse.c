@@ -117,6 +117,20 @@ has_graph(const struct node *n)
 	return false;
 }
 
+/* Of large data a few places only: equal bytes are compared anyway. */
+static uint64_t
+data_hash(uint64_t h, const struct tensor *d)
+{
+	enum { PIECE = 256, PLACES = 16 };
+	const char *bytes = d->data;
+
+	if (d->bytes <= (size_t)PIECE * PLACES)
+		return mix(h, bytes, d->bytes);
+	for (size_t i = 0; i < PLACES; i++)
+		h = mix(h, bytes + (d->bytes - PIECE) / (PLACES - 1) * i, PIECE);
+	return h;
+}
+
 static void
 merge_consts(struct graph *g, struct table *t, struct value **to)
 {
@@ -129,7 +143,7 @@ merge_consts(struct graph *g, struct table *t, struct value **to)
 
 		if (d->dtype == DT_str)
 			continue;
-		h = mix(h, d->data, d->bytes);
+		h = data_hash(h, d);
 		for (e = *slot(t, h); e; e = e->next)
 			if (e->hash == h && e->value->dtype == v->dtype &&
 			    e->value->data->bytes == d->bytes &&

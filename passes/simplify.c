@@ -1,9 +1,9 @@
 /* simplify -- sweeps with the rewrite rules of simplify_*.c until nothing more
- * changes.  Every rule keeps the values within rounding.  Weights must be
+ * changes; equal nodes merge between the sweeps, as rules look at who reads what.  Every rule keeps the values within rounding.  Weights must be
  * constants to be changed: a student's states never are. */
 #include "passes/simplify.h"
 
-enum { ROUNDS = 12, DEPTH = 12 };
+enum { ROUNDS = 100, DEPTH = 12 };
 
 bool
 sole_use(struct rewrite *rw, const struct value *v)
@@ -87,8 +87,8 @@ visit(struct rewrite *rw, struct node *n)
 		return true;
 	rw->b.fold = true;
 	if (!try_rules(rw, n, simplify_algebra) && !try_rules(rw, n, simplify_shape) &&
-	    !try_rules(rw, n, simplify_weights))
-		try_rules(rw, n, simplify_move);
+	    !try_rules(rw, n, simplify_weights) && !try_rules(rw, n, simplify_move))
+		try_rules(rw, n, simplify_slice);
 	return true;
 }
 
@@ -104,7 +104,7 @@ pass_simplify(struct graph *g, struct pass_ctx *ctx)
 		s.uses = graph_use_counts(scratch, g);
 		s.size = g->nvalue;
 		s.changed = 0;
-		ok = graph_rewrite(g, ctx->diag, NULL, true, visit, &s) && pass_dce(g, ctx);
+		ok = graph_rewrite(g, ctx->diag, NULL, true, visit, &s) && pass_cse(g, ctx) && pass_dce(g, ctx);
 		arena_destroy(scratch);
 	}
 	return ok;

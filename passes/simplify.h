@@ -20,7 +20,7 @@ struct simplify_rule {
 	struct value *(*apply)(struct rewrite *, struct node *);
 };
 extern const struct simplify_rule simplify_algebra[], simplify_shape[], simplify_weights[],
-    simplify_move[];
+    simplify_move[], simplify_slice[];
 
 /* Is v read by one node (or output, or update) only? */
 bool sole_use(struct rewrite *, const struct value *v);
