@@ -366,6 +366,7 @@ lower_contract_tile(struct lower *lo, struct cluster *cl)
 {
 	struct gemm g = {.lo = lo, .cl = cl};
 	struct node *n = cl->anchor;
+	const struct machine *m = &lo->ctx->opts->machine;
 
 	if (!contract_roles(n, &g.r))
 		return false;
@@ -374,7 +375,7 @@ lower_contract_tile(struct lower *lo, struct cluster *cl)
 	g.c = n->out[0];
 	if (g.a->layout || g.c->layout)
 		return false;
-	g.block = tile_block(&lo->ctx->opts->machine);
+	g.block = tile_block(m);
 	int bdim = position(g.r.sb, g.r.nb, g.r.col);
 	bool panels = g.b->layout != NULL;
 	if (!panels && tile_stride(g.b, bdim, NULL) != 1)
@@ -399,11 +400,18 @@ lower_contract_tile(struct lower *lo, struct cluster *cl)
 			g.rows[g.nrows - 1] = t;
 		}
 	int64_t width = g.r.size[(int)g.r.col], full = width / g.block;
-	if (full) {
-		int64_t groups = tile_groups(&lo->ctx->opts->machine, full);
-
+	/* few rows need many groups for enough independent sums */
+	int64_t rows = g.nrows ? g.rows[g.nrows - 1].size : 1, groups = tile_groups(m, full);
+	if (rows <= tile_rows(m, 8))
+		groups = 8;
+	else if (groups == 1 && full > 2)
+		groups = tile_groups(m, 2);
+	if (groups > full)
+		groups = full;
+	if (full)
 		gemm_columns(&g, &(struct columns){0, full / groups, groups, g.block});
-	}
+	if (full && full % groups)
+		gemm_columns(&g, &(struct columns){full / groups * groups, 1, full % groups, g.block});
 	if (width % g.block)
 		gemm_columns(&g, &(struct columns){full, 1, 1, width % g.block});
 	return true;

@@ -123,8 +123,7 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 		b.c += p->ax[d].wfirst * wk[d];
 	if (d0 >= 0) {
 		a.c += base0 * p->ax[d0].astep * spatial_stride(p->a, d0);
-		if (var0 >= 0)
-			affine_add(&a, var0, h0 * p->ax[d0].astep * spatial_stride(p->a, d0));
+		affine_add(&a, var0, h0 * p->ax[d0].astep * spatial_stride(p->a, d0));
 	}
 	a.c += base1 * p->ax[d1].astep * spatial_stride(p->a, d1);
 	affine_add(&a, var1, h1 * p->ax[d1].astep * spatial_stride(p->a, d1));
@@ -148,8 +147,7 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 		struct affine *x = &idx[2 + d0].whole;
 
 		x->c += base0 * p->ax[d0].stride;
-		if (var0 >= 0)
-			affine_add(x, var0, h0 * p->ax[d0].stride);
+		affine_add(x, var0, h0 * p->ax[d0].stride);
 		affine_add(x, t->rowvar[0], p->ax[d0].stride);
 	}
 	if (p->flat)
@@ -181,17 +179,21 @@ pixel_rows(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 	}
 }
 
-/* A kernel over rows [base0, base0 + count*h0) of the second-innermost dim. */
+/* The pixels of the result: heights of tiles over the second-innermost dim, widths
+ * over the innermost. */
+struct grid { struct split h, w; };
+
+/* part 0, 1: rows of tiles of one height, each a piece; 2: both heights, serially */
 static void
-pixel_kernel(struct pixels *p, int64_t base0, int64_t count, int64_t h0, struct split w)
+pixel_kernel(struct pixels *p, struct grid g, int part)
 {
 	struct conv *c = p->c;
 	struct emit *e = p->e = emit_begin(c->lo, c->cl, c->n->op == OP_conv ? "conv" : "conv_grad_data");
 	struct body *top = e->body;
 	struct index idx[MAX_RANK];
 	struct affine a = AFFINE(halo_offset(p->a, c->s.spatial));
-	int64_t blocks = (p->r->dims[1] + c->block - 1) / c->block, n0;
-	int var0 = -1, vard;
+	int64_t blocks = (p->r->dims[1] + c->block - 1) / c->block, rows = 0;
+	int var0, vard;
 
 	p->abuf = emit_buf(e, lower_buffer(c->lo, p->a), false);
 	p->bbuf = emit_buf(e, lower_buffer(c->lo, p->w), false);
@@ -201,9 +203,8 @@ pixel_kernel(struct pixels *p, int64_t base0, int64_t count, int64_t h0, struct 
 		a.c += p->ax[d].abase * spatial_stride(p->a, d);
 		idx[2 + d].whole.c = p->ax[d].first;
 	}
-	n0 = tile_stride(p->a, 0, NULL);
 	emit_for(e, FOR_PARALLEL, c->s.n, &p->nvar);
-	affine_add(&a, p->nvar, n0);
+	affine_add(&a, p->nvar, tile_stride(p->a, 0, NULL));
 	affine_add(&idx[0].whole, p->nvar, 1);
 	emit_for(e, FOR_PARALLEL, blocks / p->groups, &p->pvar);
 	for (int d = 0; d < c->last - 1; d++) { /* depth */
@@ -211,11 +212,19 @@ pixel_kernel(struct pixels *p, int64_t base0, int64_t count, int64_t h0, struct 
 		affine_add(&a, vard, p->ax[d].astep * spatial_stride(p->a, d));
 		affine_add(&idx[2 + d].whole, vard, p->ax[d].stride);
 	}
-	if (c->last > 0 && !p->flat)
-		emit_for(e, FOR_PARALLEL, count, &var0);
-	pixel_rows(p, idx, a, base0, h0, var0, w);
+	struct body *piece = e->body;
+	for (int i = 0; i < 2; i++) {
+		int64_t count = i ? g.h.nlow : g.h.nhigh, h = i ? g.h.low : g.h.high;
+
+		if (!count || (part == 1 - i))
+			continue;
+		e->body = piece;
+		emit_for(e, part == 2 ? FOR_SERIAL : FOR_PARALLEL, count, &var0);
+		pixel_rows(p, idx, a, i ? g.h.high * g.h.nhigh : 0, h, var0, g.w);
+		rows += count * h;
+	}
 	e->body = top;
-	double taps = 1, outs = (double)(w.high * w.nhigh + w.low * w.nlow) * (double)(h0 * count);
+	double taps = 1, outs = (double)(g.w.high * g.w.nhigh + g.w.low * g.w.nlow) * (double)rows;
 	for (int d = 0; d <= c->last; d++)
 		taps *= (double)p->ax[d].taps;
 	for (int d = 0; d < c->last - 1; d++)
@@ -246,15 +255,20 @@ pixel_phase(struct conv *c, struct value *a, struct value *w, const struct axis 
 		p.ax[d1].outputs = wide *= tall;
 		p.ax[d0].outputs = tall = 1;
 	}
-	struct split ws = split_even(wide, most);
-	int64_t h = wide * 2 <= most ? most / wide : 1;
-	if (h > tall)
-		h = tall;
-	struct split hs = split_even(tall, h);
-	if (hs.nhigh)
-		pixel_kernel(&p, 0, hs.nhigh, hs.high, ws);
-	if (hs.nlow)
-		pixel_kernel(&p, hs.high * hs.nhigh, hs.nlow, hs.low, ws);
+	int64_t h = wide * 2 <= most ? most / wide : 1, pieces = c->s.n * (blocks / p.groups);
+	struct grid g = {split_even(tall, h > tall ? tall : h), split_even(wide, most)};
+	for (int d = 0; d < d0; d++)
+		pieces *= p.ax[d].outputs;
+	/* rows in a piece share its weights in cache; where that leaves too few pieces
+	 * for the threads, rows are pieces */
+	if (pieces >= 16 || g.h.nhigh + g.h.nlow == 1) {
+		pixel_kernel(&p, g, 2);
+		return;
+	}
+	if (g.h.nhigh)
+		pixel_kernel(&p, g, 0);
+	if (g.h.nlow)
+		pixel_kernel(&p, g, 1);
 }
 
 static bool
