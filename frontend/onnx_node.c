@@ -311,7 +311,11 @@ import_dropout_off(struct job *j)
 static const char *
 inner_prefix(struct job *j)
 {
-	return arena_printf(j->im->f.own, "%s%s/", j->s->prefix, j->loc.name ? j->loc.name : j->op);
+	if (strlen(j->s->prefix) > 1024)
+		return j->s->prefix; /* deep enough to be told apart otherwise */
+	if (j->loc.name)
+		return arena_printf(j->im->f.own, "%.256s/", j->loc.name); /* has the prefix */
+	return arena_printf(j->im->f.own, "%s%s/", j->s->prefix, j->op);
 }
 
 static bool
@@ -591,6 +595,8 @@ import_row(struct job *j)
 	enum op op;
 	int i;
 
+	if (map_get(im->unknown, arena_printf(im->f.own, "%s::%s", n.domain, j->op)))
+		return false; /* reported with its kind */
 	n.version = onnx_opset(im->f.m, j->s->fn, n.domain);
 	if (n.version < 1)
 		return diag_invalid(im->d, j->loc, "the file imports no opset of domain \"%s\"",
@@ -598,13 +604,8 @@ import_row(struct job *j)
 	if (!gather_node(j, &n) || !onnx_upgrade(&n))
 		return false;
 	op = op_from_onnx(n.domain, n.op);
-	if (op == OP_none) {
-		const char *key = arena_printf(im->f.own, "%s::%s", n.domain, j->op);
-
-		if (map_get(im->unknown, key))
-			return false; /* reported with its kind */
+	if (op == OP_none)
 		return diag_unsupported(im->d, j->loc, "operator \"%s\" is not supported", n.op);
-	}
 	if (strcmp(n.op, "BatchNormalization") == 0 && !*n.domain)
 		shape_batchnorm(j, &n);
 	if (strcmp(n.op, "Dropout") == 0 && !*n.domain)

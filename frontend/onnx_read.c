@@ -354,7 +354,7 @@ check_operators(struct import *im)
 	for (i = 0; i < sv.list.n; i++) {
 		const struct unknown *u = sv.list.v[i];
 		const char *domain = onnx_domain(u->node->domain), *op = onnx_str(u->node->op_type);
-		const char *near = nearest_op(im, op);
+		const char *near = !*domain && strlen(op) > 3 ? nearest_op(im, op) : NULL;
 		struct str s = {0};
 
 		if (u->count > 1)
@@ -362,7 +362,7 @@ check_operators(struct import *im)
 		if (near)
 			str_addf(&s, "; did you mean \"%s\"?", near);
 		diag_unsupported(im->d, u->loc, "operator \"%s\" of domain \"%s\", opset %" PRId64
-		    " is not supported%s", op, *domain ? domain : "ai.onnx", u->opset, s.s ? s.s : "");
+		    ", is not supported%s", op, *domain ? domain : "ai.onnx", u->opset, s.s ? s.s : "");
 		str_free(&s);
 	}
 	return sv.list.n == 0;
