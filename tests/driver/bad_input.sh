@@ -11,7 +11,7 @@ expect 4 'no.npy' "$RETORT" run "$model" image=no.npy
 absent out.a out.h
 
 # a true binary model, then pieces of it
-"$RETORT" compile "$model" -o ok.a --name ok || fail "the demo's student does not compile"
+"$RETORT" compile "$model" -o ok.a --name ok -q || fail "the demo's student does not compile"
 head -c 100 ok.a >garbage.onnx
 expect 2 'garbage.onnx' "$RETORT" compile garbage.onnx -o out.a
 : >empty.onnx

@@ -4,9 +4,9 @@
 model=$SOURCE/examples/demo/teacher.onnxtxt
 libm='^(expf?|logf?|log1pf?|sinf?|cosf?|tanf?|a(sin|cos|tan)f?|(sin|cos|tan)hf?|a(sin|cos|tan)hf?|erff?|powf?|fmodf?|floorf?|ceilf?|rintf?|memcpy|memset)$'
 
-"$RETORT" compile "$model" -o libnet.a --name net || fail compile
-"$RETORT" compile "$model" -o net.so --name net || fail compile
-"$RETORT" compile "$model" -o net --name net || fail compile
+"$RETORT" compile "$model" -o libnet.a --name net -q || fail compile
+"$RETORT" compile "$model" -o net.so --name net -q || fail compile
+"$RETORT" compile "$model" -o net --name net -q || fail compile
 tests=$((tests + 1))
 undefined=$(nm -u libnet.a | awk 'NF == 2 && $1 == "U" {print $2}' | sort -u | grep -vE "$libm")
 defined=$(nm libnet.a | awk '$2 ~ /[TRD]/ {print $3}')

@@ -7,7 +7,7 @@ need_shared
 for model in "$SHARED"/data/teachers/*.onnx "$SHARED"/data/students/*.onnx; do
 	name=$(basename "$model" .onnx)
 	vec=$SHARED/data/vectors/$name
-	input=$("$RETORT" inspect "$model" | awk '$1 == "input" {print $2; exit}')
+	input=$("$RETORT" inspect -q "$model" | awk '$1 == "input" {print $2; exit}')
 	outs=() checks=()
 	for y in "$vec"/*logits.npy; do
 		o=$(basename "$y" .npy)
