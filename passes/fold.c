@@ -5,7 +5,7 @@
  * have at most twice its operands' bytes or SMALL_BYTES.  iota and expand are
  * free inside a loop nest, so they fold only as operands of something that folds.
  * A relayout of a constant is the same data with a layout; lowering packs it. */
-#include "passes/passes.h"
+#include "passes/fold.h"
 
 #include <stdlib.h>
 
@@ -144,9 +144,28 @@ kept(struct graph *g, struct etensor *e)
 	return etensor_to(g->arena, e);
 }
 
+/* Weights are large: what needs no evaluator goes without. */
+static const struct tensor *
+fold_directly(struct folder *f, const struct node *n)
+{
+	const struct tensor *in[2] = {0};
+
+	if (n->nout != 1 || n->nin < 1 || n->nin > 2)
+		return NULL;
+	for (int k = 0; k < n->nin; k++) {
+		struct value *v = now(f, n->in[k]);
+
+		if (!v || v->kind != VAL_CONST)
+			return NULL;
+		in[k] = v->data;
+	}
+	return fold_quick(f->g->arena, n, in);
+}
+
 static bool
 fold_node(struct folder *f, struct node *n)
 {
+	const struct tensor *quick;
 	struct etensor **outs;
 
 	if (n->op == OP_relayout) {
@@ -159,6 +178,11 @@ fold_node(struct folder *f, struct node *n)
 	}
 	if (!worth(f, n))
 		return false;
+	quick = fold_directly(f, n);
+	if (quick) {
+		f->to[n->out[0]->id] = made_const(f, n->out[0], quick);
+		return true;
+	}
 	outs = arena_array(f->scratch, struct etensor *, n->nout + 1);
 	if (!evaluate_all(f, n, outs))
 		return false;
