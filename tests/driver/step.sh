@@ -56,7 +56,11 @@ for pair in mnist_mlp32:mnist_mlp_teacher mnist_cnn_small:mnist_cnn_teacher; do
 			p=$(basename "$w") mask=()
 			case $step in adam*) [ -e "$want/grad/$p" ] && mask=("$want/grad/$p" 1e-6) ;; esac
 			case $p in *num_batches*) continue ;; esac
-			expect 0 '' "$NPYDIFF" "$step/w/$p" "$w" 2e-5 "${mask[@]}"
+			# Adam divides by |gradient| + eps: an element whose first gradient is 1e-8 moves by
+			# rounding, and by the third step has moved what depends on its unit
+			limit=2e-5
+			[ $step = adam3 ] && limit=1e-4
+			expect 0 '' "$NPYDIFF" "$step/w/$p" "$w" $limit "${mask[@]}"
 		done
 	done
 	tests=$((tests + 1))
