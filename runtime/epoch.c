@@ -132,6 +132,8 @@ print_epoch(struct run *r, const struct record *x)
 	for (int i = 0; i < x->n && n < (int)sizeof text - 200; i++) {
 		const char *key = x->v[i].key;
 
+		if (strncmp(key, "val.term.", 9) == 0 || strncmp(key, "test.term.", 10) == 0)
+			continue; /* the log has them */
 		n += snprintf(text + n, sizeof text - (size_t)n, "  %s %.5g",
 		    strncmp(key, "term.", 5) == 0 ? key + 5 : key, x->v[i].value);
 	}

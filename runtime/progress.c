@@ -116,12 +116,14 @@ progress_step(struct run *r, const struct exec *e, int64_t epochs, int64_t left_
 				: " ");
 	n += snprintf(text + n, sizeof text - (size_t)n, "] %lld/%lld", (long long)r->cur.step,
 	    (long long)r->batches.per_epoch);
-	for (int i = 0; i < e->nmeters && n < (int)sizeof text - 160; i++) {
-		const char *name = e->meters[i].name, *dot = strchr(name, '.');
-		double v = meter_value(&e->meters[i]);
+	for (int k = 0; k < 2 * e->nmeters && n < (int)sizeof text - 160; k++) {
+		const struct meter *m = &e->meters[k % e->nmeters];
+		const char *dot = strchr(m->name, '.');
 
-		n += snprintf(
-		    text + n, sizeof text - (size_t)n, "  %.60s %.4g", dot ? dot + 1 : name, v);
+		if ((strcmp(m->name, "loss") == 0) != (k < e->nmeters))
+			continue;
+		n += snprintf(text + n, sizeof text - (size_t)n, "  %.60s %.4g",
+		    dot ? dot + 1 : m->name, meter_value(m));
 	}
 	snprintf(text + n, sizeof text - (size_t)n, "  lr %.3g  %s left", lr, left);
 	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 10 && strlen(text) >= w.ws_col)

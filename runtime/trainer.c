@@ -237,6 +237,12 @@ run_elapsed(const struct run *r)
 	return r->resumed_seconds + rt_seconds() - r->resumed_at;
 }
 
+static double
+unsigned_nan(double v)
+{
+	return isnan(v) ? fabs(v) : v;
+}
+
 static bool
 diverged(struct run *r, const struct exec *e)
 {
@@ -246,7 +252,7 @@ diverged(struct run *r, const struct exec *e)
 	for (int i = 0; i < e->nmeters && n < (int)sizeof terms - 100; i++)
 		if (strncmp(e->meters[i].name, "term.", 5) == 0)
 			n += snprintf(terms + n, sizeof terms - (size_t)n, " %.60s %g",
-			    e->meters[i].name + 5, exec_output(e, e->meters[i].num));
+			    e->meters[i].name + 5, unsigned_nan(exec_output(e, e->meters[i].num)));
 	return rt_fail(&r->msg, RT_DIVERGED,
 	    "the loss is not a finite number at epoch %lld step %lld (update %lld);%s%s; try a "
 	    "lower "
