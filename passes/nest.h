@@ -16,6 +16,8 @@ struct nest_window { int n; int64_t kernel[MAX_RANK], stride[MAX_RANK], dilation
 void nest_window_of(const struct node *, int n, const int64_t *kernel, struct nest_window *);
 /* Steps tap through the kernel, last axis fastest; false at the end. */
 bool nest_next_tap(const struct nest_window *, int64_t *tap);
+/* nest_depthwise.c: false where the shape is not its own */
+bool lower_depthwise_grad(struct lower *, struct cluster *);
 /* nest_pool.c */
 bool lower_pool(struct lower *, struct cluster *);
 

@@ -426,6 +426,8 @@ lower_conv_nest(struct lower *lo, struct cluster *cl)
 {
 	struct conv c = {.lo = lo, .cl = cl, .n = cl->anchor};
 
+	if (c.n->op == OP_conv_grad_weight && lower_depthwise_grad(lo, cl))
+		return true;
 	open_conv(&c);
 	begin(&c);
 	switch (c.n->op) {
