@@ -307,16 +307,19 @@ covering(const struct conv *c, const int64_t *residue, const int64_t *tap, struc
 	return true;
 }
 
+/* `run` elements of dx, a stride apart along the last axis, of one residue. */
 static void
-image_gradient(struct conv *c, const int64_t *residue)
+image_gradient(struct conv *c, const int64_t *residue, int run)
 {
 	struct emit *e = c->e;
 	struct index yi[MAX_RANK], wi[MAX_RANK];
 	struct affine group, at, oc;
 	int64_t tap[MAX_RANK] = {0};
 	struct body *inside = e->body;
-	int acc = emit_acc(e, OP_add, c->x->dtype);
+	int acc[MAX_RUN], last = c->x->rank - 1;
 
+	for (int r = 0; r < run; r++)
+		acc[r] = emit_acc(e, OP_add, c->x->dtype);
 	split_channel(c, &c->idx[1], c->cin, &group, &at);
 	loop_over(e, c->cout, &oc);
 	yi[0] = c->idx[0];
@@ -324,28 +327,38 @@ image_gradient(struct conv *c, const int64_t *residue)
 	wi[0] = yi[1];
 	wi[1] = index_of(at);
 	do {
+		int w;
+
 		if (!covering(c, residue, tap, yi))
 			continue;
 		for (int i = 0; i < c->win.n; i++)
 			wi[i + 2] = index_of(AFFINE(tap[i]));
-		emit_reduce(e, OP_add, c->x->dtype, acc,
-		    product(e, c->x->dtype, emit_tap(e, c->y, yi), emit_value(e, c->w, wi)));
+		w = emit_value(e, c->w, wi);
+		for (int r = 0; r < run; r++) {
+			emit_reduce(e, OP_add, c->x->dtype, acc[r],
+			    product(e, c->x->dtype, emit_tap(e, c->y, yi), w));
+			yi[last].whole.c++;
+		}
 	} while (nest_next_tap(&c->win, tap));
 	e->body = inside;
-	finish(e, c->cl, c->idx, acc);
+	for (int r = 0; r < run; r++) {
+		finish(e, c->cl, c->idx, acc[r]);
+		c->idx[last].whole.c += c->win.stride[last - 2];
+	}
+	c->idx[last].whole.c -= run * c->win.stride[last - 2];
 }
 
 static void
-residues(struct conv *c, int i, int64_t *residue)
+residues(struct conv *c, int i, int64_t *residue, int run)
 {
 	if (i == c->win.n) {
-		image_gradient(c, residue);
+		image_gradient(c, residue, run);
 		return;
 	}
 	for (int64_t r = 0; r < c->win.stride[i] && r < c->x->dims[i + 2]; r++) {
 		residue[i] = r;
 		c->idx[i + 2].whole.c += r;
-		residues(c, i + 1, residue);
+		residues(c, i + 1, residue, run);
 		c->idx[i + 2].whole.c -= r;
 	}
 }
@@ -354,6 +367,7 @@ static bool
 lower_image_gradient(struct conv *c)
 {
 	int64_t residue[MAX_RANK] = {0};
+	int run = 1, last = c->x->rank - 1;
 
 	nest_order_of(c->x, NULL, &c->o);
 	for (int i = 0; i < c->o.n; i++) {
@@ -363,13 +377,18 @@ lower_image_gradient(struct conv *c)
 			continue;
 		d->step = c->win.stride[d->axis - 2];
 		d->extent = (d->extent + d->step - 1) / d->step;
+		if (d->axis == last && c->o.d[c->o.n - 1].axis == 1) {
+			run = (int)shape_divisor(d->extent, MAX_RUN);
+			d->extent /= run;
+			d->step *= run;
+		}
 	}
 	nest_loops(c->e, &c->o, ~0u, c->var);
 	nest_index(&c->o, c->var, c->x->rank, c->idx);
 	for (int i = 2; i < c->x->rank; i++)
 		c->idx[i].block = 0;
-	residues(c, 0, residue);
-	done(c, c->o.n > 0, c->cout * taps(c));
+	residues(c, 0, residue, run);
+	done(c, c->o.n > 0, c->cout * taps(c) * run);
 	return true;
 }
 
