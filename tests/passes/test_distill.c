@@ -28,7 +28,7 @@ struct setup {
 	struct distill_task task;
 	struct distill_term term[4];
 	const char *teachers[2], *metrics[4];
-	double class_weights[CLASSES];
+	double class_weights[CLASSES], lr;
 };
 
 static struct graph *
@@ -103,7 +103,7 @@ label_at(int64_t i)
 }
 
 static struct etensor *
-feed(struct arena *a, const struct value *v, int64_t valid)
+feed(struct arena *a, const struct value *v, int64_t valid, double lr)
 {
 	struct etensor *t = etensor_new(a, v->dtype, v->rank, v->dims);
 	uint64_t seed = 77;
@@ -116,7 +116,7 @@ feed(struct arena *a, const struct value *v, int64_t valid)
 		else if (strcmp(v->name, "soft") == 0)
 			et_put(t, i, (float)(0.5 + 0.4 * noise(&seed)));
 		else
-			et_put(t, i, v->name[1] == 'v' ? (double)valid : v->name[1] == 'l' ? 0.1 : 1);
+			et_put(t, i, v->name[1] == 'v' ? (double)valid : v->name[1] == 'l' ? lr : 1);
 	}
 	return t;
 }
@@ -133,7 +133,7 @@ evaluate(struct setup *s, struct graph *g, int64_t valid)
 
 	graph_verify(g, "distill");
 	for (int i = 0; i < g->inputs.n; i++)
-		in[i] = feed(s->a, g->inputs.v[i], valid);
+		in[i] = feed(s->a, g->inputs.v[i], valid, s->lr);
 	assert_true(eval_graph(&opts, g, in, r.out, r.next, NULL, &s->d));
 	return r;
 }
@@ -400,6 +400,113 @@ term_hint(void **state)
 	tear_down(&s);
 }
 
+/* With a rate of 1 and no momentum the step is the gradient: against central
+ * differences of the loss, for a few elements of every parameter. */
+static void
+check_gradient(struct setup *s)
+{
+	struct graph *g = distill_train_graph(s->a, &s->s, &s->d);
+	struct results r;
+	const double h = 0x1p-10;
+
+	if (!g)
+		fail_msg("%s", s->d.text.s);
+	s->lr = 1;
+	r = evaluate(s, g, 0);
+	for (int i = 0; i < g->updates.n; i++) {
+		const struct tensor *t = g->updates.v[i].state->data;
+		int64_t n = tensor_count(t);
+
+		for (int64_t k = 0; k < n; k += n / 7 + 1) {
+			float *w = (float *)t->data + k, old = *w, up = old + (float)h, down = old - (float)h;
+			double want, got = (double)old - et_get(r.next[i], k);
+			struct results at;
+
+			*w = up;
+			at = evaluate(s, g, 0);
+			want = output(&at, "loss");
+			*w = down;
+			at = evaluate(s, g, 0);
+			want = (want - output(&at, "loss")) / ((double)up - (double)down);
+			*w = old;
+			if (!(fabs(got - want) <= 2e-5 * (1 + fabs(want))))
+				fail_msg("%s: %s[%d]: gradient %.9g, differences say %.9g", s->term[0].loss,
+				    g->updates.v[i].state->name, (int)k, got, want);
+		}
+	}
+}
+
+static void
+gradients(void **state)
+{
+	static const char *const losses[] = {"ce", "kd", "soft_ce", "mse", "bce", "cosine"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof losses / sizeof losses[0]; i++) {
+		struct setup s;
+
+		set_up(&s);
+		s.term[0].loss = losses[i];
+		s.term[0].nteachers = i == 0 ? 0 : 1 + i % 2;
+		s.term[0].temperature = i == 0 ? 1 : 2;
+		check_gradient(&s);
+		tear_down(&s);
+	}
+}
+
+/* Maps of other channels and sizes: pooled to the smaller, 1x1 convolution. */
+static struct graph *
+maps(struct setup *s, bool state, int64_t channels, int64_t kernel, struct distill_input *in)
+{
+	int64_t one[2] = {1, 1}, none[4] = {0};
+	struct attr attr[4] = {{.name = "strides", .kind = ATTR_INTS, .n = 2, .ints = one},
+	    {.name = "pads", .kind = ATTR_INTS, .n = 4, .ints = none},
+	    {.name = "dilations", .kind = ATTR_INTS, .n = 2, .ints = one},
+	    {.name = "group", .kind = ATTR_INT, .i = 1}};
+	struct graph *g = graph_create(s->a, state ? "student.onnx" : "teacher.onnx");
+	struct build b = build_at(g, &s->d, LOC_NONE, NULL);
+	struct tensor *t = noise_tensor(s->a, DT_f32, DIMS(channels, 2, kernel, kernel), (uint64_t)channels, 0, 0.7);
+	struct value *pair[2] = {graph_input(g, "x", DT_f32, DIMS(ROWS, 2, 7, 7)), NULL}, *y;
+
+	pair[1] = state ? graph_state(g, "w", t, true) : graph_const(g, "w", t);
+	y = b1(&b, OP_tanh, b_op(&b, OP_conv, 2, pair, 4, attr));
+	y->name = "map";
+	graph_output(g, "map", y);
+	*in = (struct distill_input){.value = pair[0], .field = "data", .scale = 1 / 255.0};
+	return g;
+}
+
+static void
+hint_maps(void **state)
+{
+	struct distill_name name = {"m", "map"};
+	const char *teacher = "big.m";
+
+	(void)state;
+	for (int k = 0; k < 2; k++) { /* the student's map larger, the teacher's larger */
+		struct setup s;
+		struct graph *g;
+
+		set_up(&s);
+		s.field[0].rank = 3;
+		s.field[0].dims[0] = 2;
+		s.field[0].dims[1] = s.field[0].dims[2] = 7;
+		s.s.student.graph = s.s.student.graph_eval = maps(&s, true, 3, k ? 4 : 2, &s.in[0]);
+		s.teacher[0].graph = maps(&s, false, 5, k ? 2 : 4, &s.in[1]);
+		s.s.student.names = s.teacher[0].names = &name;
+		s.s.student.nnames = s.teacher[0].nnames = 1;
+		s.s.nteachers = 1;
+		s.s.ntasks = 0;
+		s.term[0] = (struct distill_term){.name = "a", .loss = "hint", .student = "m", .weight = 1, .temperature = 1, .nteachers = 1, .teachers = &teacher, .loc = LOC_NONE};
+		check_gradient(&s);
+		g = distill_train_graph(s.a, &s.s, &s.d);
+		assert_true(weight(g, "adaptor.a.weight")->rank == 4);
+		assert_true(weight(g, "adaptor.a.weight")->dims[0] == 5);
+		CLOSE(train_term(&s), eval_term(&s, ROWS));
+		tear_down(&s);
+	}
+}
+
 static void
 metrics(void **state)
 {
@@ -632,6 +739,8 @@ main(void)
 	    cmocka_unit_test(term_kd),
 	    cmocka_unit_test(term_mse_bce_cosine),
 	    cmocka_unit_test(term_hint),
+	    cmocka_unit_test(gradients),
+	    cmocka_unit_test(hint_maps),
 	    cmocka_unit_test(metrics),
 	    cmocka_unit_test(several_sets),
 	    cmocka_unit_test(cached_teacher),
