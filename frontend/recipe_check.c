@@ -227,6 +227,18 @@ check_monitor(const struct check *c)
 		diag_invalid(c->d, at(c, 0), "early_stop: there is nothing called \"%s\" to monitor%s", m, hint(c, &have, m));
 }
 
+/* A stage has terms of its own, or lists some of the recipe's, checked already. */
+static bool
+listed(const struct recipe *r, const struct recipe_term *t)
+{
+	int i;
+
+	for (i = 0; i < r->nterms; i++)
+		if (r->terms[i].name == t->name)
+			return true;
+	return false;
+}
+
 void
 recipe_check(const struct recipe *r, struct arena *a, struct diag *d)
 {
@@ -249,7 +261,7 @@ recipe_check(const struct recipe *r, struct arena *a, struct diag *d)
 	check_terms(&c, r->nterms, r->terms);
 	for (i = 0; i < r->nstages; i++) {
 		any += r->stages[i].nterms;
-		if (r->stages[i].terms != r->terms)
+		if (r->stages[i].nterms && !listed(r, &r->stages[i].terms[0]))
 			check_terms(&c, r->stages[i].nterms, r->stages[i].terms);
 	}
 	if (!any)
