@@ -131,7 +131,7 @@ fill_model(struct job *j, const struct recipe_model *m, struct graph *g, struct 
 		                                        .pad = in->pad};
 	}
 	for (int k = 0; k < g->inputs.n; k++) {
-		bool fed = false;
+		bool fed = g->inputs.v[k]->name[0] == '$'; /* the step's own: $seed, $step */
 
 		for (int i = 0; i < m->ninputs; i++)
 			fed |= strcmp(m->inputs[i].onnx, g->inputs.v[k]->name) == 0;
