@@ -6,8 +6,8 @@
  * operand's memory (reshapes of plain values).
  *
  * Greedy in graph order: a map joins the contraction or convolution it follows,
- * else the nests that make its operands, else a nest that reads the same; every
- * join is a set of nodes that nest_fits (nest_space.c) accepts and that leaves
+ * else the nests that make its operands; a reduction joins a nest that reads the
+ * same; every join is a set of nodes that nest_fits (nest_space.c) accepts and that leaves
  * no cycle among clusters. */
 #include "passes/nest.h"
 
@@ -263,7 +263,7 @@ reaches(struct lower *lo, struct cluster *c, struct cluster *to)
 static void
 add_dep(struct lower *lo, struct cluster *c, struct cluster *on)
 {
-	if (c == on)
+	if (c == on || on->gone) /* what was absorbed has passed its own on */
 		return;
 	for (int i = 0; i < c->deps.n; i++)
 		if (c->deps.v[i] == on)
@@ -458,10 +458,12 @@ absorb_makers(struct lower *lo, struct cluster *c, const struct node *n)
 	}
 }
 
-/* Nests that read what n reads. */
+/* Reductions that read the same run together.  (Maps wait for their readers.) */
 static bool
 join_sibling(struct lower *lo, struct node *n, const clusters *src)
 {
+	if (!nest_is_reduce(n->op))
+		return false;
 	for (int k = 0; k < n->nin; k++) {
 		struct value *v = n->in[k];
 
