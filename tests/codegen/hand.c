@@ -156,7 +156,7 @@ hand_compile(struct hand *h)
 	struct diag d;
 	struct target *t;
 
-	kernel_finish(h->k);
+	kernel_finish_sym(h->k, h->p.graph);
 	kernel_verify(h->k);
 	vec_push(h->a, &h->p.calls, (struct call){.kernel = h->k, .arg = h->arg, .loc = LOC_NONE});
 	diag_init(&d, stderr);

@@ -391,6 +391,38 @@ column_sums(void **state)
 	hand_free(&h);
 }
 
+/* y[i,j] = 2*x[i,j] for i < N, j < (2*N+1)/3 known at run time only; rows are 40 apart */
+static void
+symbols(void **state)
+{
+	enum { MAX = 20, ROW = 40 };
+	static float x[MAX * ROW], y[MAX * ROW];
+	struct hand h = hand_new();
+	int64_t n = dim_symbol(h.p.graph, "N", 1, MAX), m = dim_div(h.p.graph, dim_add(h.p.graph, dim_mul(h.p.graph, n, 2), 1), 3);
+	int i, j, bx = hand_buf(&h, DT_f32, MAX * ROW, x), by = hand_buf(&h, DT_f32, MAX * ROW, y);
+
+	(void)state;
+	for (int k = 0; k < MAX * ROW; k++)
+		x[k] = (float)hand_random();
+	hand_for(&h, FOR_PARALLEL, n, &i);
+	hand_for(&h, FOR_SERIAL, m, &j);
+	int v = hand_load(&h, bx, AT(0, i, ROW, j, 1));
+
+	hand_store(&h, by, AT(0, i, ROW, j, 1), hand_op(&h, OP_add, DT_f32, v, v, -1));
+	hand_compile(&h);
+	for (int64_t sym = 1; sym <= MAX; sym += 3) {
+		const struct rt_program *p = jit_program(h.jit);
+		int64_t cols = (2 * sym + 1) / 3;
+
+		memset(y, 0, sizeof y);
+		assert_int_equal(p->nsyms, 1);
+		p->call(0, h.base, &sym, 0, MAX);
+		for (int k = 0; k < MAX * ROW; k++)
+			assert_true(y[k] == (k / ROW < sym && k % ROW < cols ? 2 * x[k] : 0));
+	}
+	hand_free(&h);
+}
+
 int
 main(void)
 {
@@ -398,6 +430,7 @@ main(void)
 		cmocka_unit_test(elementwise), cmocka_unit_test(softmax), cmocka_unit_test(reductions),
 		cmocka_unit_test(nan_max), cmocka_unit_test(padding), cmocka_unit_test(addresses),
 		cmocka_unit_test(integers), cmocka_unit_test(casts), cmocka_unit_test(column_sums),
+		cmocka_unit_test(symbols),
 	};
 
 	return hand_main(sizeof tests / sizeof *tests, tests);
