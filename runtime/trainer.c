@@ -478,6 +478,7 @@ run(struct run *r, int argc, char **argv)
 	signal(SIGINT, on_signal);
 	signal(SIGTERM, on_signal);
 	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGPIPE, SIG_IGN); /* whoever watched has left; the training goes on */
 	if (!rt_make_dirs(r->out, &r->msg) || !rt_make_dirs(r->checkpoints, &r->msg) ||
 	    !open_programs(r) || !begin(r))
 		return false;
