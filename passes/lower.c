@@ -407,6 +407,15 @@ lower_cluster(struct lower *lo, struct cluster *c)
 	}
 }
 
+/* The element types that kernels compute with. */
+static bool
+has_code(enum dtype t)
+{
+	const struct dtype_info *i = &dtype_info[t];
+
+	return i->class == DC_FLOAT ? i->bits >= 16 : i->class != DC_STRING && i->class != DC_COMPLEX && i->bits >= 8;
+}
+
 static bool
 acceptable(struct graph *g, struct diag *d)
 {
@@ -427,10 +436,13 @@ acceptable(struct graph *g, struct diag *d)
 					ok = diag_unsupported(d, n->loc, "dim %s is not known when compiling; give it with --dim", dim_text(g, v->dims[k]));
 					break;
 				}
-			if (v && (v->dtype == DT_str || dtype_info[v->dtype].class == DC_COMPLEX ||
-			             dtype_info[v->dtype].bits < 8))
+			if (v && !has_code(v->dtype))
 				ok = diag_unsupported(d, n->loc, "no code for elements of type %s", dtype_info[v->dtype].name);
 		}
+		for (int k = 0; k < n->nin; k++)
+			if (n->in[k] && !has_code(n->in[k]->dtype))
+				ok = diag_unsupported(
+				    d, n->loc, "no code for elements of type %s", dtype_info[n->in[k]->dtype].name);
 	}
 	return ok;
 }
