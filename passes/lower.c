@@ -111,7 +111,8 @@ lower_fresh(struct lower *lo, enum dtype t, int rank, const int64_t *dims)
 	v->kind = VAL_INPUT; /* in memory, made by no node */
 	v->dtype = t;
 	v->rank = rank;
-	memcpy(v->dims, dims, sizeof *dims * (size_t)rank);
+	if (rank)
+		memcpy(v->dims, dims, sizeof *dims * (size_t)rank);
 	if (v->id >= lo->cap)
 		grow(lo, lo->cap * 2);
 	lo->buf[v->id] = lower_scratch(lo, t, value_count(v));

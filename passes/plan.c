@@ -169,7 +169,8 @@ place_all(struct arena *tmp, struct buffer **b, int n)
 	struct buffer **placed = arena_array(tmp, struct buffer *, n), **busy = arena_array(tmp, struct buffer *, n);
 	int64_t top = 0;
 
-	qsort(b, (size_t)n, sizeof *b, by_size);
+	if (n)
+		qsort(b, (size_t)n, sizeof *b, by_size);
 	for (int i = 0; i < n; i++) {
 		int64_t size = aligned(b[i]->bytes), at = 0, best = -1, waste = INT64_MAX;
 		int nbusy = 0;
