@@ -1,0 +1,159 @@
+/* quantize.c -- linear quantisation: real = (whole - zero) * scale. */
+#include <math.h>
+
+#include "ir/ops/ops_int.h"
+
+static void
+limits(enum dtype t, double *lo, double *hi)
+{
+	int bits = dtype_info[t].bits;
+	bool uns = dtype_info[t].class == DC_UINT;
+
+	*lo = uns ? 0 : -ldexp(1, bits - 1);
+	*hi = ldexp(1, uns ? bits : bits - 1) - 1;
+}
+
+/* Scale or zero point s for x: one number, one per element along axis, or one per
+ * block of block_size along axis. */
+static struct value *
+spread(struct build *b, const struct node *n, struct value *s, const struct value *x)
+{
+	int64_t dims[MAX_RANK + 1], block = attr_int(n, "block_size");
+	int axis, k = 0;
+
+	if (!s || s->rank == 0 || (s->rank == 1 && s->dims[0] == 1))
+		return s ? b_reshape(b, s, 0, NULL) : NULL;
+	if ((axis = axis_normal(n, b->diag, attr_int(n, "axis"), x->rank)) < 0)
+		return NULL;
+	if (s->rank == 1 && s->dims[0] == x->dims[axis]) {
+		for (int i = axis; i < x->rank; i++)
+			dims[k++] = i == axis ? x->dims[axis] : 1;
+		return b_reshape(b, s, k, dims);
+	}
+	if (block < 1 || s->rank != x->rank || x->rank >= MAX_RANK || !dim_const(s->dims[axis]) ||
+	    s->dims[axis] > INT32_MAX || block > INT32_MAX || s->dims[axis] * block != x->dims[axis]) {
+		diag_invalid(b->diag, n->loc, "scale or zero point %s for %s along axis %d",
+		    ops_dims_text(b->g, s->rank, s->dims), ops_dims_text(b->g, x->rank, x->dims), axis);
+		return NULL;
+	}
+	for (int i = 0; i <= x->rank; i++)
+		dims[i] = i == axis + 1 ? 1 : s->dims[i - (i > axis)];
+	s = b_reshape(b, s, x->rank + 1, dims);
+	dims[axis + 1] = block;
+	return b_reshape(b, b_expand(b, s, x->rank + 1, dims), x->rank, x->dims);
+}
+
+/* saturate(round(x / scale) + zero), round half to even */
+bool
+expand_QuantizeLinear(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *scale = spread(b, n, n->in[1], x), *zero = ops_in(n, 2), *y;
+	int64_t to = attr_int(n, "output_dtype");
+	enum dtype t = zero ? zero->dtype : to ? dtype_from_onnx((int)to) : DT_u8;
+	double lo, hi;
+
+	if (!dtype_is_int(t))
+		return diag_unsupported(b->diag, n->loc, "quantisation to %s", dtype_info[t].name);
+	limits(t, &lo, &hi);
+	x = b_cast(b, x, DT_f32);
+	y = b1(b, OP_round, b_div(b, x, scale ? b_cast(b, scale, DT_f32) : NULL));
+	if (zero && !(zero = spread(b, n, zero, n->in[0])))
+		return false;
+	if (zero)
+		y = b_add(b, y, b_cast(b, zero, DT_f32));
+	y = b_min(b, b_max(b, y, b_scalar(b, DT_f32, lo)), b_scalar(b, DT_f32, hi));
+	return (outs[0] = b_cast(b, y, t)) != NULL;
+}
+
+bool
+expand_DequantizeLinear(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *scale = spread(b, n, n->in[1], x), *zero = ops_in(n, 2), *y;
+	int64_t to = attr_int(n, "output_dtype");
+	enum dtype t = to ? dtype_from_onnx((int)to) : n->in[1]->dtype;
+
+	if (!dtype_is_float(t))
+		return diag_invalid(b->diag, n->loc, "dequantisation to %s", dtype_info[t].name);
+	y = b_cast(b, x, DT_f32);
+	if (zero) {
+		zero = spread(b, n, zero, x);
+		y = b_sub(b, y, zero ? b_cast(b, zero, DT_f32) : NULL);
+	}
+	y = b_mul(b, y, scale ? b_cast(b, scale, DT_f32) : NULL);
+	return (outs[0] = y ? b_cast(b, y, t) : NULL) != NULL;
+}
+
+/* u8 over the range of x with 0 in it: scale = (max - min)/255, zero = round(-min/scale) */
+bool
+expand_DynamicQuantizeLinear(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *zero = b_scalar_like(b, x, 0), *top = b_scalar_like(b, x, 255);
+	struct value *lo = b_min(b, b_reduce_all(b, OP_reduce_min, x), zero);
+	struct value *hi = b_max(b, b_reduce_all(b, OP_reduce_max, x), zero);
+	struct value *scale = b_div(b, b_sub(b, hi, lo), top), *zp, *y;
+
+	zp = b1(b, OP_round, b_min(b, b_max(b, b_div(b, b_sub(b, zero, lo), scale), zero), top));
+	y = b_add(b, b1(b, OP_round, b_div(b, x, scale)), zp);
+	y = b_min(b, b_max(b, y, zero), top);
+	if (!y)
+		return false;
+	outs[0] = b_cast(b, y, DT_u8);
+	if (ops_wants(n, 1))
+		outs[1] = scale;
+	if (ops_wants(n, 2))
+		outs[2] = b_cast(b, zp, DT_u8);
+	return outs[0] != NULL;
+}
+
+/* whole numbers less their zero point, which is one number or one per row (a) or column (b) */
+static struct value *
+centred(struct build *b, struct value *x, struct value *zero, bool row)
+{
+	if (!x || !(x = b_cast(b, x, DT_i32)))
+		return NULL;
+	if (!zero)
+		return x;
+	zero = b_cast(b, zero, DT_i32);
+	if (zero && row && zero->rank == 1 && zero->dims[0] != 1)
+		zero = b_unsqueeze(b, zero, 1);
+	return b_sub(b, x, zero);
+}
+
+bool
+expand_MatMulInteger(struct build *b, const struct node *n, struct value **outs)
+{
+	outs[0] = ops_matmul(b, centred(b, n->in[0], ops_in(n, 2), true),
+	    centred(b, n->in[1], ops_in(n, 3), false));
+	return outs[0] != NULL;
+}
+
+/* in double, which holds every sum exactly */
+bool
+expand_ConvInteger(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *in[2], *zx = ops_in(n, 2), *zw = ops_in(n, 3), *y;
+	int64_t dims[MAX_RANK];
+	struct attr a[8];
+	int na = 0;
+
+	if (n->in[0]->rank < 3 || n->in[1]->rank != n->in[0]->rank)
+		return diag_invalid(b->diag, n->loc, "input of rank %d, weights of rank %d", n->in[0]->rank,
+		    n->in[1]->rank);
+	if (zx)
+		zx = b_reshape(b, zx, 0, NULL);
+	if (zw) {
+		for (int i = 0; i < n->in[1]->rank; i++)
+			dims[i] = i == 0 ? (zw->rank ? zw->dims[0] : 1) : 1;
+		zw = b_reshape(b, zw, n->in[1]->rank, dims);
+	}
+	in[0] = centred(b, n->in[0], zx, false);
+	in[1] = centred(b, n->in[1], zw, false);
+	if (!in[0] || !in[1])
+		return false;
+	in[0] = b_cast(b, in[0], DT_f64);
+	in[1] = b_cast(b, in[1], DT_f64);
+	for (int i = 0; i < n->nattr && na < 8; i++)
+		a[na++] = n->attr[i];
+	y = b_op(b, OP_Conv, 2, in, na, a);
+	return (outs[0] = y ? b_cast(b, y, DT_i32) : NULL) != NULL;
+}
