@@ -107,7 +107,8 @@ choose_order(struct nest *n)
 	for (int i = 0; !best && i < n->cl->nodes.n; i++)
 		if (nest_is_reduce(n->cl->nodes.v[i]->op))
 			best = n->cl->nodes.v[i]->in[0];
-	nest_order_of(best, label, &n->order);
+	if (!nest_poll(lo, n->cl->nodes.v, n->cl->nodes.n, &n->s, n->cl->outputs.v, n->cl->outputs.n, &n->order))
+		nest_order_of(best, label, &n->order);
 	n->all = (1u << n->s.rank) - 1;
 	n->kept = n->all & ~n->s.reduced;
 	n->vector_kept = true;

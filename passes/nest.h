@@ -48,6 +48,9 @@ enum { MAX_DIGITS = MAX_PHYS + 2 };
 struct nest_order { int n; struct nest_digit d[MAX_DIGITS]; };
 /* Digits of a space in the memory order of v (label: v's dim's axis, NULL: its own). */
 void nest_order_of(const struct value *v, const int8_t *label, struct nest_order *);
+/* The order most of the set's memory has; false where nothing spans the space. */
+bool nest_poll(struct lower *, struct node *const *, int n, const struct nest_space *,
+    struct value *const *outputs, int nout, struct nest_order *);
 /* The index along every axis from the digits' variables (-1: no loop, extent 1). */
 void nest_index(const struct nest_order *, const int *var, int rank, struct index *);
 /* Opens a SERIAL loop per digit of o that is in `axes`, in order; sets var[]. */

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { MIN_PIECES = 16, MAX_PIECES = 1024, SMALL_WORK = 4096 };
+enum { MIN_PIECES = 16, MAX_PIECES = 1024, SMALL_WORK = 4096, SHORT_VECTOR = 512 };
 
 /* ---- over every affine of a body */
 typedef bool visit_fn(struct affine *, void *);
@@ -247,25 +247,60 @@ shape_outer(struct emit *e, bool vector, int64_t inside)
 	}
 }
 
+/* The innermost of a perfect nest of SERIAL loops becomes the vector.  A short one
+ * goes outermost, so that lanes are combined once and not for every run of it. */
+static void
+vector_nest(struct stmt *top)
+{
+	struct stmt *s = top;
+
+	while (only_loop(&s->body))
+		s = s->body.s.v[0];
+	if (s->extent > SHORT_VECTOR) {
+		s->loop = FOR_VECTOR;
+		return;
+	}
+	{
+		int var = s->var;
+		int64_t extent = s->extent;
+
+		for (s = top;; s = s->body.s.v[0]) {
+			int v = s->var;
+			int64_t n = s->extent;
+
+			s->var = var;
+			s->extent = extent;
+			var = v;
+			extent = n;
+			if (!only_loop(&s->body))
+				break;
+		}
+	}
+	top->loop = FOR_VECTOR;
+}
+
+static bool
+has_loop(const struct body *b)
+{
+	for (int i = 0; i < b->s.n; i++)
+		if (b->s.v[i]->kind == S_FOR)
+			return true;
+	return false;
+}
+
 void
 shape_inner_vector(struct body *b)
 {
 	for (int i = 0; i < b->s.n; i++) {
-		struct stmt *s = b->s.v[i];
+		struct stmt *s = b->s.v[i], *in = s;
 
-		if (s->kind != S_FOR)
+		if (s->kind != S_FOR || s->loop == FOR_VECTOR)
 			continue;
-		if (s->loop == FOR_SERIAL) {
-			bool inner = true;
-
-			for (int k = 0; k < s->body.s.n; k++)
-				inner &= s->body.s.v[k]->kind != S_FOR;
-			if (inner) {
-				s->loop = FOR_VECTOR;
-				continue;
-			}
-		}
-		if (s->loop != FOR_VECTOR)
-			shape_inner_vector(&s->body);
+		while (in->loop == FOR_SERIAL && only_loop(&in->body))
+			in = in->body.s.v[0];
+		if (in->loop == FOR_SERIAL && !has_loop(&in->body))
+			vector_nest(s);
+		else
+			shape_inner_vector(&in->body);
 	}
 }

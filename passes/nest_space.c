@@ -247,6 +247,66 @@ fit_map(struct lower *lo, struct nest_space *s, struct node *n, struct walk *w)
 	return true;
 }
 
+/* ---- in whose memory order the loops run: that of most of what is read and written */
+struct vote { struct nest_order o; int n; };
+struct poll { VEC(struct vote) v; const struct nest_space *s; };
+
+static void
+vote(struct lower *lo, struct poll *p, const struct value *v, const int8_t *label, int weight)
+{
+	struct nest_order o;
+
+	memset(&o, 0, sizeof o);
+	nest_order_of(v, label, &o);
+	for (int i = 0; i < p->v.n; i++)
+		if (!memcmp(&p->v.v[i].o, &o, sizeof o)) {
+			p->v.v[i].n += weight;
+			return;
+		}
+	vec_push(lo->tmp, &p->v, (struct vote){o, weight});
+}
+
+/* Values in memory over the whole space that v is computed from. */
+static void
+poll_reads(struct lower *lo, const char *in, struct value *v, struct poll *p)
+{
+	if (v->kind == VAL_NODE && in[v->def->id])
+		return;
+	if (lower_in_memory(lo, v, NULL)) {
+		if (dims_equal(v->rank, v->dims, p->s->rank, p->s->dims))
+			vote(lo, p, v, NULL, 1);
+		return;
+	}
+	if (op_info[v->def->op].class == OC_map)
+		for (int k = 0; k < v->def->nin; k++)
+			poll_reads(lo, in, v->def->in[k], p);
+}
+
+bool
+nest_poll(struct lower *lo, struct node *const *nodes, int n, const struct nest_space *s,
+    struct value *const *outputs, int nout, struct nest_order *o)
+{
+	struct poll p = {.s = s};
+	int best = -1;
+
+	for (int i = 0; i < n; i++)
+		lo->in_set[nodes[i]->id] = 1;
+	for (int i = 0; i < nout; i++)
+		if (!lo->small[outputs[i]->id])
+			vote(lo, &p, outputs[i], lo->label[outputs[i]->id], 2);
+	for (int i = 0; i < n; i++)
+		for (int k = 0; k < nodes[i]->nin; k++)
+			poll_reads(lo, lo->in_set, nodes[i]->in[k], &p);
+	for (int i = 0; i < n; i++)
+		lo->in_set[nodes[i]->id] = 0;
+	for (int i = 0; i < p.v.n; i++)
+		if (best < 0 || p.v.v[i].n > p.v.v[best].n)
+			best = i;
+	if (best >= 0)
+		*o = p.v.v[best].o;
+	return best >= 0;
+}
+
 /* Whether walking a row again finds it in the cache, and rows are enough to share. */
 static bool
 rows_good(struct lower *lo, struct nest_space *s, struct node *const *nodes, int n)
@@ -260,7 +320,8 @@ rows_good(struct lower *lo, struct nest_space *s, struct node *const *nodes, int
 			v = nodes[i]->out[0];
 	if (!v)
 		return total <= ROW_ELEMENTS; /* sums of sums */
-	nest_order_of(v, lo->label[v->id], &o);
+	if (!nest_poll(lo, nodes, n, s, NULL, 0, &o))
+		nest_order_of(v, lo->label[v->id], &o);
 	for (int i = 0; i < o.n; i++)
 		if (span > 1 || (s->reduced & 1u << o.d[i].axis))
 			span *= o.d[i].extent;
