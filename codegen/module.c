@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Error.h>
@@ -540,9 +541,19 @@ run_passes(struct module *m)
 	LLVMDisposePassBuilderOptions(o);
 }
 
+static double
+seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 void
 module_finish(struct module *m)
 {
+	double start = seconds();
 	char *msg = NULL;
 
 	if (m->t->dump_llvm && LLVMPrintModuleToFile(m->m, m->t->dump_llvm, &msg)) {
@@ -556,15 +567,20 @@ module_finish(struct module *m)
 	}
 	LLVMDisposeMessage(msg);
 	run_passes(m);
+	if (m->t->time)
+		fprintf(stderr, "%8.1f ms  llvm: verify, sroa, early-cse (%d kernels)\n", 1e3 * (seconds() - start), m->nkernel);
 }
 
 LLVMMemoryBufferRef
 module_object(struct module *m, LLVMCodeGenFileType type)
 {
 	LLVMMemoryBufferRef buf = NULL;
+	double start = seconds();
 	char *msg = NULL;
 
 	if (LLVMTargetMachineEmitToMemoryBuffer(m->t->tm, m->m, type, &msg, &buf))
 		llvm_die("emitting code", msg);
+	if (m->t->time)
+		fprintf(stderr, "%8.1f ms  llvm: machine code, %zu bytes\n", 1e3 * (seconds() - start), LLVMGetBufferSize(buf));
 	return buf;
 }

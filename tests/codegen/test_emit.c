@@ -193,6 +193,52 @@ others(void **state)
 	hand_free(&h);
 }
 
+/* A dimension known at run time is a leading argument, checked against its bounds. */
+static void
+dynamic(void **state)
+{
+	static const char *const program =
+	    "#include \\\"dyn.h\\\"\\n"
+	    "static float x[DYN_X_ELEMS_MAX], y[DYN_Y_ELEMS_MAX];\\n"
+	    "int main(void) { int i; for (i = 0; i < DYN_X_ELEMS_MAX; i++) x[i] = (float)i;\\n"
+	    "if (dyn_run(5, x, y, 0, 0) != DYN_OK || y[14] != 28 || y[15] != 0) return 1;\\n"
+	    "if (dyn_workspace_size(5) != 0 || DYN_BATCH_MAX != 9) return 2;\\n"
+	    "return dyn_run(10, x, y, 0, 0) != DYN_E_DIM || dyn_run(-1, x, y, 0, 0) != DYN_E_DIM; }\\n";
+	struct hand h = hand_new();
+	struct program p = {.name = "dyn", .arena = h.a, .graph = h.p.graph};
+	struct target_opts o = {.opt_level = 2};
+	struct value *v = arena_new(h.a, struct value);
+	int64_t n = dim_symbol(h.p.graph, "batch", 1, 9);
+	struct diag d;
+	struct target *t;
+	int i, j, r;
+
+	(void)state;
+	diag_init(&d, stderr);
+	v->dtype = DT_f32;
+	v->rank = 2;
+	v->dims[0] = n;
+	v->dims[1] = 3;
+	hand_buf(&h, DT_f32, 27, NULL);
+	hand_buf(&h, DT_f32, 27, NULL);
+	hand_for(&h, FOR_PARALLEL, n, &i);
+	hand_for(&h, FOR_VECTOR, 3, &j);
+	r = hand_load(&h, 0, AT(0, i, 3, j, 1));
+	hand_store(&h, 1, AT(0, i, 3, j, 1), hand_op(&h, OP_add, DT_f32, r, r, -1));
+	kernel_finish_sym(h.k, p.graph);
+	vec_push(h.a, &p.calls, (struct call){.kernel = h.k, .arg = h.arg, .loc = LOC_NONE});
+	vec_push(h.a, &p.inputs, (struct io){"x", v, h.arg[0]});
+	vec_push(h.a, &p.outputs, (struct io){"y", v, h.arg[1]});
+	t = target_open(&o, &d);
+	assert_true(emit_library(t, &p, "dyn", "", EMIT_STATIC, at(&h, "libtwodyn.a"), &d));
+	assert_true(emit_header(&p, "dyn", "", at(&h, "dyn.h"), &d));
+	target_close(t);
+	assert_int_equal(shell(&h, arena_printf(h.a, "printf \"%s\" > main.c", program)), 0);
+	assert_int_equal(shell(&h, "cc -std=c99 -Wall -Wextra -pedantic -Werror main.c libtwodyn.a -o main && ./main && rm dyn.h"), 0);
+	diag_free(&d);
+	hand_free(&h);
+}
+
 /* An unwritable place: one message, no file. */
 static void
 failure(void **state)
@@ -242,7 +288,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(shared), cmocka_unit_test(archive), cmocka_unit_test(others), cmocka_unit_test(failure),
+		cmocka_unit_test(shared), cmocka_unit_test(archive), cmocka_unit_test(dynamic), cmocka_unit_test(others), cmocka_unit_test(failure),
 		cmocka_unit_test(cross),
 	};
 	int failed;
