@@ -125,7 +125,8 @@ run_native(const struct program *p, void **base, struct diag *d)
 	if (!j)
 		return false;
 	r = jit_program(j);
-	memcpy(base[1], r->constants, (size_t)r->const_bytes);
+	if (r->const_bytes)
+		memcpy(base[1], r->constants, (size_t)r->const_bytes);
 	for (int c = 0; c < r->ncalls; c++) /* pieces in two goes, the later first */
 		if (r->pieces[c] > 1) {
 			r->call(c, base, NULL, r->pieces[c] / 2, r->pieces[c]);
