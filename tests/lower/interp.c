@@ -146,8 +146,12 @@ iop(enum op op, enum dtype t, int64_t a, int64_t b)
 	case OP_and: case OP_band: return a & b;
 	case OP_or: case OP_bor: return a | b;
 	case OP_xor: case OP_bxor: return a ^ b;
-	case OP_shl: return (int64_t)((uint64_t)a << b);
-	case OP_shr: return u ? (int64_t)((uint64_t)a >> b) : a >> b;
+	/* as the evaluator: shifts by the width or more leave nothing but a sign */
+	case OP_shl: return b < 0 || b >= dtype_info[t].bits ? 0 : (int64_t)((uint64_t)a << b);
+	case OP_shr:
+		if (b < 0 || b >= dtype_info[t].bits)
+			return !u && a < 0 ? -1 : 0;
+		return u ? (int64_t)((uint64_t)a >> b) : a >> b;
 	case OP_pow: return (int64_t)llround(pow((double)a, (double)b));
 	default: die("interp: %s of integers", op_info[op].id);
 	}
