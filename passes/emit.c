@@ -4,7 +4,7 @@
  * A load or store whose index may leave its value's dims, by the extents of the
  * loop variables, gets a guard by itself; so loops may overrun (blocked lanes,
  * ragged splits, taps outside an image) without their author saying so. */
-#include "passes/lower.h"
+#include "passes/nest.h"
 
 #include <string.h>
 
@@ -48,6 +48,7 @@ emit_end(struct emit *e)
 {
 	struct lower *lo = e->lo;
 
+	shape_hoist(e);
 	kernel_finish(e->k);
 	for (int i = 0; i < e->written.n; i++)
 		lower_zero_halo(lo, e->written.v[i]);

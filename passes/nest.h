@@ -63,6 +63,7 @@ struct stmt *shape_split(struct emit *, struct stmt *, int64_t len); /* s runs o
  * outer ones PARALLEL until there are enough pieces. */
 void shape_outer(struct emit *, bool vector, int64_t work_inside);
 void shape_inner_vector(struct body *);                 /* innermost SERIAL loop of every nest becomes VECTOR */
+void shape_hoist(struct emit *);                          /* loop invariants go before their loops */
 int64_t shape_divisor(int64_t n, int64_t max);          /* largest divisor <= max */
 
 #endif

@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { MIN_PIECES = 16, MAX_PIECES = 1024, SMALL_WORK = 4096, SHORT_VECTOR = 512 };
+enum { MIN_PIECES = 16, MAX_PIECES = 1024, SMALL_WORK = 4096, SHORT_VECTOR = 512, RAISED_VECTOR = 64 };
 
 /* ---- over every affine of a body */
 typedef bool visit_fn(struct affine *, void *);
@@ -190,8 +190,53 @@ block_length(int64_t n, int64_t want, int64_t least)
 	return (best + 15) / 16 * 16;
 }
 
+/* A short vector goes above the SERIAL loops around it: what varies with the lanes
+ * only can then be loaded once (hoist), and the loops run over whole vectors. */
+static void
+raise_vector(struct stmt **nest, int n)
+{
+	int first = n - 1;
+
+	while (first > 0 && nest[first - 1]->loop == FOR_SERIAL)
+		first--;
+	if (nest[n - 1]->loop != FOR_VECTOR || nest[n - 1]->extent > RAISED_VECTOR)
+		return;
+	for (int i = n - 1; i > first; i--) {
+		struct stmt *a = nest[i - 1], *b = nest[i];
+		int var = a->var;
+		int64_t extent = a->extent;
+
+		a->var = b->var;
+		a->extent = b->extent;
+		a->loop = FOR_VECTOR;
+		b->var = var;
+		b->extent = extent;
+		b->loop = FOR_SERIAL;
+	}
+}
+
+static void outer_kinds(struct emit *, bool, int64_t);
+
 void
 shape_outer(struct emit *e, bool vector, int64_t inside)
+{
+	struct stmt *nest[MAX_DIGITS + 2];
+	struct body *b = &e->k->body;
+	int n = 0;
+
+	outer_kinds(e, vector, inside);
+	while (b->s.n == 1 && b->s.v[0]->kind == S_FOR && n < MAX_DIGITS + 2) {
+		nest[n++] = b->s.v[0];
+		if (b->s.v[0]->loop == FOR_VECTOR)
+			break;
+		b = &b->s.v[0]->body;
+	}
+	if (n)
+		raise_vector(nest, n);
+}
+
+static void
+outer_kinds(struct emit *e, bool vector, int64_t inside)
 {
 	struct stmt *nest[MAX_DIGITS];
 	struct body *b = &e->k->body;
@@ -303,4 +348,104 @@ shape_inner_vector(struct body *b)
 		else
 			shape_inner_vector(&in->body);
 	}
+}
+
+/* ---- what a loop computes anew each time goes before it */
+enum { MAX_HOISTED = 24 };
+
+struct hoist {
+	const struct kernel *k;
+	char *local;             /* by register: set, or summed up, within the loop */
+	VEC(int) marked;
+};
+
+static void
+mark_locals(struct arena *a, struct hoist *h, const struct body *b)
+{
+	for (int i = 0; i < b->s.n; i++) {
+		const struct stmt *s = b->s.v[i];
+
+		if (s->kind == S_FOR)
+			mark_locals(a, h, &s->body);
+		if (s->kind == S_TILE) {
+			h->local[s->tile->acc] = 1;
+			vec_push(a, &h->marked, s->tile->acc);
+			mark_locals(a, h, &s->tile->epilogue);
+		}
+		if (s->dst >= 0) {
+			h->local[s->dst] = 1;
+			vec_push(a, &h->marked, s->dst);
+		}
+	}
+}
+
+static bool
+invariant_affine(const struct hoist *h, const struct affine *a, int var)
+{
+	return !coef_of(a, var) && (a->reg < 0 || !h->local[a->reg]);
+}
+
+static bool
+invariant(const struct hoist *h, const struct stmt *s, int var)
+{
+	if (s->kind != S_CONST && s->kind != S_INDEX && s->kind != S_OP && s->kind != S_LOAD)
+		return false;
+	if (s->kind == S_LOAD && h->k->buf_written[s->buf])
+		return false;
+	for (int i = 0; i < 3; i++)
+		if (s->src[i] >= 0 && h->local[s->src[i]])
+			return false;
+	if (!invariant_affine(h, &s->index, var))
+		return false;
+	for (int g = 0; g < s->nguard; g++)
+		if (!invariant_affine(h, &s->guard[g].e, var))
+			return false;
+	return true;
+}
+
+static void
+hoist_body(struct arena *a, struct hoist *h, struct body *b)
+{
+	struct body out = {0};
+
+	for (int i = 0; i < b->s.n; i++) {
+		struct stmt *s = b->s.v[i];
+		int kept = 0, loads = 0;
+
+		if (s->kind != S_FOR) {
+			vec_push(a, &out.s, s);
+			continue;
+		}
+		hoist_body(a, h, &s->body);
+		if (s->loop != FOR_PARALLEL) {
+			h->marked.n = 0;
+			mark_locals(a, h, &s->body);
+			for (int k = 0; k < s->body.s.n; k++) {
+				struct stmt *t = s->body.s.v[k];
+
+				if (loads < MAX_HOISTED && invariant(h, t, s->var)) {
+					loads += t->kind == S_LOAD || t->kind == S_OP;
+					h->local[t->dst] = 0;
+					vec_push(a, &out.s, t);
+				} else {
+					s->body.s.v[kept++] = t;
+				}
+			}
+			s->body.s.n = kept;
+			for (int k = 0; k < h->marked.n; k++)
+				h->local[h->marked.v[k]] = 0;
+		}
+		vec_push(a, &out.s, s);
+	}
+	b->s.v = out.s.v;
+	b->s.n = out.s.n;
+	b->s.cap = out.s.cap;
+}
+
+void
+shape_hoist(struct emit *e)
+{
+	struct hoist h = {.k = e->k, .local = arena_array(e->lo->tmp, char, e->k->nreg + 1)};
+
+	hoist_body(e->lo->a, &h, &e->k->body);
 }
