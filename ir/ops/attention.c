@@ -100,18 +100,24 @@ visible(struct build *b, const struct node *n, const struct attention *a, struct
 			return false;
 		*seen = *seen ? b2(b, OP_and, *seen, see) : see;
 	}
-	if (attr_int(n, "is_causal")) {
-		k = place(b, 4, a->Skv);
-		q = place(b, 3, a->Sq);
-		if (len)
-			q = b_add(b, q, b_adds(b, len, -(double)a->Sq));
-		else
-			q = b_adds(b, q, (double)a->past);
-		if (!(see = b2(b, OP_le, k, q)))
+	/* a query at q sees keys q - left .. q + right; causal: none after it */
+	k = place(b, 4, a->Skv);
+	q = place(b, 3, a->Sq);
+	q = len ? b_add(b, q, b_adds(b, len, -(double)a->Sq)) : b_adds(b, q, (double)a->past);
+	for (int side = 0; side < 2; side++) {
+		int64_t reach = attr_int(n, side ? "right_window_size" : "left_window_size");
+
+		if (side && attr_int(n, "is_causal"))
+			reach = 0;
+		if (reach < 0)
+			continue;
+		see = side ? b2(b, OP_le, k, b_adds(b, q, (double)reach))
+		           : b2(b, OP_le, b_adds(b, q, -(double)reach), k);
+		if (!see)
 			return false;
 		*seen = *seen ? b2(b, OP_and, *seen, see) : see;
 	}
-	return true;
+	return q && k;
 }
 
 static bool
@@ -157,7 +163,8 @@ bool
 expand_Attention(struct build *b, const struct node *n, struct value **outs)
 {
 	struct attention a = {0};
-	struct value *q, *k, *v, *s, *stage[4], *bias, *seen, *y, *low;
+	struct value *q, *k, *v, *s, *stage[4], *bias, *seen, *y, *low, *blind = NULL;
+	int64_t keys = 4;
 	double scale, cap = attr_float(n, "softcap");
 	int64_t mode = attr_int(n, "qk_matmul_output_mode");
 
@@ -168,14 +175,20 @@ expand_Attention(struct build *b, const struct node *n, struct value **outs)
 	s = stage[0] = b_contract(b, "bhgqd,bhkd->bhgqk", q, k);
 	if (cap != 0)
 		s = b_muls(b, b1(b, OP_tanh, b_muls(b, s, 1 / cap)), cap);
-	stage[2] = s;
+	stage[1] = s;
 	low = b_scalar_like(b, s, -INFINITY);
 	if (bias)
 		s = b_add(b, s, b_cast(b, bias, n->in[0]->dtype));
 	if (seen)
 		s = b_select(b, seen, s, low);
-	stage[1] = s;
-	stage[3] = s = b_softmax(b, s, 4);
+	stage[2] = s;
+	if (ops_in(n, 3) || ops_in(n, 6) || attr_int(n, "left_window_size") >= 0) {
+		/* a query that sees nothing gets 0, not NaN */
+		blind = b2(b, OP_eq, b_reduce(b, OP_reduce_max, s, 1, &keys, true), low);
+		s = b_select(b, blind, b_scalar_like(b, low, 0), s);
+	}
+	s = b_softmax(b, s, 4);
+	stage[3] = s = blind ? b_select(b, blind, b_scalar_like(b, low, 0), s) : s;
 	y = b_contract(b, "bhgqk,bhkd->bhgqd", s, v);
 	if (!(y = four(b, &a, y)))
 		return false;
