@@ -335,7 +335,10 @@ onnx_value(const struct graph *g, const char *name)
 			return v;
 	}
 	v = find_in(g->inputs.v, g->inputs.n, name);
-	return v ? v : find_in(g->states.v, g->states.n, name);
+	if (!v)
+		v = find_in(g->states.v, g->states.n, name);
+	/* the output of an Identity or a dropped Dropout is another name of its input */
+	return v || !g->by_name ? v : map_get(g->by_name, name);
 }
 
 static bool
