@@ -316,8 +316,9 @@ emit_library(struct target *t, const struct program *p, const char *name, const 
 	if (!exe && writes_state(p))
 		return diag_unsupported(d, LOC_FILE(path), "the program updates its states; a library keeps none");
 	m = module_open(t, name);
-	if (linked) /* the archive's member name shows: keep it free of process ids */
-		object = arena_printf(m->a, "%s/%s.retort.o", path_dir(m->a, path), name);
+	if (linked) /* the archive's member name shows: no process ids; apart for kinds made at once */
+		object = arena_printf(m->a, "%s/%s.retort%s.o", path_dir(m->a, path), name,
+		    exe ? "-exe" : kind == EMIT_SHARED ? "-so" : "");
 	blobs_open(&b, kind, path);
 	ok = build(m, &b, p, name, manifest, exe, d) && module_write(m, kind, object, d);
 	blobs_close(&b, ok);
