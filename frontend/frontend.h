@@ -13,6 +13,10 @@ struct import_opts {
 	 * from rank on: as the file says (so rank may be less than the input's) */
 	int nshapes;
 	const struct input_shape { const char *input; int rank; int64_t dims[MAX_RANK]; } *shapes;
+	/* Inputs whose values are at hand (a run, a test case): constants, so that they may
+	 * decide shapes.  They are no inputs of the graph. */
+	int nvalues;
+	const struct input_value { const char *input; const struct tensor *value; } *values;
 	int64_t default_dim;     /* value of a symbol nothing binds; 0: keep it symbolic, unbounded */
 	bool states;             /* float initializers that nodes read become VAL_STATE (a student), else constants */
 	bool training;           /* BatchNormalization and Dropout in training form whatever the file says; else inference form */
@@ -35,7 +39,8 @@ struct onnx_patch { const char *name; int64_t offset, bytes; };
 bool onnx_export_template(const char *path, struct arena *, void **bytes, size_t *size,
                           int *npatch, struct onnx_patch **patch, struct diag *);
 /* What inspect prints of a file without compiling it. */
-struct onnx_summary { int64_t ir_version, opset; const char *producer; int nodes, initializers; };
+struct onnx_summary { int64_t ir_version, opset; const char *producer; int nodes, initializers;
+                      int ninputs; const char **inputs; /* in order, without those that are initializers */ };
 bool onnx_summarize(const char *path, struct arena *, struct onnx_summary *, struct diag *);
 /* TensorProto files of the ONNX test layout (input_0.pb); NULL: reported */
 struct tensor *onnx_tensor_read(struct arena *, const char *path, const char **name, struct diag *);

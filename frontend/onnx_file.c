@@ -250,6 +250,20 @@ onnx_opset(const Onnx__ModelProto *m, const Onnx__FunctionProto *fn, const char 
 }
 
 /* ---- small readers of whole files */
+static void
+list_inputs(struct arena *a, const Onnx__GraphProto *g, struct onnx_summary *s)
+{
+	struct map *inits = map_create(a);
+	size_t i;
+
+	for (i = 0; i < g->n_initializer; i++)
+		map_put(inits, arena_strdup(a, onnx_str(g->initializer[i]->name)), s);
+	s->inputs = arena_array(a, const char *, g->n_input + 1);
+	for (i = 0; i < g->n_input; i++)
+		if (!map_get(inits, onnx_str(g->input[i]->name)))
+			s->inputs[s->ninputs++] = arena_strdup(a, onnx_str(g->input[i]->name));
+}
+
 bool
 onnx_summarize(const char *path, struct arena *a, struct onnx_summary *s, struct diag *d)
 {
@@ -264,6 +278,7 @@ onnx_summarize(const char *path, struct arena *a, struct onnx_summary *s, struct
 	    .nodes = (int)f.m->graph->n_node,
 	    .initializers = (int)f.m->graph->n_initializer,
 	};
+	list_inputs(a, f.m->graph, s);
 	onnx_close(&f);
 	return true;
 }

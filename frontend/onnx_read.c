@@ -462,6 +462,33 @@ symbol_size(struct dims_in *di, const char *name)
 	return dim_symbol(di->im->g, name, 1, INT64_MAX);
 }
 
+/* An input with its value given is a constant of the graph. */
+static bool
+bound_input(struct import *im, struct scope *s, const char *name, const struct tensor *t, int elem)
+{
+	struct loc loc = LOC_FILE(im->f.name);
+	struct value *v;
+
+	loc.name = name;
+	if (elem != dtype_info[t->dtype].onnx)
+		return diag_invalid(im->d, loc, "takes element type %s, the given value is %s",
+		    dtype_info[dtype_from_onnx(elem)].name, dtype_info[t->dtype].name);
+	v = graph_const(im->g, name, t);
+	import_bind(im, s, name, v);
+	return true;
+}
+
+static const struct tensor *
+value_given(const struct import *im, const char *input)
+{
+	int i;
+
+	for (i = 0; i < im->opts->nvalues; i++)
+		if (strcmp(im->opts->values[i].input, input) == 0)
+			return im->opts->values[i].value;
+	return NULL;
+}
+
 static bool
 import_input(struct dims_in *di, struct scope *s, const Onnx__ValueInfoProto *v)
 {
@@ -483,6 +510,8 @@ import_input(struct dims_in *di, struct scope *s, const Onnx__ValueInfoProto *v)
 	dtype = dtype_from_onnx(t->elem_type);
 	if (dtype == DT_none)
 		return diag_invalid(im->d, loc, "has element type %d, which is not one of ONNX", t->elem_type);
+	if (value_given(im, v->name))
+		return bound_input(im, s, v->name, value_given(im, v->name), t->elem_type);
 	if (!t->shape && !given)
 		return diag_unsupported(im->d, loc, "has no shape in the file; give it with --dim %s:0=1 and so on",
 		    v->name);

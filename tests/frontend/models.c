@@ -147,6 +147,32 @@ sizes_of_inputs(void **state)
 	assert_non_null(strstr(diag.text.s, "\"N\" is 7 in another input"));
 }
 
+static void
+values_at_hand(void **state)
+{
+	static const char text[] = HEAD "g (float[2,3] x, int64[K] shape) => (float[?,?] y) { y = Reshape(x, shape) }";
+	struct tensor *t = tensor_new(arena, DT_i64, 1, (int64_t[]){2}), *f = tensor_new(arena, DT_f32, 1, (int64_t[]){2});
+	struct input_value v = {"shape", t};
+	struct import_opts o = {.nvalues = 1, .values = &v};
+	struct onnx_summary sum;
+	struct graph *g;
+
+	(void)state;
+	((int64_t *)t->data)[0] = 3;
+	((int64_t *)t->data)[1] = 2;
+	g = import_text(text, &o);
+	if (!g)
+		fail_msg("%s", diag.text.s);
+	assert_int_equal(g->inputs.n, 1);
+	assert_int_equal(g->outputs.v[0]->dims[0], 3);
+	v.value = f;
+	assert_null(import_text(text, &o));
+	assert_non_null(strstr(diag.text.s, "takes element type i64, the given value is f32"));
+	assert_true(onnx_summarize(file_of("m.onnxtxt"), arena, &sum, &diag));
+	assert_int_equal(sum.ninputs, 2);
+	assert_string_equal(sum.inputs[1], "shape");
+}
+
 /* ---- states */
 static const char student[] = "<ir_version: 8, opset_import: [\"\" : 16]>\n"
     "g (float[N,3] x) => (float[N,3] y)\n"
@@ -250,7 +276,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {T(order_and_names), T(identities_are_names), T(functions_are_inlined),
-	    T(inlining_is_bounded), T(decided_branches), T(shapes_fold), T(sizes_of_inputs), T(states_and_training),
+	    T(inlining_is_bounded), T(decided_branches), T(shapes_fold), T(sizes_of_inputs), T(values_at_hand),
+	    T(states_and_training),
 	    T(what_is_wrong_is_named), T(all_problems_at_once)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
