@@ -130,10 +130,12 @@ attention_open(struct build *b, const struct node *n, struct attention *a, struc
 	if (!*q || !*k || !*v)
 		return false;
 	a->flat = n->in[0]->rank == 3;
+	if (!ops_in(n, 4) != !ops_in(n, 5))
+		return diag_invalid(b->diag, n->loc, "past_key and past_value go together");
 	if (ops_in(n, 4)) {
 		a->past = n->in[4]->rank == 4 ? n->in[4]->dims[2] : -1;
 		*k = b_concat(b, 2, (struct value *[]){n->in[4], *k}, 2);
-		*v = ops_in(n, 5) ? b_concat(b, 2, (struct value *[]){n->in[5], *v}, 2) : NULL;
+		*v = b_concat(b, 2, (struct value *[]){n->in[5], *v}, 2);
 		if (!*k || !*v)
 			return false;
 	}

@@ -138,7 +138,8 @@ one(enum op op)
 		if (!d.errors) {
 			struct str s = {0};
 
-			n->dead = false;
+			for (i = 0; i < nin; i++)
+				str_addf(&s, "%s%s", i ? ", " : " ", in[i] ? value_type_text(g, in[i]) : "_");
 			node_print_attrs(n, &s);
 			fail_msg("%s%s: refused without a message", row->id, s.s ? s.s : "");
 		}
