@@ -398,6 +398,8 @@ expand_ConvTranspose(struct build *b, const struct node *n, struct value **outs)
 			return diag_invalid(b->diag, n->loc, "output_padding %lld", (long long)extra[i]);
 		if (nshape || same) {
 			want = nshape ? shape[i] : size * w.stride[i];
+			if (want < 1 || want > (int64_t)INT32_MAX * INT32_MAX)
+				return diag_invalid(b->diag, n->loc, "output_shape %lld", (long long)want);
 			cut = full + extra[i] - want;
 			if (cut < 0) {
 				extra[i] -= cut; /* a larger result than the products reach */

@@ -2,7 +2,7 @@
  * and the shape rule that most composites share. */
 #include "ir/ops/ops_int.h"
 
-enum { MAX_WALK = 48, MAX_VECTOR = 4096 };
+enum { MAX_WALK = 2048, MAX_VECTOR = 4096 }; /* nodes looked at, elements */
 
 /* The types of a composite's outputs are those that its expansion has: it is
  * built at the end of the graph and taken away again. */
@@ -35,7 +35,7 @@ infer_built(struct graph *g, struct node *n, struct diag *d)
 }
 
 /* ---- whole numbers and dims through the operators that shape code is made of */
-static int walk(struct graph *, const struct value *, struct sdim **, int depth);
+static int walk(struct graph *, const struct value *, struct sdim **, int *fuel);
 
 static struct sdim
 number(int64_t v)
@@ -86,10 +86,10 @@ arith(struct graph *g, enum op op, struct sdim a, struct sdim b, struct sdim *r)
 }
 
 static int
-walk_two(struct graph *g, const struct node *n, struct sdim **out, int depth)
+walk_two(struct graph *g, const struct node *n, struct sdim **out, int *fuel)
 {
 	struct sdim *a, *b;
-	int na = walk(g, n->in[0], &a, depth), nb = walk(g, n->in[1], &b, depth), k;
+	int na = walk(g, n->in[0], &a, fuel), nb = walk(g, n->in[1], &b, fuel), k;
 
 	if (na < 0 || nb < 0 || (na != nb && na != 1 && nb != 1))
 		return -1;
@@ -102,11 +102,11 @@ walk_two(struct graph *g, const struct node *n, struct sdim **out, int depth)
 }
 
 static int
-walk_gather(struct graph *g, const struct node *n, struct sdim **out, int depth)
+walk_gather(struct graph *g, const struct node *n, struct sdim **out, int *fuel)
 {
 	struct sdim *a;
 	int64_t *ix;
-	int na = walk(g, n->in[0], &a, depth), k = value_ints(n->in[1], g->arena, &ix);
+	int na = walk(g, n->in[0], &a, fuel), k = value_ints(n->in[1], g->arena, &ix);
 
 	if (na < 0 || k < 0 || n->in[0]->rank != 1)
 		return -1;
@@ -122,10 +122,10 @@ walk_gather(struct graph *g, const struct node *n, struct sdim **out, int depth)
 }
 
 static int
-walk_slice(struct graph *g, const struct node *n, struct sdim **out, int depth)
+walk_slice(struct graph *g, const struct node *n, struct sdim **out, int *fuel)
 {
 	struct sdim *a;
-	int na = walk(g, n->in[0], &a, depth), k = 0;
+	int na = walk(g, n->in[0], &a, fuel), k = 0;
 	int64_t *start, *end, *step, from, to, by = 1;
 
 	if (na < 0 || n->in[0]->rank != 1 || value_ints(n->in[1], g->arena, &start) != 1 ||
@@ -138,6 +138,7 @@ walk_slice(struct graph *g, const struct node *n, struct sdim **out, int depth)
 	}
 	if (by < 1)
 		return -1;
+	by = by > na ? na + 1 : by;
 	from = start[0] < 0 ? start[0] + na : start[0];
 	to = end[0] < 0 ? end[0] + na : end[0];
 	from = from < 0 ? 0 : from;
@@ -168,13 +169,13 @@ walk_shape(struct graph *g, const struct node *n, struct sdim **out)
 }
 
 static int
-walk(struct graph *g, const struct value *v, struct sdim **out, int depth)
+walk(struct graph *g, const struct value *v, struct sdim **out, int *fuel)
 {
 	const struct node *n;
 	int64_t *c;
 	int k, total = 0;
 
-	if (!v || depth > MAX_WALK || v->rank < 0 || v->rank > 1)
+	if (!v || (*fuel)-- <= 0 || v->rank < 0 || v->rank > 1)
 		return -1;
 	if (v->kind == VAL_CONST) {
 		k = value_ints(v, g->arena, &c);
@@ -201,14 +202,14 @@ walk(struct graph *g, const struct value *v, struct sdim **out, int depth)
 		return 1;
 	}
 	case OP_add: case OP_sub: case OP_mul: case OP_div:
-		return walk_two(g, n, out, depth + 1);
+		return walk_two(g, n, out, fuel);
 	case OP_gather:
-		return walk_gather(g, n, out, depth + 1);
+		return walk_gather(g, n, out, fuel);
 	case OP_Slice:
-		return walk_slice(g, n, out, depth + 1);
+		return walk_slice(g, n, out, fuel);
 	case OP_Identity: case OP_reshape: case OP_Squeeze: case OP_Unsqueeze: case OP_Reshape:
 	case OP_Cast: case OP_cast:
-		return walk(g, n->in[0], out, depth + 1);
+		return walk(g, n->in[0], out, fuel);
 	case OP_concat: {
 		struct sdim *part;
 
@@ -216,7 +217,7 @@ walk(struct graph *g, const struct value *v, struct sdim **out, int depth)
 			return -1;
 		*out = arena_array(g->arena, struct sdim, MAX_VECTOR);
 		for (int i = 0; i < n->nin; i++) {
-			if ((k = walk(g, n->in[i], &part, depth + 1)) < 0 || total + k > MAX_VECTOR)
+			if ((k = walk(g, n->in[i], &part, fuel)) < 0 || total + k > MAX_VECTOR)
 				return -1;
 			for (int j = 0; j < k; j++)
 				(*out)[total++] = part[j];
@@ -231,7 +232,9 @@ walk(struct graph *g, const struct value *v, struct sdim **out, int depth)
 int
 value_sdims(struct graph *g, const struct value *v, struct sdim **out)
 {
-	return walk(g, v, out, 0);
+	int fuel = MAX_WALK;
+
+	return walk(g, v, out, &fuel);
 }
 
 static int

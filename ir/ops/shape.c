@@ -211,7 +211,9 @@ infer_slice(struct graph *g, struct node *n, struct diag *d)
 
 		if (step[i] == 0)
 			return diag_invalid(d, n->loc, "step 0 on axis %d", i);
-		if (start[i] < 0 || !dim_const(dim) || !dim_const(count[i]))
+		if (start[i] < 0)
+			return diag_invalid(d, n->loc, "start %lld on axis %d", (long long)start[i], i);
+		if (!dim_const(dim) || !dim_const(count[i]))
 			continue; /* symbolic: by construction */
 		if (count[i] == 0 && start[i] <= dim)
 			continue;

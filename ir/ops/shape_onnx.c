@@ -1,5 +1,7 @@
 /* shape_onnx.c -- ONNX operators that only decide where elements go.  Shapes given
  * as operands are read while compiling; they may hold symbolic dims. */
+#include <math.h>
+
 #include "ir/ops/ops_int.h"
 
 /* Operand i as dims: whole numbers >= 0 or symbols; -1: reported. */
@@ -415,13 +417,13 @@ expand_Tile(struct build *b, const struct node *n, struct value **outs)
 		if (reps[i] < 0 || (dim_const(x->dims[i]) && x->dims[i] && reps[i] > INT64_MAX / x->dims[i]))
 			return diag_invalid(b->diag, n->loc, "axis %d is repeated %lld times", i, (long long)reps[i]);
 		dims[i] = dim_mul(b->g, x->dims[i], reps[i]);
+		if (r + 2 > MAX_RANK)
+			return diag_unsupported(b->diag, n->loc, "tiling rank %d", k);
 		if (reps[i] != 1 && x->dims[i] == 1) {
 			thin[r] = 1;
 			wide[r++] = reps[i];
 			continue;
 		}
-		if (r + 2 > MAX_RANK)
-			return diag_unsupported(b->diag, n->loc, "tiling rank %d", k);
 		if (reps[i] != 1) {
 			thin[r] = 1;
 			wide[r++] = reps[i];
@@ -580,8 +582,8 @@ expand_Range(struct build *b, const struct node *n, struct value **outs)
 	if (v[2] == 0)
 		return diag_invalid(b->diag, n->loc, "delta is 0");
 	count = (v[1] - v[0]) / v[2];
-	count = count > 0 ? (double)(int64_t)(count < 1e12 ? count : 1e12) + (count > (double)(int64_t)count) : 0;
-	if (!(count < 1e9))
+	count = count > 0 ? ceil(count) : 0;
+	if (!(count < 1e9) || (!dtype_is_float(t) && (fabs(v[0]) > 9e15 || fabs(v[2]) > 9e15)))
 		return diag_unsupported(b->diag, n->loc, "a range of %g elements", count);
 	k = (int64_t)count;
 	out = tensor_new(b->g->arena, t, 1, &k);
