@@ -28,6 +28,7 @@ static const struct rt_tensor inputs[] = {
     {"$step", RT_I64, 0, NULL, 8, 3},
     {"$seed", RT_I64, 0, NULL, 8, 4},
 };
+#ifndef FAKE_NO_MAIN
 /* with a cached teacher: y = the first three columns of x, which the step checks */
 static const int64_t dims_t[] = {B, C};
 static const struct rt_tensor cached_inputs[] = {
@@ -38,6 +39,7 @@ static const struct rt_tensor cached_inputs[] = {
 };
 static const struct rt_tensor teacher_outputs[] = {
     {"$teacher.big.y", RT_F32, 2, dims_t, B *C * 4, 0}};
+#endif
 static const struct rt_tensor eval_inputs[] = {
     {"x", RT_F32, 2, dims_x, B *D * 4, 0},
     {"label", RT_I64, 1, dims_y, B * 8, 1},
