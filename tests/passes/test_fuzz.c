@@ -1,5 +1,6 @@
 /* Random graphs of core operators through the passes: what they compute must stay.
- * RETORT_FUZZ=N draws N graphs, RETORT_FUZZ_SEED=S starts elsewhere. */
+ * RETORT_FUZZ=N draws N graphs, RETORT_FUZZ_SEED=S starts elsewhere, and
+ * RETORT_FUZZ_DUMP=DIR writes each as text (for tests/lower/check). */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -340,6 +341,15 @@ one(uint64_t seed)
 	keep(&f, graph_input(f.g, "z", DT_f32, 2, (int64_t[]){3, 4}));
 	grow(&f);
 	graph_print(f.g, &text, -1);
+	if (getenv("RETORT_FUZZ_DUMP")) {
+		const char *path = arena_printf(f.a, "%s/%d.rir", getenv("RETORT_FUZZ_DUMP"), (int)seed);
+
+		struct str file = {0};
+
+		str_addf(&file, "# passes %s\n%s", passes_of, text.s);
+		assert_true(file_write(&f.d, path, file.s, file.n));
+		str_free(&file);
+	}
 	before = run_graph(f.a, f.g, false);
 	assert_true(passes_run_named(f.g, passes_of, &ctx));
 	after = run_graph(f.a, f.g, false);
