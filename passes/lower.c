@@ -120,6 +120,27 @@ lower_fresh(struct lower *lo, enum dtype t, int rank, const int64_t *dims)
 	return v;
 }
 
+/* The same in v's dims and layout (halo excepted). */
+struct value *
+lower_fresh_like(struct lower *lo, enum dtype t, const struct value *v)
+{
+	struct value *r = lower_fresh(lo, t, v->rank, v->dims);
+	struct buffer *b = lo->buf[r->id];
+
+	if (v->layout) {
+		struct layout *l = arena_dup(lo->a, v->layout, sizeof *l);
+
+		for (int p = 0; p < l->n; p++)
+			l->phys[p].extent -= l->lo[l->phys[p].dim] + l->hi[l->phys[p].dim];
+		memset(l->lo, 0, sizeof l->lo);
+		memset(l->hi, 0, sizeof l->hi);
+		r->layout = l;
+		b->count = layout_count(l);
+		b->bytes = (int64_t)dtype_bytes(t, b->count);
+	}
+	return r;
+}
+
 void
 lower_call(struct lower *lo, struct kernel *k, struct buffer **args)
 {

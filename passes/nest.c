@@ -86,6 +86,21 @@ bool_op(const struct node *r)
 	return op == OP_max || op == OP_add ? OP_or : OP_and;
 }
 
+/* Sums of narrow floats are kept in f32. */
+static enum dtype
+acc_type(const struct node *r)
+{
+	enum dtype t = r->out[0]->dtype;
+
+	return dtype_is_float(t) && dtype_info[t].bits < 32 ? DT_f32 : t;
+}
+
+static int
+to_type(struct emit *e, int reg, enum dtype from, enum dtype to)
+{
+	return from == to ? reg : emit_op(e, OP_cast, to, reg, -1, -1);
+}
+
 /* ---- driver: whose memory order the loops follow */
 static void
 choose_order(struct nest *n)
@@ -180,8 +195,8 @@ phase_body(struct nest *n, int phase, const int *acc)
 			continue;
 		if (nest_is_reduce(x->op)) {
 			operand_index(n, x, ix);
-			emit_reduce(n->e, bool_op(x), v->dtype, acc[i],
-			    masked(n, x, emit_value(n->e, x->in[0], ix)));
+			emit_reduce(n->e, bool_op(x), acc_type(x), acc[i],
+			    to_type(n->e, masked(n, x, emit_value(n->e, x->in[0], ix)), v->dtype, acc_type(x)));
 		} else if (!n->lo->small[v->id] && is_output(n->cl, v)) {
 			index_by_label(n, v, ix);
 			emit_store(n->e, v, ix, emit_value(n->e, v, ix));
@@ -197,7 +212,7 @@ make_accs(struct nest *n, int phase, int *acc)
 
 		acc[i] = -1;
 		if (nest_is_reduce(x->op) && n->lo->phase[x->out[0]->id] == phase)
-			acc[i] = emit_acc(n->e, bool_op(x), x->out[0]->dtype);
+			acc[i] = emit_acc(n->e, bool_op(x), acc_type(x));
 	}
 }
 
@@ -255,8 +270,7 @@ reduce_loops(struct nest *n, int i, int phase, const int *acc)
 	}
 	for (int k = 0; k < n->cl->nodes.n; k++)
 		if (inner[k] >= 0)
-			emit_reduce(n->e, bool_op(n->cl->nodes.v[k]), n->cl->nodes.v[k]->out[0]->dtype,
-			    acc[k], inner[k]);
+			emit_reduce(n->e, bool_op(n->cl->nodes.v[k]), acc_type(n->cl->nodes.v[k]), acc[k], inner[k]);
 	n->e->body = back;
 }
 
@@ -279,8 +293,8 @@ small_values(struct nest *n, int phase, const int *acc)
 			continue;
 		index_by_label(n, v, ix);
 		if (nest_is_reduce(x->op)) {
-			emit_note(n->e, v, ix, acc[i]);
-			reg = acc[i];
+			reg = to_type(n->e, acc[i], acc_type(x), v->dtype);
+			emit_note(n->e, v, ix, reg);
 		} else {
 			reg = emit_value(n->e, v, ix);
 		}
@@ -354,7 +368,7 @@ choose_split(struct nest *n)
 	int64_t pieces = 1, best = 1;
 
 	n->split = -1;
-	if (!n->s.reduced || n->s.rows || extent_of(n, n->all) < SPLIT_WORK)
+	if (!n->s.reduced || n->s.rows || n->s.rank == MAX_RANK || extent_of(n, n->all) < SPLIT_WORK)
 		return;
 	for (int i = 0; i < n->order.n; i++)
 		if (n->kept & 1u << n->order.d[i].axis) {
@@ -411,7 +425,7 @@ partial_kernel(struct nest *n)
 
 			dims[0] = n->parts;
 			memcpy(dims + 1, v->dims, sizeof *dims * (size_t)v->rank);
-			n->partial[i] = lower_fresh(n->lo, v->dtype, v->rank + 1, dims);
+			n->partial[i] = lower_fresh(n->lo, acc_type(n->cl->nodes.v[i]), v->rank + 1, dims);
 		}
 	e = n->e = emit_begin(n->lo, n->cl, name_of(n, "_part"));
 	for (int i = 0; i < n->order.n; i++)
@@ -477,7 +491,7 @@ combine_kernel(struct nest *n)
 			struct node *x = n->cl->nodes.v[i];
 
 			partial_index(n, x->out[0], part, ix);
-			emit_reduce(e, bool_op(x), x->out[0]->dtype, acc[i],
+			emit_reduce(e, bool_op(x), acc_type(x), acc[i],
 			    emit_load(e, n->partial[i], ix, -1));
 		}
 	e->body = inside;

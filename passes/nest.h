@@ -29,6 +29,7 @@ bool nest_read_elsewhere(const struct lower *, const struct value *v, const stru
 
 /* lower.c: a value that no node makes, in scratch memory */
 struct value *lower_fresh(struct lower *, enum dtype, int rank, const int64_t *dims);
+struct value *lower_fresh_like(struct lower *, enum dtype, const struct value *);
 
 /* nest_space.c: the loops that a set of nodes has in common.  Sets lower->label,
  * phase and small of their outputs; false where no common loops exist. */

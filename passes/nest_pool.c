@@ -1,7 +1,7 @@
 /* nest_pool -- windows over [N,C,spatial...], in any layout: max_pool, sum_pool
  * and their gradients.  Loops follow the result's memory, the window is written
  * out; taps outside do not count.  Gradients gather: an element of dx looks at
- * every window that covers it. */
+ * every window that covers it, for max_pool at which tap each has chosen. */
 #include "passes/nest.h"
 
 #include <string.h>
@@ -34,12 +34,14 @@ nest_next_tap(const struct nest_window *w, int64_t *tap)
 }
 
 struct pool {
+	struct lower *lo;
 	struct emit *e;
 	struct node *n;
 	struct nest_window w;
 	struct nest_order o;
 	int var[MAX_DIGITS];
 	struct index idx[MAX_RANK];
+	struct value *chosen;    /* of max_pool_grad: a window's tap, like y */
 };
 
 /* Index of tap k of the window at output idx. */
@@ -126,40 +128,13 @@ covering(const struct pool *p, const int64_t *residue, const int64_t *tap, struc
 	return true;
 }
 
-/* Whether an earlier tap of that window already equals its maximum: 1 bool register, or -1. */
-static int
-earlier(struct pool *p, const struct index *out, const int64_t *tap, int ymax)
-{
-	struct value *x = p->n->in[0];
-	int64_t k[MAX_RANK] = {0};
-	int any = -1;
-
-	while (memcmp(k, tap, sizeof *k * (size_t)p->w.n)) {
-		int v = tap_load(p, x, out, k, emit_identity(p->e, OP_max, x->dtype));
-		int eq = emit_op(p->e, OP_eq, x->dtype, v, ymax, -1);
-		struct index ix[MAX_RANK];
-		int64_t min, max;
-
-		/* a tap outside does not count, whatever the maximum */
-		tap_index(p, x->rank, out, k, ix);
-		for (int d = 2; d < x->rank; d++)
-			if (!emit_range(p->e, &ix[d].whole, &min, &max) || min < 0 || max >= x->dims[d])
-				eq = emit_op(p->e, OP_and, DT_bool, eq,
-				    emit_within(p->e, ix[d].whole, 0, x->dims[d]), -1);
-		any = any < 0 ? eq : emit_op(p->e, OP_or, DT_bool, any, eq, -1);
-		nest_next_tap(&p->w, k);
-	}
-	return any;
-}
-
 static void
 backward(struct pool *p, const int64_t *residue)
 {
 	struct emit *e = p->e;
 	struct value *dx = p->n->out[0], *dy = p->n->in[p->n->nin - 1];
-	bool is_max = p->n->op == OP_max_pool_grad;
 	int64_t tap[MAX_RANK] = {0};
-	int acc = emit_acc(e, OP_add, dx->dtype), x = is_max ? emit_load(e, p->n->in[0], p->idx, -1) : -1;
+	int acc = emit_acc(e, OP_add, dx->dtype), t = 0;
 
 	do {
 		struct index out[MAX_RANK];
@@ -167,21 +142,45 @@ backward(struct pool *p, const int64_t *residue)
 
 		if (!covering(p, residue, tap, out))
 			continue;
-		g = emit_load(e, dy, out, -1);
-		if (is_max) {
-			/* a window outside the output gives dy = 0 */
-			int y = emit_load(e, p->n->in[1], out, -1);
-			int eq = emit_op(e, OP_eq, dx->dtype, x, y, -1), before;
-			int zero = emit_const(e, dx->dtype, 0);
+		g = emit_load(e, dy, out, -1); /* 0 from windows outside the output */
+		if (p->chosen) {
+			int here = emit_op(e, OP_eq, DT_i32, emit_load(e, p->chosen, out, -1),
+			    emit_const_i(e, DT_i32, t), -1);
 
-			before = earlier(p, out, tap, y);
-			if (before >= 0)
-				eq = emit_op(e, OP_and, DT_bool, eq, emit_op(e, OP_not, DT_bool, before, -1, -1), -1);
-			g = emit_op(e, OP_select, dx->dtype, eq, g, zero);
+			g = emit_op(e, OP_select, dx->dtype, here, g, emit_const(e, dx->dtype, 0));
 		}
 		emit_reduce(e, OP_add, dx->dtype, acc, g);
-	} while (nest_next_tap(&p->w, tap));
+	} while (t++, nest_next_tap(&p->w, tap));
 	emit_store(e, dx, p->idx, acc);
+}
+
+/* For every window, the number of its first tap that equals the maximum: the taps
+ * are looked at from the last to the first. */
+static void
+choose_taps(struct pool *p)
+{
+	struct value *x = p->n->in[0], *y = p->n->in[1];
+	int64_t tap[MAX_RANK], n = taps(&p->w);
+	struct emit *e = p->e;
+	int at = emit_const_i(e, DT_i32, -1), max = emit_load(e, y, p->idx, -1);
+	int fill = emit_identity(e, OP_max, x->dtype);
+
+	for (int i = 0; i < p->w.n; i++)
+		tap[i] = p->w.kernel[i] - 1;
+	for (int64_t t = n - 1; t >= 0; t--) {
+		struct index ix[MAX_RANK];
+		int64_t lo, hi;
+		int eq = emit_op(e, OP_eq, x->dtype, tap_load(p, x, p->idx, tap, fill), max, -1);
+
+		tap_index(p, x->rank, p->idx, tap, ix);
+		for (int d = 2; d < x->rank; d++) /* a tap outside does not count, whatever the maximum */
+			if (!emit_range(e, &ix[d].whole, &lo, &hi) || lo < 0 || hi >= x->dims[d])
+				eq = emit_op(e, OP_and, DT_bool, eq, emit_within(e, ix[d].whole, 0, x->dims[d]), -1);
+		at = emit_op(e, OP_select, DT_i32, eq, emit_const_i(e, DT_i32, t), at);
+		for (int i = p->w.n - 1; i >= 0 && --tap[i] < 0; i--)
+			tap[i] = p->w.kernel[i] - 1;
+	}
+	emit_store(e, p->chosen, p->idx, at);
 }
 
 /* Every combination of residues of the position modulo the strides. */
@@ -200,42 +199,60 @@ residues(struct pool *p, int i, int64_t *residue)
 	}
 }
 
+static void
+open_loops(struct pool *p, const char *name, struct cluster *c, const struct value *over, bool strided)
+{
+	p->e = emit_begin(p->lo, c, name);
+	memset(p->var, -1, sizeof p->var);
+	nest_order_of(over, NULL, &p->o);
+	for (int i = 0; strided && i < p->o.n; i++) {
+		struct nest_digit *d = &p->o.d[i];
+
+		if (d->axis < 2)
+			continue;
+		d->step = p->w.stride[d->axis - 2];
+		d->extent = (d->extent + d->step - 1) / d->step;
+	}
+	nest_loops(p->e, &p->o, ~0u, p->var);
+	nest_index(&p->o, p->var, over->rank, p->idx);
+	for (int i = 2; strided && i < over->rank; i++)
+		p->idx[i].block = 0;
+}
+
+static void
+close_loops(struct pool *p, const struct value *over)
+{
+	shape_collapse(p->e, &p->e->k->body);
+	shape_outer(p->e, p->o.n > 0, taps(&p->w));
+	p->e->k->flops = (double)dims_count(over->rank, over->dims) * (double)taps(&p->w);
+	emit_end(p->e);
+}
+
 bool
 lower_pool(struct lower *lo, struct cluster *c)
 {
-	struct pool p = {.n = c->anchor};
+	struct pool p = {.lo = lo, .n = c->anchor};
 	struct value *y = p.n->out[0];
 	const int64_t *kernel;
 	int64_t residue[MAX_RANK] = {0};
-	bool grad = p.n->op == OP_max_pool_grad || p.n->op == OP_sum_pool_grad;
 
 	if (attr_ints(p.n, "kernel", &kernel) != y->rank - 2)
 		die("pooling without a kernel");
 	nest_window_of(p.n, y->rank - 2, kernel, &p.w);
-	p.e = emit_begin(lo, c, op_info[p.n->op].id);
-	memset(p.var, -1, sizeof p.var);
-	nest_order_of(y, NULL, &p.o);
-	if (grad)
-		for (int i = 0; i < p.o.n; i++) {
-			struct nest_digit *d = &p.o.d[i];
-
-			if (d->axis < 2)
-				continue;
-			d->step = p.w.stride[d->axis - 2];
-			d->extent = (d->extent + d->step - 1) / d->step;
-		}
-	nest_loops(p.e, &p.o, ~0u, p.var);
-	nest_index(&p.o, p.var, y->rank, p.idx);
-	if (grad) {
-		for (int i = 2; i < y->rank; i++)
-			p.idx[i].block = 0;
-		residues(&p, 0, residue);
-	} else {
+	if (p.n->op == OP_max_pool || p.n->op == OP_sum_pool) {
+		open_loops(&p, op_info[p.n->op].id, c, y, false);
 		emit_store(p.e, y, p.idx, forward(&p));
+		close_loops(&p, y);
+		return true;
 	}
-	shape_collapse(p.e, &p.e->k->body);
-	shape_outer(p.e, p.o.n > 0, taps(&p.w));
-	p.e->k->flops = (double)dims_count(y->rank, y->dims) * (double)taps(&p.w);
-	emit_end(p.e);
+	if (p.n->op == OP_max_pool_grad) {
+		p.chosen = lower_fresh_like(lo, DT_i32, p.n->in[1]);
+		open_loops(&p, "max_pool_choice", c, p.chosen, false);
+		choose_taps(&p);
+		close_loops(&p, p.chosen);
+	}
+	open_loops(&p, op_info[p.n->op].id, c, y, true);
+	residues(&p, 0, residue);
+	close_loops(&p, y);
 	return true;
 }
