@@ -424,7 +424,7 @@ join_anchor(struct lower *lo, struct cluster *c, struct node *n, const clusters 
 	return true;
 }
 
-/* Maps that only c's epilogue reads, over the anchor's dims, move into it. */
+/* Maps that only c's epilogue reads, not its anchor, over the anchor's dims, move into it. */
 static void
 absorb_makers(struct lower *lo, struct cluster *c, const struct node *n)
 {
@@ -444,9 +444,10 @@ absorb_makers(struct lower *lo, struct cluster *c, const struct node *n)
 
 			fit &= op_info[m->op].class == OC_map && dims_equal(y->rank, y->dims, o->rank, o->dims);
 			for (int u = 0; u < lo->users[o->id].n; u++) {
-				const struct cluster *uc = lo->cluster_of[lo->users[o->id].v[u]->id];
+				const struct node *un = lo->users[o->id].v[u];
+				const struct cluster *uc = lo->cluster_of[un->id];
 
-				fit &= uc == p || uc == c;
+				fit &= un != c->anchor && (uc == p || uc == c);
 			}
 		}
 		if (!fit)
