@@ -114,6 +114,7 @@ struct buffer {
 	const void *data;        /* SPACE_CONST, and SPACE_STATE's initial content: packed in its layout */
 	int first, last;         /* calls between which a SPACE_WORK buffer lives */
 	struct buffer *alias;    /* shares memory with (views of plain layout, in place updates) */
+	int64_t at;              /* bytes into alias */
 };
 
 /* A loop nest.  Buffers are numbered parameters, so two calls that differ only in

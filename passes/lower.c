@@ -73,6 +73,17 @@ lower_buffer(struct lower *lo, struct value *v)
 	return lo->buf[v->id] = b;
 }
 
+void
+lower_part(struct lower *lo, struct value *v, struct buffer *whole, int64_t bytes)
+{
+	struct buffer *b = buffer_new(lo, v->dtype, whole->space, value_count(v));
+
+	b->value = v;
+	b->alias = whole;
+	b->at = bytes;
+	lo->buf[v->id] = b;
+}
+
 /* Arrays by value id get room for more values. */
 static void
 grow(struct lower *lo, int cap)
@@ -519,6 +530,9 @@ pass_lower(struct graph *g, struct pass_ctx *ctx)
 	plan_updates(&lo, &copies);
 	plan_outputs(&lo, &copies);
 	cluster_sort(&lo);
+	for (int i = lo.clusters.n - 1; i >= 0; i--)
+		if (lo.clusters.v[i]->anchor && lo.clusters.v[i]->anchor->op == OP_concat)
+			nest_share_concat(&lo, lo.clusters.v[i]);
 	for (int i = 0; i < copies.first.n; i++)
 		copy(&lo, copies.first.v[i].from, copies.first.v[i].to);
 	for (int i = 0; i < lo.clusters.n && ok; i++)

@@ -30,6 +30,10 @@ bool nest_read_elsewhere(const struct lower *, const struct value *v, const stru
 /* lower.c: a value that no node makes, in scratch memory */
 struct value *lower_fresh(struct lower *, enum dtype, int rank, const int64_t *dims);
 struct value *lower_fresh_like(struct lower *, enum dtype, const struct value *);
+/* v's memory is part of `whole`, that many bytes in. */
+void lower_part(struct lower *, struct value *v, struct buffer *whole, int64_t bytes);
+/* nest_other.c: before any kernel is made */
+void nest_share_concat(struct lower *, struct cluster *concat);
 
 /* nest_space.c: the loops that a set of nodes has in common.  Sets lower->label,
  * phase and small of their outputs; false where no common loops exist. */

@@ -112,6 +112,99 @@ clear(struct lower *lo, struct cluster *c, struct value *y)
 	emit_end(e);
 }
 
+/* Lanes past a blocked axis, which no operand writes. */
+static bool
+spare_lanes(const struct value *y)
+{
+	for (int d = 0; y->layout && d < y->rank; d++) {
+		int64_t room = 1;
+		int digits = 0;
+
+		for (int p = 0; p < y->layout->n; p++)
+			if (y->layout->phys[p].dim == d) {
+				room *= y->layout->phys[p].extent;
+				digits++;
+			}
+		if (digits > 1 && room != y->dims[d])
+			return true;
+	}
+	return false;
+}
+
+/* Bytes into y at which operand x, `at` along the axis, lies in one piece and as
+ * x's own layout says; -1 if it does not. */
+static int64_t
+piece_of(const struct value *x, const struct value *y, int axis, int64_t at)
+{
+	struct layout plain = {0};
+	const struct layout *lx = x->layout, *ly = y->layout;
+	int64_t stride[MAX_PHYS], before = 1;
+	int first = -1;
+
+	if (!lx != !ly || x->dtype != y->dtype || dtype_info[x->dtype].bits % 8)
+		return -1;
+	if (!ly) {
+		int64_t inner = dims_count(y->rank - axis - 1, y->dims + axis + 1);
+
+		return dims_count(axis, y->dims) == 1 ? (int64_t)dtype_bytes(x->dtype, at * inner) : -1;
+	}
+	if (lx->n != ly->n || memcmp(lx->lo, ly->lo, sizeof plain.lo) || memcmp(lx->hi, ly->hi, sizeof plain.hi) ||
+	    ly->lo[axis] || ly->hi[axis])
+		return -1;
+	layout_strides(ly, stride);
+	for (int p = 0; p < ly->n; p++) {
+		const struct phys *a = &lx->phys[p], *b = &ly->phys[p];
+
+		if (a->dim != b->dim || a->step != b->step)
+			return -1;
+		if (b->dim == axis && first < 0) {
+			first = p; /* the outermost digit: the only one whose extents may differ */
+			continue;
+		}
+		if (a->extent != b->extent)
+			return -1;
+		if (first < 0)
+			before *= b->extent;
+	}
+	if (before != 1 || first < 0 || at % ly->phys[first].step || x->dims[axis] % ly->phys[first].step ||
+	    y->dims[axis] % ly->phys[first].step)
+		return -1;
+	return (int64_t)dtype_bytes(x->dtype, at / ly->phys[first].step * stride[first]);
+}
+
+/* Operands that a kernel makes are made in their place within the result. */
+void
+nest_share_concat(struct lower *lo, struct cluster *c)
+{
+	struct node *n = c->anchor;
+	struct value *y = n->out[0];
+	int axis = axis_of(n, y->rank);
+	int64_t at = 0;
+
+	if (spare_lanes(y))
+		return;
+	for (int k = 0; k < n->nin; at += n->in[k++]->dims[axis]) {
+		struct value *x = n->in[k];
+		int64_t place;
+
+		if (x->kind != VAL_NODE || lo->alias[x->id] || lo->buf[x->id] || !lo->cluster_of[x->def->id] ||
+		    lo->cluster_of[x->def->id] == c)
+			continue;
+		place = piece_of(x, y, axis, at);
+		if (place < 0 || place % 64 || lower_buffer(lo, y)->space != SPACE_WORK)
+			continue;
+		lower_part(lo, x, lower_buffer(lo, y), place);
+	}
+}
+
+static bool
+in_place(struct lower *lo, struct value *x, const struct value *y, int axis, int64_t at)
+{
+	const struct buffer *b = lo->buf[x->id];
+
+	return b && b->alias && b->alias == lo->buf[y->id] && b->at == piece_of(x, y, axis, at);
+}
+
 static bool
 lower_concat(struct lower *lo, struct cluster *c)
 {
@@ -120,23 +213,10 @@ lower_concat(struct lower *lo, struct cluster *c)
 	int axis = axis_of(n, y->rank);
 	int64_t at = 0;
 
-	if (y->layout)
-		for (int d = 0; d < y->rank; d++) {
-			int64_t room = 1;
-			int digits = 0;
-
-			for (int p = 0; p < y->layout->n; p++)
-				if (y->layout->phys[p].dim == d) {
-					room *= y->layout->phys[p].extent;
-					digits++;
-				}
-			if (digits > 1 && room != y->dims[d]) {
-				clear(lo, c, y);
-				break;
-			}
-		}
+	if (spare_lanes(y))
+		clear(lo, c, y);
 	for (int k = 0; k < n->nin; k++) {
-		if (dims_count(n->in[k]->rank, n->in[k]->dims))
+		if (dims_count(n->in[k]->rank, n->in[k]->dims) && !in_place(lo, n->in[k], y, axis, at))
 			place_operand(lo, c, n->in[k], axis, at);
 		at += n->in[k]->dims[axis];
 	}

@@ -34,11 +34,14 @@ find_lives(struct program *p)
 		p->buffers.v[i]->first = p->buffers.v[i]->last = -1;
 	for (int c = 0; c < p->calls.n; c++)
 		for (int k = 0; k < p->calls.v[c].kernel->nbuf; k++) {
-			struct buffer *b = p->calls.v[c].arg[k];
+			struct buffer *b = p->calls.v[c].arg[k], *h = holder(b);
 
 			if (b->first < 0)
 				b->first = c;
 			b->last = c;
+			if (h->first < 0)
+				h->first = c;
+			h->last = c;
 		}
 }
 
@@ -131,7 +134,7 @@ share_in_place(struct program *p, int c)
 		struct buffer *in = call->arg[i], *h = holder(in);
 
 		if (i == s.store->buf || k->buf_written[i] || in->space != SPACE_WORK || h == out ||
-		    h->last != c || in->bytes != out->bytes || h->bytes != out->bytes ||
+		    in->at || h->last != c || in->bytes != out->bytes || h->bytes != out->bytes ||
 		    !loads_at_store(&s, k, i))
 			continue;
 		out->alias = h;
@@ -248,8 +251,9 @@ pass_plan(struct graph *g, struct pass_ctx *ctx)
 	for (int i = 0; i < p->buffers.n; i++) {
 		struct buffer *b = p->buffers.v[i];
 
-		if (b->alias)
-			b->offset = holder(b)->offset;
+		b->offset = b->alias ? holder(b)->offset : b->offset;
+		for (const struct buffer *x = b; x->alias; x = x->alias)
+			b->offset += x->at;
 	}
 	arena_destroy(tmp);
 	return true;
