@@ -58,6 +58,39 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 }
 
 static bool
+has_state(const struct program *p, const char *name)
+{
+	for (int i = 0; i < p->states.n; i++)
+		if (strcmp(p->states.v[i].name, name) == 0)
+			return true;
+	return false;
+}
+
+/* What training holds is written at the end; parameters that no program reads keep
+ * their initial value, which may be another than the file's (init: kaiming). */
+static int
+fill_patches(struct job *j, const struct trainer_image *image, unsigned char *onnx, const struct onnx_patch *patch,
+             struct rt_patch *out)
+{
+	const struct graph *g = j->dist.student.graph;
+	int n = 0;
+
+	for (int i = 0; i < image->npatches; i++) {
+		const struct onnx_patch *p = &patch[i];
+		bool trained = has_state(image->eval, p->name);
+
+		for (int k = 0; k < g->states.n; k++)
+			if (strcmp(g->states.v[k]->name, p->name) == 0 && (int64_t)g->states.v[k]->data->bytes == p->bytes)
+				memcpy(onnx + p->offset, g->states.v[k]->data->data, (size_t)p->bytes);
+		for (int k = 0; k < image->nstages; k++)
+			trained |= has_state(image->train[k], p->name);
+		if (trained)
+			out[n++] = (struct rt_patch){p->name, p->offset, p->bytes};
+	}
+	return n;
+}
+
+static bool
 build_trainer(struct job *j, struct target *t, const char *path)
 {
 	struct arena *a = j->d->arena;
@@ -73,8 +106,7 @@ build_trainer(struct job *j, struct target *t, const char *path)
 		return false;
 	image.onnx = onnx;
 	patches = arena_array(a, struct rt_patch, image.npatches + 1);
-	for (int i = 0; i < image.npatches; i++)
-		patches[i] = (struct rt_patch){patch[i].name, patch[i].offset, patch[i].bytes};
+	image.npatches = fill_patches(j, &image, onnx, patch, patches);
 	image.patches = patches;
 	image.config = job_config(j);
 	start = now_ns();
