@@ -13,6 +13,7 @@ write_basic_package_version_file(${CMAKE_CURRENT_BINARY_DIR}/RetortConfigVersion
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/RetortConfig.cmake ${CMAKE_CURRENT_BINARY_DIR}/RetortConfigVersion.cmake
   cmake/RetortFunctions.cmake DESTINATION ${package})
 
+file(RELATIVE_PATH RETORT_PC_UP /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig /p)
 configure_file(cmake/retort.pc.in ${CMAKE_CURRENT_BINARY_DIR}/retort.pc @ONLY)
 install(FILES ${CMAKE_CURRENT_BINARY_DIR}/retort.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
