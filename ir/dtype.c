@@ -48,7 +48,7 @@ dtype_bytes(enum dtype t, int64_t count)
 /* ---- small floats: sign, exponent, mantissa of mbits; subnormals; `max` is the
  * code of the largest finite value, inf and nan codes or -1.  Without an infinity
  * (or with sat) overflow saturates, as ONNX casts do by default; fnuz types have
- * one NaN at 0x80 and no negative zero. */
+ * one NaN at 0x80 and no negative zero.  Without a NaN it becomes -0. */
 struct mini { int bits, mbits, bias, max, inf, nan; bool sat, fnuz; };
 
 static const struct mini *
@@ -91,9 +91,7 @@ mini_put(const struct mini *m, double v)
 	int64_t code;
 
 	if (isnan(v))
-		return m->nan < 0 ? (unsigned)m->max : m->fnuz ? (unsigned)m->nan : (unsigned)m->nan | sign;
-	if (isinf(v) && m->fnuz)
-		return (unsigned)m->nan;
+		return m->nan < 0 ? 1u << (m->bits - 1) : m->fnuz ? (unsigned)m->nan : (unsigned)m->nan | sign;
 	if (isinf(v))
 		return (m->sat ? (unsigned)m->max : (unsigned)m->inf) | sign;
 	if (a == 0)

@@ -77,11 +77,13 @@ rounding(void **state)
 	assert_int_equal(code(DT_f8e4m3fn, 1e9), 0x7e);
 	assert_int_equal(code(DT_f8e4m3fn, -INFINITY), 0xfe);
 	assert_int_equal(code(DT_f8e4m3fn, NAN), 0x7f);
-	assert_int_equal(code(DT_f8e4m3fnuz, INFINITY), 0x80);
+	assert_int_equal(code(DT_f8e4m3fnuz, INFINITY), 0x7f);
+	assert_int_equal(code(DT_f8e4m3fnuz, NAN), 0x80);
 	assert_int_equal(code(DT_f8e4m3fnuz, -0.0), 0);
 	assert_int_equal(code(DT_f8e5m2, 1e9), 0x7b);
 	assert_int_equal(code(DT_f4e2m1, 2.5), 4); /* 2 or 3: even */
 	assert_int_equal(code(DT_f4e2m1, -100), 15);
+	assert_int_equal(code(DT_f4e2m1, NAN), 8);
 	assert_int_equal(code(DT_f8e8m0, 3), 129); /* up, to 4 */
 	assert_int_equal(code(DT_f16, 1e300), 0x7c00);
 	assert_int_equal(code(DT_f16, 1e-300), 0);
