@@ -68,6 +68,14 @@ struct tensor *tensor_read(struct driver *, const char *path, const char **name)
 /* Imports for inference with --dim and, where tensors are at hand, their shapes
  * (in[i] may be NULL; names[i] NULL: the i-th input). */
 struct graph *model_import(struct driver *, const char *path, int n, struct tensor *const *in, const char *const *names);
+/* Where a shape hangs on an input's value (Reshape's second input, say) the model
+ * cannot be compiled without it.  The same import with the values of integer,
+ * bool and small float inputs taken as constants; then they are no inputs. */
+struct graph *model_import_values(struct driver *, const char *path, int n, struct tensor *const *in, const char *const *names);
+bool model_can_bind(const struct tensor *);
+/* Reports are held back while something is tried; release prints or drops them. */
+struct diag diag_hold(struct driver *);
+void diag_release(struct driver *, struct diag held, bool drop);
 /* For check: everything reported, and with training the student's view (states). */
 struct graph *model_import_for(struct driver *, const char *path, bool keep_going, bool training);
 struct target *model_target(struct driver *);

@@ -92,12 +92,21 @@ parse_dims(struct driver *d, struct import_opts *io, struct dim_bind *binds, str
 	return true;
 }
 
-struct graph *
-model_import(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names)
+bool
+model_can_bind(const struct tensor *t)
+{
+	if (dtype_is_float(t->dtype))
+		return t->rank <= 1 && tensor_count(t) <= 8;
+	return dtype_is_int(t->dtype) || dtype_info[t->dtype].class == DC_BOOL;
+}
+
+static struct graph *
+import_with(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names, bool values)
 {
 	struct import_opts io = {.default_dim = 1};
 	struct dim_bind *binds = arena_array(d->arena, struct dim_bind, d->o.dims.n + 1);
 	struct input_shape *shapes = arena_array(d->arena, struct input_shape, d->o.dims.n + n + 1);
+	struct input_value *value = arena_array(d->arena, struct input_value, n + 1);
 	struct graph *g;
 	int64_t start = now_ns();
 
@@ -108,15 +117,60 @@ model_import(struct driver *d, const char *path, int n, struct tensor *const *in
 
 		if (!in[i] || !names[i])
 			continue;
+		if (values && model_can_bind(in[i])) {
+			value[io.nvalues++] = (struct input_value){names[i], in[i]};
+			continue;
+		}
 		s = &shapes[io.nshapes++];
 		*s = (struct input_shape){.input = names[i], .rank = in[i]->rank};
 		memcpy(s->dims, in[i]->dims, sizeof s->dims);
 	}
+	io.values = value;
 	g = onnx_import(d->arena, path, &io, &d->diag);
 	if (g && d->o.verbose)
 		diag_note(&d->diag, LOC_FILE(path), "imported in %.1f ms: %d nodes, %d inputs, %d outputs",
 		          (double)(now_ns() - start) / 1e6, g->nodes.n, g->inputs.n, g->outputs.n);
 	return g;
+}
+
+struct graph *
+model_import(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names)
+{
+	return import_with(d, path, n, in, names, false);
+}
+
+struct graph *
+model_import_values(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names)
+{
+	return import_with(d, path, n, in, names, true);
+}
+
+struct diag
+diag_hold(struct driver *d)
+{
+	struct diag held = d->diag;
+
+	diag_init(&d->diag, NULL);
+	d->diag.quiet = held.quiet;
+	return held;
+}
+
+void
+diag_release(struct driver *d, struct diag held, bool drop)
+{
+	struct diag tried = d->diag;
+
+	d->diag = held;
+	if (!drop) {
+		if (held.out && tried.text.n)
+			fwrite(tried.text.s, 1, tried.text.n, held.out);
+		str_addn(&d->diag.text, tried.text.s ? tried.text.s : "", tried.text.n);
+		d->diag.errors += tried.errors;
+		d->diag.warnings += tried.warnings;
+		if (d->diag.status == STATUS_OK)
+			d->diag.status = tried.status;
+	}
+	diag_free(&tried);
 }
 
 struct graph *

@@ -7,38 +7,74 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Which graph input each tensor is for: by name, else by position. */
+/* Gives every tensor the name of the model's input it is for: its own, else by place. */
 static bool
-match_inputs(struct driver *d, const struct graph *g, int n, const struct named *arg, int *index)
+name_inputs(struct driver *d, const char *path, int n, struct named *arg, const char **names)
 {
-	bool *taken = arena_array(d->arena, bool, g->inputs.n + 1);
+	struct onnx_summary sum = {0};
+	bool *taken;
 
+	if (!onnx_summarize(path, d->arena, &sum, &d->diag))
+		return false;
+	taken = arena_array(d->arena, bool, sum.ninputs + 1);
 	for (int i = 0; i < n; i++) {
-		const char **names = arena_array(d->arena, const char *, g->inputs.n + 1);
+		int index = -1;
 
-		index[i] = -1;
-		for (int k = 0; k < g->inputs.n; k++) {
-			names[k] = g->inputs.v[k]->name;
-			if (arg[i].name ? strcmp(arg[i].name, names[k]) == 0 : index[i] < 0 && !taken[k])
-				index[i] = k;
-		}
-		if (index[i] < 0 && arg[i].name) {
-			const char *near = str_nearest(arg[i].name, names, g->inputs.n);
+		for (int k = 0; k < sum.ninputs; k++)
+			if (arg[i].name ? strcmp(arg[i].name, sum.inputs[k]) == 0 : index < 0 && !taken[k])
+				index = k;
+		if (index < 0 && arg[i].name) {
+			const char *near = str_nearest(arg[i].name, sum.inputs, sum.ninputs);
 
 			return diag_usage(&d->diag, "the model has no input \"%s\"%s%s%s", arg[i].name,
 			                  near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 		}
-		if (index[i] < 0)
-			return diag_usage(&d->diag, "%s: the model has only %d input%s", arg[i].path, g->inputs.n,
-			                  g->inputs.n == 1 ? "" : "s");
-		if (taken[index[i]])
-			return diag_usage(&d->diag, "input \"%s\" is given twice", g->inputs.v[index[i]]->name);
-		taken[index[i]] = true;
+		if (index < 0)
+			return diag_usage(&d->diag, "%s: the model has only %d input%s", arg[i].path, sum.ninputs,
+			                  sum.ninputs == 1 ? "" : "s");
+		if (taken[index])
+			return diag_usage(&d->diag, "input \"%s\" is given twice", sum.inputs[index]);
+		taken[index] = true;
+		names[i] = sum.inputs[index];
 	}
-	for (int k = 0; k < g->inputs.n; k++)
-		if (!taken[k])
+	return true;
+}
+
+static bool
+any_bindable(int n, struct tensor *const *in)
+{
+	for (int i = 0; i < n; i++)
+		if (model_can_bind(in[i]))
+			return true;
+	return false;
+}
+
+/* values: those of integer inputs are constants of the model */
+static bool
+run_once(struct driver *d, int n, const struct named *arg, struct tensor *const *in, const char *const *names, bool values,
+         struct session *s)
+{
+	const char *path = d->o.args.v[0];
+	struct graph *g = values ? model_import_values(d, path, n, in, names) : model_import(d, path, n, in, names);
+
+	if (!g)
+		return false;
+	for (int k = 0; k < g->inputs.n; k++) {
+		bool given = false;
+
+		for (int i = 0; i < n; i++)
+			given |= strcmp(names[i], g->inputs.v[k]->name) == 0;
+		if (!given)
 			return diag_usage(&d->diag, "input \"%s\" %s is missing: give %s=FILE.npy", g->inputs.v[k]->name,
-			                  value_text(d->arena, (struct graph *)(uintptr_t)g, g->inputs.v[k]), g->inputs.v[k]->name);
+			                  value_text(d->arena, g, g->inputs.v[k]), g->inputs.v[k]->name);
+	}
+	if (!session_open(d, s, g, NULL))
+		return false;
+	for (int k = 0; k < s->rt->ninputs; k++)
+		for (int i = 0; i < n; i++)
+			if (strcmp(names[i], s->rt->inputs[k].name) == 0 && !session_input(d, s, k, in[i], arg[i].path))
+				return false;
+	session_run(s);
 	return true;
 }
 
@@ -89,10 +125,9 @@ verb_run(struct driver *d)
 	struct named *arg = arena_array(d->arena, struct named, n + 1);
 	struct tensor **in = arena_array(d->arena, struct tensor *, n + 1);
 	const char **names = arena_array(d->arena, const char *, n + 1);
-	int *index = arena_array(d->arena, int, n + 1);
 	struct session s = {0};
-	struct graph *g;
-	bool ok;
+	struct diag held;
+	bool ok, retry;
 
 	if (n < 0)
 		return diag_usage(&d->diag, "the model is missing: retort run M.onnx x=x.npy -o y=y.npy");
@@ -105,27 +140,18 @@ verb_run(struct driver *d)
 			return false;
 		if (!arg[i].name)
 			arg[i].name = inner;
-		names[i] = arg[i].name;
-	}
-	/* a tensor without a name is for the input at its place: learn the names first */
-	for (int i = 0; i < n; i++)
-		if (!names[i]) {
-			g = model_import(d, d->o.args.v[0], 0, NULL, NULL);
-			if (!g || !match_inputs(d, g, n, arg, index))
-				return false;
-			for (int k = 0; k < n; k++)
-				arg[k].name = names[k] = g->inputs.v[index[k]]->name;
-		}
-	g = model_import(d, d->o.args.v[0], n, in, names);
-	if (!g || !match_inputs(d, g, n, arg, index))
+			}
+	if (!name_inputs(d, d->o.args.v[0], n, arg, names))
 		return false;
-	ok = session_open(d, &s, g, NULL);
-	for (int i = 0; ok && i < n; i++)
-		ok = session_input(d, &s, index[i], in[i], arg[i].path);
-	if (ok) {
-		session_run(&s);
-		ok = write_outputs(d, &s);
+	held = diag_hold(d);
+	ok = run_once(d, n, arg, in, names, false, &s);
+	retry = !ok && d->diag.status == STATUS_UNSUPPORTED && any_bindable(n, in);
+	diag_release(d, held, retry);
+	if (retry) {
+		session_close(&s);
+		ok = run_once(d, n, arg, in, names, true, &s);
 	}
+	ok = ok && write_outputs(d, &s);
 	session_close(&s);
 	return ok;
 }
