@@ -1,4 +1,5 @@
 /* Random graphs of core operators through the passes: what they compute must stay.
+ * Every other graph has parameters, and outputs their gradients as well.
  * RETORT_FUZZ=N draws N graphs, RETORT_FUZZ_SEED=S starts elsewhere, and
  * RETORT_FUZZ_DUMP=DIR writes each as text (for tests/lower/check). */
 #include <math.h>
@@ -22,6 +23,9 @@ struct fuzz {
 	uint64_t seed;
 	struct value *v[KEEP];
 	int n;
+	bool trains;
+	struct value *param[KEEP];
+	int nparam;
 };
 
 static int
@@ -56,9 +60,12 @@ static struct value *
 constant(struct fuzz *f, int rank, const int64_t *dims)
 {
 	double center = draw(f, 3) - 1;
+	struct tensor *t = noise_tensor(f->a, DT_f32, rank, dims, f->seed++, center, draw(f, 2) ? 0.5 : 0);
 
-	return graph_const(f->g, "c",
-	    noise_tensor(f->a, DT_f32, rank, dims, f->seed++, center, draw(f, 2) ? 0.5 : 0));
+	if (!f->trains || f->nparam == KEEP || draw(f, 2))
+		return graph_const(f->g, "c", t);
+	f->param[f->nparam] = graph_state(f->g, arena_printf(f->a, "w%d", f->nparam), t, true);
+	return f->param[f->nparam++];
 }
 
 /* A constant that broadcasts to x: some of its axes, some as 1. */
@@ -272,6 +279,26 @@ convolve(struct fuzz *f)
 }
 
 static struct value *
+pool(struct fuzz *f)
+{
+	struct value *x = any(f);
+	int64_t kernel[2], strides[2], pads[4] = {0}, one[2] = {1, 1};
+	struct attr attr[4] = {{.name = "kernel", .kind = ATTR_INTS, .n = 2, .ints = kernel},
+	    {.name = "strides", .kind = ATTR_INTS, .n = 2, .ints = strides},
+	    {.name = "pads", .kind = ATTR_INTS, .n = 4, .ints = pads},
+	    {.name = "dilations", .kind = ATTR_INTS, .n = 2, .ints = one}};
+
+	if (x->rank != 4)
+		return NULL;
+	for (int i = 0; i < 2; i++) {
+		kernel[i] = x->dims[2 + i] > 1 ? 2 : 1;
+		strides[i] = 1 + draw(f, 2);
+		pads[i] = kernel[i] > 1 ? draw(f, 2) : 0;
+	}
+	return b_op(&f->b, draw(f, 2) ? OP_max_pool : OP_sum_pool, 1, &x, 4, attr);
+}
+
+static struct value *
 gather(struct fuzz *f)
 {
 	struct value *x = any(f);
@@ -309,7 +336,7 @@ static void
 grow(struct fuzz *f)
 {
 	static struct value *(*const make[])(struct fuzz *) = {binary, binary, binary, unary, power, transpose,
-	    reshape, slice, pad, expand, reduce, contract, contract, convolve, convolve, gather, concat, choose};
+	    reshape, slice, pad, expand, reduce, contract, contract, convolve, convolve, pool, gather, concat, choose};
 	int used = 0;
 
 	while (used < NODES) {
@@ -323,11 +350,29 @@ grow(struct fuzz *f)
 		graph_output(f->g, "y", f->v[i]);
 }
 
+/* The gradient of the sum of all outputs with respect to every parameter. */
+static void
+append_gradients(struct fuzz *f)
+{
+	struct value *loss = NULL, *grads[KEEP];
+
+	for (int i = 0; i < f->g->outputs.n; i++) {
+		struct value *sum = b_reduce_all(&f->b, OP_reduce_sum, f->g->outputs.v[i]);
+
+		loss = loss ? b_add(&f->b, loss, sum) : sum;
+	}
+	graph_output(f->g, "loss", loss);
+	assert_true(grad_build(f->g, loss, f->nparam, f->param, grads, &f->d));
+	for (int i = 0; i < f->nparam; i++)
+		if (grads[i])
+			graph_output(f->g, arena_printf(f->a, "d.%s", f->param[i]->name), grads[i]);
+}
+
 static void
 one(uint64_t seed)
 {
 	static const char passes_of[] = "dce,cse,simplify,fold,expand,simplify,fold,cse,simplify,fold,cse,dce";
-	struct fuzz f = {.a = arena_create(), .seed = seed * 1000003};
+	struct fuzz f = {.a = arena_create(), .seed = seed * 1000003, .trains = seed % 2};
 	struct pass_opts opts = {.opt_level = 2, .verify_each = true};
 	struct pass_ctx ctx = {.arena = f.a, .opts = &opts, .diag = &f.d};
 	struct run before, after;
@@ -340,6 +385,8 @@ one(uint64_t seed)
 	keep(&f, graph_input(f.g, "y", DT_f32, 3, (int64_t[]){2, 3, 4}));
 	keep(&f, graph_input(f.g, "z", DT_f32, 2, (int64_t[]){3, 4}));
 	grow(&f);
+	if (f.trains)
+		append_gradients(&f);
 	graph_print(f.g, &text, -1);
 	if (getenv("RETORT_FUZZ_DUMP")) {
 		const char *path = arena_printf(f.a, "%s/%d.rir", getenv("RETORT_FUZZ_DUMP"), (int)seed);
