@@ -8,10 +8,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct { const char *code; enum dtype dtype; } codes[] = {
-    {"f4", DT_f32}, {"f8", DT_f64}, {"f2", DT_f16}, {"i8", DT_i64}, {"i4", DT_i32}, {"i2", DT_i16},
-    {"i1", DT_i8}, {"u8", DT_u64}, {"u4", DT_u32}, {"u2", DT_u16}, {"u1", DT_u8}, {"b1", DT_bool},
-    {"c8", DT_c64}, {"c16", DT_c128},
+static const struct {
+	const char *code;
+	enum dtype dtype;
+} codes[] = {
+    {"f4", DT_f32},
+    {"f8", DT_f64},
+    {"f2", DT_f16},
+    {"i8", DT_i64},
+    {"i4", DT_i32},
+    {"i2", DT_i16},
+    {"i1", DT_i8},
+    {"u8", DT_u64},
+    {"u4", DT_u32},
+    {"u2", DT_u16},
+    {"u1", DT_u8},
+    {"b1", DT_bool},
+    {"c8", DT_c64},
+    {"c16", DT_c128},
 };
 
 struct header {
@@ -22,7 +36,9 @@ struct header {
 };
 
 /* ---- the dict literal */
-struct cursor { const char *p, *end; };
+struct cursor {
+	const char *p, *end;
+};
 
 static void
 blanks(struct cursor *c)
@@ -83,7 +99,8 @@ shape(struct cursor *c, struct header *h)
 		if (c->p == c->end || !isdigit((unsigned char)*c->p) || h->rank == MAX_RANK)
 			return false;
 		for (; c->p < c->end && isdigit((unsigned char)*c->p); c->p++)
-			if (__builtin_mul_overflow(v, 10, &v) || __builtin_add_overflow(v, *c->p - '0', &v))
+			if (__builtin_mul_overflow(v, 10, &v) ||
+			    __builtin_add_overflow(v, *c->p - '0', &v))
 				return false;
 		if (c->p < c->end && *c->p == 'L')
 			c->p++;
@@ -180,7 +197,8 @@ decode(struct arena *a, const char *path, const unsigned char *p, size_t size, s
 	size_t start, len, width;
 	int64_t count;
 
-	if (size < 10 || memcmp(p, "\x93NUMPY", 6) != 0 || p[6] < 1 || p[6] > 3 || (p[6] > 1 && size < 12)) {
+	if (size < 10 || memcmp(p, "\x93NUMPY", 6) != 0 || p[6] < 1 || p[6] > 3 ||
+	    (p[6] > 1 && size < 12)) {
 		diag_invalid(d, loc, "is not a NumPy array (.npy)");
 		return NULL;
 	}
@@ -196,14 +214,16 @@ decode(struct arena *a, const char *path, const unsigned char *p, size_t size, s
 	}
 	c = (struct cursor){(const char *)p + start, (const char *)p + start + len};
 	if (!parse(&c, &h, &what, code, sizeof code)) {
-		diag_invalid(d, loc, "%s%s%s%s", what, *code ? ": \"" : "", code, *code ? "\"" : "");
+		diag_invalid(
+		    d, loc, "%s%s%s%s", what, *code ? ": \"" : "", code, *code ? "\"" : "");
 		return NULL;
 	}
 	start += len;
 	width = (size_t)dtype_info[h.dtype].bits / 8;
 	count = dims_count(h.rank, h.dims);
 	if (count < 0 || (uint64_t)count > (size - start) / width) {
-		diag_invalid(d, loc, "is truncated: its shape needs %lld elements of %zu bytes, %zu bytes are there",
+		diag_invalid(d, loc,
+		    "is truncated: its shape needs %lld elements of %zu bytes, %zu bytes are there",
 		    (long long)count, width, size - start);
 		return NULL;
 	}
@@ -270,10 +290,13 @@ write_as(const char *path, const struct tensor *t, const char *code, struct diag
 	bool ok;
 	int i;
 
-	str_addf(&s, "{'descr': '%s%s', 'fortran_order': False, 'shape': (", code[1] == '1' && !code[2] ? "|" : "<",
-	    code);
+	str_addf(&s, "{'descr': '%s%s', 'fortran_order': False, 'shape': (",
+	    code[1] == '1' && !code[2] ? "|" : "<", code);
 	for (i = 0; i < t->rank; i++)
-		str_addf(&s, "%lld%s", (long long)t->dims[i], t->rank == 1 ? "," : i + 1 < t->rank ? ", " : "");
+		str_addf(&s, "%lld%s", (long long)t->dims[i],
+		    t->rank == 1      ? ","
+		    : i + 1 < t->rank ? ", "
+				      : "");
 	str_add(&s, "), }");
 	while ((sizeof head + s.n + 1) % 64)
 		str_add(&s, " ");
@@ -304,8 +327,8 @@ npy_write(const char *path, const struct tensor *t, struct diag *d)
 	if (!code && widen(t, scratch, &out))
 		code = "f4";
 	ok = code ? write_as(path, out, code, d)
-	          : diag_unsupported(d, LOC_FILE(path), "NumPy files have no element type for %s",
-	                dtype_info[t->dtype].name);
+		  : diag_unsupported(d, LOC_FILE(path), "NumPy files have no element type for %s",
+			dtype_info[t->dtype].name);
 	arena_destroy(scratch);
 	return ok;
 }

@@ -12,7 +12,7 @@
 
 enum {
 	ONNX_BIG = 16 << 10,
-	ONNX_DEPTH = 100,        /* nesting of messages, of graphs in attributes, of functions */
+	ONNX_DEPTH = 100,	  /* nesting of messages, of graphs in attributes, of functions */
 	ONNX_INLINE_MAX = 1 << 20 /* nodes that inlining may make */
 };
 
@@ -20,16 +20,20 @@ struct onnx_file {
 	const char *path, *name, *dir; /* as given; for messages; where external data lies */
 	Onnx__ModelProto *m;
 	struct arena *keep, *own;
-	bool text;                     /* nodes are struct onnx_text_node */
+	bool text; /* nodes are struct onnx_text_node */
 };
-struct onnx_text_node { Onnx__NodeProto node; int line; };
+struct onnx_text_node {
+	Onnx__NodeProto node;
+	int line;
+};
 
 /* ---- onnx_file.c */
 /* name: for messages, NULL: the path's base.  False: reported. */
-bool onnx_open(struct onnx_file *, struct arena *keep, const char *path, const char *name, struct diag *);
+bool onnx_open(
+    struct onnx_file *, struct arena *keep, const char *path, const char *name, struct diag *);
 /* bytes of a file already read */
 bool onnx_open_bytes(struct onnx_file *, struct arena *keep, const char *path, const char *name,
-                     const void *, size_t, struct diag *);
+    const void *, size_t, struct diag *);
 void onnx_close(struct onnx_file *);
 struct loc onnx_node_loc(const struct onnx_file *, const Onnx__NodeProto *, int index);
 /* Serialised, in arena memory. */
@@ -48,12 +52,13 @@ int64_t onnx_opset(const Onnx__ModelProto *, const Onnx__FunctionProto *, const 
 
 /* ---- onnx_weights.c */
 /* dtype, dims and count of t; false: reported */
-bool onnx_tensor_shape(const Onnx__TensorProto *, struct loc, struct diag *, enum dtype *, int *rank,
-                       int64_t *dims);
+bool onnx_tensor_shape(
+    const Onnx__TensorProto *, struct loc, struct diag *, enum dtype *, int *rank, int64_t *dims);
 /* The data in arena f->keep; loc names the tensor.  NULL: reported. */
-struct tensor *onnx_tensor(const struct onnx_file *, const Onnx__TensorProto *, struct loc, struct diag *);
-struct tensor *onnx_sparse_tensor(const struct onnx_file *, const Onnx__SparseTensorProto *, struct loc,
-                                  struct diag *);
+struct tensor *onnx_tensor(
+    const struct onnx_file *, const Onnx__TensorProto *, struct loc, struct diag *);
+struct tensor *onnx_sparse_tensor(
+    const struct onnx_file *, const Onnx__SparseTensorProto *, struct loc, struct diag *);
 
 /* ---- onnx_params.c: which initializers are parameters, for import and export alike */
 /* Gives every parameter an initializer of its own: an Identity of a float
@@ -77,15 +82,15 @@ bool onnx_is_running(const char *op, int i);
 struct onnx_node {
 	struct build *b;
 	const char *domain, *op;
-	int64_t version;         /* opset of the domain in the file */
+	int64_t version; /* opset of the domain in the file */
 	VEC(struct value *) in;
 	int nout;
 	VEC(struct attr) attrs;
 	struct value *(*finish)(struct onnx_node *, struct value *);
-	int rank;                /* for finish */
+	int rank; /* for finish */
 	int64_t dims[MAX_RANK];
 };
-bool onnx_upgrade(struct onnx_node *); /* false: reported */
+bool onnx_upgrade(struct onnx_node *);			      /* false: reported */
 struct attr *onnx_attr(struct onnx_node *, const char *name); /* NULL if not given */
 
 /* ---- onnx_text.c: parses text of size bytes into f->m; false: reported with line:column */

@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-struct export {
+struct export
+{
 	struct onnx_file f;
 	struct arena *a;
 	struct diag *d;
@@ -35,7 +36,8 @@ static void
 set_test_mode(struct export *e, Onnx__NodeProto *n)
 {
 	Onnx__AttributeProto *a = arena_new(e->f.own, Onnx__AttributeProto);
-	Onnx__AttributeProto **all = arena_array(e->f.own, Onnx__AttributeProto *, n->n_attribute + 1);
+	Onnx__AttributeProto **all =
+	    arena_array(e->f.own, Onnx__AttributeProto *, n->n_attribute + 1);
 
 	onnx__attribute_proto__init(a);
 	a->name = arena_strdup(e->f.own, "is_test");
@@ -86,8 +88,8 @@ rename_inputs(const struct map *to, size_t n, Onnx__NodeProto **nodes, int depth
 				nodes[i]->input[k] = name;
 		for (k = 0; k < nodes[i]->n_attribute; k++)
 			if (nodes[i]->attribute[k]->g)
-				rename_inputs(to, nodes[i]->attribute[k]->g->n_node, nodes[i]->attribute[k]->g->node,
-				    depth + 1);
+				rename_inputs(to, nodes[i]->attribute[k]->g->n_node,
+				    nodes[i]->attribute[k]->g->node, depth + 1);
 	}
 }
 
@@ -103,8 +105,8 @@ is_output(size_t n, char **names, const char *name)
 }
 
 static size_t
-inference_form(struct export *e, const Onnx__FunctionProto *fn, size_t n, Onnx__NodeProto **nodes, size_t noutputs,
-    char **outputs)
+inference_form(struct export *e, const Onnx__FunctionProto *fn, size_t n, Onnx__NodeProto **nodes,
+    size_t noutputs, char **outputs)
 {
 	struct map *to = map_create(e->f.own);
 	int64_t opset = onnx_opset(e->f.m, fn, "");
@@ -148,8 +150,8 @@ find_params(struct export *e, size_t n, Onnx__NodeProto **nodes, int depth)
 				map_put(e->params, nodes[i]->input[k], e);
 		for (k = 0; k < nodes[i]->n_attribute; k++)
 			if (nodes[i]->attribute[k]->g)
-				find_params(e, nodes[i]->attribute[k]->g->n_node, nodes[i]->attribute[k]->g->node,
-				    depth + 1);
+				find_params(e, nodes[i]->attribute[k]->g->n_node,
+				    nodes[i]->attribute[k]->g->node, depth + 1);
 	}
 }
 
@@ -167,7 +169,8 @@ make_raw(struct export *e, Onnx__TensorProto *t)
 	x = onnx_tensor(&e->f, t, loc, e->d);
 	if (!x)
 		return false;
-	t->n_float_data = t->n_int32_data = t->n_int64_data = t->n_double_data = t->n_uint64_data = 0;
+	t->n_float_data = t->n_int32_data = t->n_int64_data = t->n_double_data = t->n_uint64_data =
+	    0;
 	t->n_external_data = 0;
 	t->has_data_location = 0;
 	t->has_raw_data = 1;
@@ -217,7 +220,8 @@ drop_unread(struct export *e, Onnx__GraphProto *g)
 	for (i = 0; i < g->n_output; i++)
 		count_name(read, onnx_str(g->output[i]->name), e);
 	for (i = 0; i < g->n_initializer; i++)
-		if (map_get(read, onnx_str(g->initializer[i]->name)) || map_get(e->params, onnx_str(g->initializer[i]->name)))
+		if (map_get(read, onnx_str(g->initializer[i]->name)) ||
+		    map_get(e->params, onnx_str(g->initializer[i]->name)))
 			g->initializer[kept++] = g->initializer[i];
 	g->n_initializer = kept;
 }
@@ -253,7 +257,11 @@ rewrite(struct export *e)
 }
 
 /* ---- where the bytes are */
-struct field { uint64_t id; int wire; const uint8_t *at, *end, *next; };
+struct field {
+	uint64_t id;
+	int wire;
+	const uint8_t *at, *end, *next;
+};
 
 static bool
 next_field(const uint8_t *p, const uint8_t *end, struct field *f)
@@ -294,7 +302,8 @@ next_field(const uint8_t *p, const uint8_t *end, struct field *f)
 enum { MODEL_GRAPH = 7, GRAPH_INITIALIZER = 5, TENSOR_NAME = 8, TENSOR_RAW = 9 };
 
 static void
-patch_of(struct export *e, const uint8_t *start, const struct field *tensor, struct onnx_patch *p, int *n)
+patch_of(struct export *e, const uint8_t *start, const struct field *tensor, struct onnx_patch *p,
+    int *n)
 {
 	struct field f;
 	const uint8_t *at;
@@ -359,7 +368,8 @@ onnx_export_template(const char *path, struct arena *a, void **bytes, size_t *si
 	e.params = map_create(e.f.own);
 	ok = rewrite(&e);
 	if (!ok)
-		diag_error(d, quiet.status, LOC_FILE(e.f.name), "cannot be exported:\n%s", quiet.text.s);
+		diag_error(
+		    d, quiet.status, LOC_FILE(e.f.name), "cannot be exported:\n%s", quiet.text.s);
 	diag_free(&quiet);
 	if (ok) {
 		*patch = arena_array(a, struct onnx_patch, e.f.m->graph->n_initializer + 1);

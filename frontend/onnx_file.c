@@ -43,13 +43,13 @@ static bool
 bad(const struct scan *s, const uint8_t *at, const ProtobufCMessageDescriptor *m, const char *what)
 {
 	return diag_invalid(s->d, LOC_FILE(s->file),
-	    "not a whole ONNX file: %s at byte %zu of %zu (in a %s); is it truncated or not ONNX?", what,
-	    (size_t)(at - s->start), (size_t)(s->end - s->start), m->short_name);
+	    "not a whole ONNX file: %s at byte %zu of %zu (in a %s); is it truncated or not ONNX?",
+	    what, (size_t)(at - s->start), (size_t)(s->end - s->start), m->short_name);
 }
 
 static bool
-scan(const struct scan *s, const ProtobufCMessageDescriptor *m, const uint8_t *p, const uint8_t *end,
-    int depth)
+scan(const struct scan *s, const ProtobufCMessageDescriptor *m, const uint8_t *p,
+    const uint8_t *end, int depth)
 {
 	while (p < end) {
 		const uint8_t *at = p;
@@ -82,7 +82,8 @@ scan(const struct scan *s, const ProtobufCMessageDescriptor *m, const uint8_t *p
 				return bad(s, at, m, "a field longer than the rest");
 			if (v > INT32_MAX)
 				return diag_unsupported(s->d, LOC_FILE(s->file),
-				    "field of %llu bytes at byte %zu: ONNX files end at 2 GB, keep the "
+				    "field of %llu bytes at byte %zu: ONNX files end at 2 GB, keep "
+				    "the "
 				    "weights as external data",
 				    (unsigned long long)v, (size_t)(at - s->start));
 			if (f && f->type == PROTOBUF_C_TYPE_MESSAGE) {
@@ -127,7 +128,8 @@ unpack(struct onnx_file *f, const ProtobufCMessageDescriptor *m, const void *byt
 		return NULL;
 	msg = protobuf_c_message_unpack(m, &alloc, size, bytes);
 	if (!msg)
-		diag_invalid(d, LOC_FILE(f->name), "not an ONNX file: its %s does not decode", m->short_name);
+		diag_invalid(d, LOC_FILE(f->name), "not an ONNX file: its %s does not decode",
+		    m->short_name);
 	return msg;
 }
 
@@ -181,10 +183,12 @@ onnx_open_bytes(struct onnx_file *f, struct arena *keep, const char *path, const
 		f->text = true;
 		ok = onnx_text_parse(f, bytes, size, d);
 	} else {
-		f->m = (Onnx__ModelProto *)unpack(f, &onnx__model_proto__descriptor, bytes, size, d);
+		f->m =
+		    (Onnx__ModelProto *)unpack(f, &onnx__model_proto__descriptor, bytes, size, d);
 		ok = f->m;
 		if (ok && !f->m->graph)
-			ok = diag_invalid(d, LOC_FILE(f->name), "holds no graph; is it an ONNX model?");
+			ok = diag_invalid(
+			    d, LOC_FILE(f->name), "holds no graph; is it an ONNX model?");
 	}
 	if (!ok)
 		onnx_close(f);
@@ -192,7 +196,8 @@ onnx_open_bytes(struct onnx_file *f, struct arena *keep, const char *path, const
 }
 
 bool
-onnx_open(struct onnx_file *f, struct arena *keep, const char *path, const char *name, struct diag *d)
+onnx_open(
+    struct onnx_file *f, struct arena *keep, const char *path, const char *name, struct diag *d)
 {
 	size_t size;
 	void *bytes = file_read(d, path, &size);

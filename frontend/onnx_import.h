@@ -15,15 +15,15 @@ struct bind {
 	struct value *setting; /* an initializer read as a setting: its constant */
 	const Onnx__TensorProto *init;
 	const Onnx__SparseTensorProto *sparse;
-	bool bad;              /* its node failed: what depends on it fails silently */
-	bool absent;           /* an optional input of a function that the caller left out */
+	bool bad;    /* its node failed: what depends on it fails silently */
+	bool absent; /* an optional input of a function that the caller left out */
 };
 struct scope {
-	struct scope *outer;   /* of a branch: where captured names are; NULL in functions */
-	struct map *names;     /* name -> bind */
-	const char *prefix;    /* before the names of values; "" at the top */
+	struct scope *outer; /* of a branch: where captured names are; NULL in functions */
+	struct map *names;   /* name -> bind */
+	const char *prefix;  /* before the names of values; "" at the top */
 	const Onnx__FunctionProto *fn;
-	struct map *attrs;     /* of a function: name -> AttributeProto given by the caller */
+	struct map *attrs; /* of a function: name -> AttributeProto given by the caller */
 	int depth;
 };
 struct import {

@@ -46,8 +46,8 @@ find_bind(struct job *j, size_t i, struct bind **b)
 	if (*b)
 		return true;
 	near = nearest_name(j, name);
-	return diag_invalid(j->im->d, j->loc, "input %zu is \"%s\", which nothing makes%s%s%s", i, name,
-	    near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+	return diag_invalid(j->im->d, j->loc, "input %zu is \"%s\", which nothing makes%s%s%s", i,
+	    name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 /* False when it failed, now or (silently) where the operand was made. */
@@ -96,15 +96,15 @@ attr_type(const Onnx__AttributeProto *a)
 {
 	if (a->has_type && a->type)
 		return a->type;
-	return a->has_f       ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT
+	return a->has_f	      ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT
 	       : a->has_i     ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT
 	       : a->has_s     ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING
-	       : a->t         ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR
-	       : a->g         ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH
+	       : a->t	      ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR
+	       : a->g	      ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPH
 	       : a->n_floats  ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS
 	       : a->n_ints    ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS
 	       : a->n_strings ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS
-	                      : 0;
+			      : 0;
 }
 
 static const char *
@@ -154,13 +154,15 @@ convert(struct job *j, const char *name, const Onnx__AttributeProto *a, struct a
 	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR:
 		out->kind = ATTR_TENSOR;
 		if (!a->t)
-			return diag_invalid(j->im->d, j->loc, "attribute \"%s\" holds no tensor", name);
+			return diag_invalid(
+			    j->im->d, j->loc, "attribute \"%s\" holds no tensor", name);
 		out->t = onnx_tensor(&j->im->f, a->t, j->loc, j->im->d);
 		return out->t != NULL;
 	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS:
 		out->kind = ATTR_INTS;
 		out->n = (int)a->n_ints;
-		out->ints = arena_dup(mem, a->n_ints ? (const void *)a->ints : "", a->n_ints * sizeof *a->ints);
+		out->ints = arena_dup(
+		    mem, a->n_ints ? (const void *)a->ints : "", a->n_ints * sizeof *a->ints);
 		return true;
 	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS:
 		floats = arena_array(mem, double, a->n_floats + 1);
@@ -182,8 +184,8 @@ convert(struct job *j, const char *name, const Onnx__AttributeProto *a, struct a
 	case ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__GRAPHS:
 		return diag_unsupported(j->im->d, j->loc, "graph in attribute \"%s\"", name);
 	default:
-		return diag_unsupported(j->im->d, j->loc, "attribute \"%s\" has a type that no operator reads",
-		    name);
+		return diag_unsupported(
+		    j->im->d, j->loc, "attribute \"%s\" has a type that no operator reads", name);
 	}
 }
 
@@ -322,10 +324,13 @@ static bool
 enter(struct job *j, size_t nodes)
 {
 	if (j->s->depth >= ONNX_DEPTH)
-		return diag_invalid(j->im->d, j->loc, "functions or branches nest deeper than %d; do they call "
-		    "themselves?", ONNX_DEPTH);
+		return diag_invalid(j->im->d, j->loc,
+		    "functions or branches nest deeper than %d; do they call "
+		    "themselves?",
+		    ONNX_DEPTH);
 	if (nodes > (size_t)(ONNX_INLINE_MAX - j->im->inlined))
-		return diag_unsupported(j->im->d, j->loc, "inlining makes more than %d nodes", ONNX_INLINE_MAX);
+		return diag_unsupported(
+		    j->im->d, j->loc, "inlining makes more than %d nodes", ONNX_INLINE_MAX);
 	j->im->inlined += (int)nodes;
 	return true;
 }
@@ -336,15 +341,16 @@ leave(struct job *j, struct scope *inner, size_t n, char **outputs)
 	size_t i;
 
 	if (j->np->n_output > n)
-		return diag_invalid(j->im->d, j->loc, "has %zu outputs, its body makes %zu", j->np->n_output, n);
+		return diag_invalid(
+		    j->im->d, j->loc, "has %zu outputs, its body makes %zu", j->np->n_output, n);
 	for (i = 0; i < j->np->n_output; i++) {
 		struct bind *b = import_lookup(inner, onnx_str(outputs[i]));
 
 		if (!*j->np->output[i])
 			continue;
 		if (!b)
-			return diag_invalid(j->im->d, j->loc, "its body does not make output \"%s\"",
-			    onnx_str(outputs[i]));
+			return diag_invalid(j->im->d, j->loc,
+			    "its body does not make output \"%s\"", onnx_str(outputs[i]));
 		same_as(j, j->s, j->np->output[i], b);
 	}
 	return true;
@@ -353,19 +359,23 @@ leave(struct job *j, struct scope *inner, size_t n, char **outputs)
 static bool
 import_call(struct job *j, const Onnx__FunctionProto *fn)
 {
-	struct scope inner = {.names = map_create(j->im->f.own), .attrs = map_create(j->im->f.own), .fn = fn,
-	                      .prefix = inner_prefix(j), .depth = j->s->depth + 1};
+	struct scope inner = {.names = map_create(j->im->f.own),
+	    .attrs = map_create(j->im->f.own),
+	    .fn = fn,
+	    .prefix = inner_prefix(j),
+	    .depth = j->s->depth + 1};
 	struct bind *b;
 	size_t i;
 
 	if (!enter(j, fn->n_node))
 		return false;
 	if (j->np->n_input > fn->n_input)
-		return diag_invalid(j->im->d, j->loc, "has %zu inputs, the function takes %zu", j->np->n_input,
-		    fn->n_input);
+		return diag_invalid(j->im->d, j->loc, "has %zu inputs, the function takes %zu",
+		    j->np->n_input, fn->n_input);
 	for (i = 0; i < fn->n_input; i++) {
 		if (map_get(inner.names, fn->input[i]))
-			return diag_invalid(j->im->d, j->loc, "the function has input \"%s\" twice", fn->input[i]);
+			return diag_invalid(
+			    j->im->d, j->loc, "the function has input \"%s\" twice", fn->input[i]);
 		b = NULL;
 		if (i < j->np->n_input && !find_bind(j, i, &b))
 			return false;
@@ -376,21 +386,28 @@ import_call(struct job *j, const Onnx__FunctionProto *fn)
 		same_as(j, &inner, fn->input[i], b);
 	}
 	for (i = 0; i < fn->n_attribute_proto; i++)
-		map_put(inner.attrs, onnx_str(fn->attribute_proto[i]->name), fn->attribute_proto[i]);
+		map_put(
+		    inner.attrs, onnx_str(fn->attribute_proto[i]->name), fn->attribute_proto[i]);
 	for (i = 0; i < j->np->n_attribute; i++) {
 		const Onnx__AttributeProto *a = given(j, j->np->attribute[i]);
 
 		if (a)
-			map_put(inner.attrs, onnx_str(j->np->attribute[i]->name), (void *)(uintptr_t)a);
+			map_put(
+			    inner.attrs, onnx_str(j->np->attribute[i]->name), (void *)(uintptr_t)a);
 	}
-	return import_nodes(j->im, &inner, fn->n_node, fn->node) && leave(j, &inner, fn->n_output, fn->output);
+	return import_nodes(j->im, &inner, fn->n_node, fn->node) &&
+	       leave(j, &inner, fn->n_output, fn->output);
 }
 
 static bool
 import_if(struct job *j)
 {
-	struct scope inner = {.outer = j->s, .names = map_create(j->im->f.own), .attrs = j->s->attrs,
-	                      .fn = j->s->fn, .prefix = j->s->prefix, .depth = j->s->depth + 1};
+	struct scope inner = {.outer = j->s,
+	    .names = map_create(j->im->f.own),
+	    .attrs = j->s->attrs,
+	    .fn = j->s->fn,
+	    .prefix = j->s->prefix,
+	    .depth = j->s->depth + 1};
 	const Onnx__AttributeProto *a;
 	struct value *cond;
 	char **outputs;
@@ -398,10 +415,11 @@ import_if(struct job *j)
 
 	if (j->np->n_input != 1 || !operand(j, 0, &cond) || !cond)
 		return j->np->n_input == 1 && *j->np->input[0]
-		           ? false
-		           : diag_invalid(j->im->d, j->loc, "needs one input, the condition");
+			   ? false
+			   : diag_invalid(j->im->d, j->loc, "needs one input, the condition");
 	if (cond->kind != VAL_CONST)
-		return diag_unsupported(j->im->d, j->loc, "its condition is not known at compile time");
+		return diag_unsupported(
+		    j->im->d, j->loc, "its condition is not known at compile time");
 	if (cond->dtype != DT_bool || tensor_count(cond->data) != 1)
 		return diag_invalid(j->im->d, j->loc, "its condition is not one bool");
 	a = find_attr(j, *(const uint8_t *)cond->data->data ? "then_branch" : "else_branch");
@@ -413,7 +431,8 @@ import_if(struct job *j)
 	outputs = arena_array(j->im->f.own, char *, a->g->n_output + 1);
 	for (i = 0; i < a->g->n_output; i++)
 		outputs[i] = a->g->output[i]->name;
-	return import_initializers(j->im, &inner, a->g) && import_nodes(j->im, &inner, a->g->n_node, a->g->node) &&
+	return import_initializers(j->im, &inner, a->g) &&
+	       import_nodes(j->im, &inner, a->g->n_node, a->g->node) &&
 	       leave(j, &inner, a->g->n_output, outputs);
 }
 
@@ -451,7 +470,8 @@ finish_batchnorm(struct job *j, const struct node *n)
 		struct value *state = n->in[i + 2];
 
 		if (state && state->kind == VAL_STATE && n->out[i])
-			vec_push(j->im->g->arena, &j->im->g->updates, (struct update){state, n->out[i]});
+			vec_push(
+			    j->im->g->arena, &j->im->g->updates, (struct update){state, n->out[i]});
 	}
 }
 
@@ -525,7 +545,8 @@ check_operands(struct job *j, const struct onnx_node *n, enum op op)
 
 	for (i = 0; i < n->in.n; i++)
 		if (!n->in.v[i] && (i < row->in_min || row->in_max < 0))
-			return diag_invalid(j->im->d, j->loc, "input %d is left out, but it is not optional", i);
+			return diag_invalid(
+			    j->im->d, j->loc, "input %d is left out, but it is not optional", i);
 	return true;
 }
 
@@ -542,10 +563,11 @@ fold_all(struct job *j, struct node *n, struct value **outs)
 
 	for (i = 0; i < n->nin; i++)
 		if (n->in[i] && (n->in[i]->kind != VAL_CONST || n->in[i]->dtype == DT_str ||
-		                    tensor_count(n->in[i]->data) > FOLD_MAX))
+				    tensor_count(n->in[i]->data) > FOLD_MAX))
 			return false;
 	for (i = 0; i < n->nout; i++)
-		if (dims_count(n->out[i]->rank, n->out[i]->dims) < 0 || n->out[i]->dtype == DT_str ||
+		if (dims_count(n->out[i]->rank, n->out[i]->dims) < 0 ||
+		    n->out[i]->dtype == DT_str ||
 		    dims_count(n->out[i]->rank, n->out[i]->dims) > FOLD_MAX)
 			return false;
 	scratch = arena_create();
@@ -627,7 +649,8 @@ import_row(struct job *j)
 		return false;
 	for (i = 0; i < (int)j->np->n_output; i++) {
 		if (!*j->np->output[i]) {
-			if (i < made->nout && i > 0 && !made->dead && strcmp(n.op, "BatchNormalization") != 0)
+			if (i < made->nout && i > 0 && !made->dead &&
+			    strcmp(n.op, "BatchNormalization") != 0)
 				made->out[i] = NULL;
 		} else if (i < n.nout) {
 			import_bind(im, j->s, j->np->output[i], outs[i]);

@@ -7,10 +7,24 @@
 bool
 onnx_is_setting(const char *op, int i)
 {
-	static const struct { const char *op; unsigned inputs; } settings[] = {
-	    {"Clip", 6}, {"Pad", 6}, {"Dropout", 6}, {"Resize", 14}, {"Upsample", 2}, {"OneHot", 6},
-	    {"Range", 7}, {"Expand", 2}, {"Tile", 2}, {"TopK", 2}, {"ConstantOfShape", 1},
-	    {"QuantizeLinear", 6}, {"DequantizeLinear", 6}, {"NonMaxSuppression", 28},
+	static const struct {
+		const char *op;
+		unsigned inputs;
+	} settings[] = {
+	    {"Clip", 6},
+	    {"Pad", 6},
+	    {"Dropout", 6},
+	    {"Resize", 14},
+	    {"Upsample", 2},
+	    {"OneHot", 6},
+	    {"Range", 7},
+	    {"Expand", 2},
+	    {"Tile", 2},
+	    {"TopK", 2},
+	    {"ConstantOfShape", 1},
+	    {"QuantizeLinear", 6},
+	    {"DequantizeLinear", 6},
+	    {"NonMaxSuppression", 28},
 	};
 	size_t k;
 
@@ -37,8 +51,8 @@ is_float(const Onnx__TensorProto *t)
 static bool
 is_norm(const char *op)
 {
-	static const char *const ops[] = {"BatchNormalization", "InstanceNormalization", "LayerNormalization",
-	    "GroupNormalization", "RMSNormalization"};
+	static const char *const ops[] = {"BatchNormalization", "InstanceNormalization",
+	    "LayerNormalization", "GroupNormalization", "RMSNormalization"};
 	size_t i;
 
 	for (i = 0; i < sizeof ops / sizeof *ops; i++)
@@ -87,7 +101,9 @@ separate(struct own *o, Onnx__NodeProto *n, int index, struct diag *d)
 		for (k = 1, fresh = name; map_get(o->inits, fresh); k++)
 			fresh = arena_printf(a, "%s_%d", name, k);
 		diag_note(d, onnx_node_loc(o->f, n, index),
-		    "shares initializer \"%s\" with another normalisation; it trains a copy, \"%s\"", name, fresh);
+		    "shares initializer \"%s\" with another normalisation; it trains a copy, "
+		    "\"%s\"",
+		    name, fresh);
 		n->input[i] = renamed(o, t, fresh)->name;
 		map_put(o->readers, n->input[i], n);
 	}

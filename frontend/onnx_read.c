@@ -53,7 +53,7 @@ static struct tensor *
 init_tensor(struct import *im, const struct bind *b, struct loc loc)
 {
 	return b->sparse ? onnx_sparse_tensor(&im->f, b->sparse, loc, im->d)
-	                 : onnx_tensor(&im->f, b->init, loc, im->d);
+			 : onnx_tensor(&im->f, b->init, loc, im->d);
 }
 
 struct value *
@@ -84,7 +84,8 @@ import_value(struct import *im, struct bind *b, const char *op, int i)
 		return NULL;
 	}
 	state = im->opts->states && !setting && dtype_is_float(t->dtype);
-	v = state ? graph_state(im->g, loc.name, t, !onnx_is_running(op, i)) : graph_const(im->g, loc.name, t);
+	v = state ? graph_state(im->g, loc.name, t, !onnx_is_running(op, i))
+		  : graph_const(im->g, loc.name, t);
 	v->loc = loc;
 	*(setting ? &b->setting : &b->v) = v;
 	map_put(im->g->by_name, loc.name, v);
@@ -123,14 +124,16 @@ import_initializers(struct import *im, struct scope *s, const Onnx__GraphProto *
 }
 
 /* ---- the order of nodes */
-struct frame { int node, base; };
+struct frame {
+	int node, base;
+};
 struct order {
 	struct import *im;
 	Onnx__NodeProto **nodes;
-	struct map *maker;          /* value name -> node index + 1 */
-	char *state;                /* 0 new, 1 open, 2 done */
+	struct map *maker; /* value name -> node index + 1 */
+	char *state;	   /* 0 new, 1 open, 2 done */
 	VEC(int) list;
-	VEC(int) deps;              /* stack of dependencies still to visit */
+	VEC(int) deps; /* stack of dependencies still to visit */
 };
 
 /* Pushes the nodes that n reads from, also through graphs in its attributes. */
@@ -151,12 +154,14 @@ push_deps(struct order *o, const Onnx__NodeProto *n, int depth)
 		const Onnx__AttributeProto *a = n->attribute[k];
 
 		for (i = 0; i < (a->g ? 1 : 0) + a->n_graphs; i++) {
-			const Onnx__GraphProto *g = a->g && i == 0 ? a->g : a->graphs[i - (a->g ? 1 : 0)];
+			const Onnx__GraphProto *g =
+			    a->g && i == 0 ? a->g : a->graphs[i - (a->g ? 1 : 0)];
 
 			for (j = 0; j < g->n_node; j++)
 				push_deps(o, g->node[j], depth + 1);
 			for (j = 0; j < g->n_output; j++) {
-				intptr_t at = (intptr_t)map_get(o->maker, onnx_str(g->output[j]->name));
+				intptr_t at =
+				    (intptr_t)map_get(o->maker, onnx_str(g->output[j]->name));
 
 				if (at)
 					vec_push(o->im->f.own, &o->deps, (int)at - 1);
@@ -217,7 +222,7 @@ order_nodes(struct import *im, struct scope *s, struct order *o, size_t n)
 			if (before || map_get(s->names, name)) {
 				ok = diag_invalid(im->d, onnx_node_loc(&im->f, o->nodes[i], (int)i),
 				    before ? "makes \"%s\", which node %d makes too"
-				           : "makes \"%s\", which is an input or initializer",
+					   : "makes \"%s\", which is an input or initializer",
 				    name, (int)before - 1);
 				continue;
 			}
@@ -271,7 +276,8 @@ import_function(struct import *im, const Onnx__NodeProto *n)
 bool
 import_is_special(const char *op)
 {
-	static const char *const ops[] = {"Constant", "Identity", "If", "Dropout", "Upsample", "Scatter"};
+	static const char *const ops[] = {
+	    "Constant", "Identity", "If", "Dropout", "Upsample", "Scatter"};
 	size_t i;
 
 	for (i = 0; i < sizeof ops / sizeof *ops; i++)
@@ -280,7 +286,12 @@ import_is_special(const char *op)
 	return false;
 }
 
-struct unknown { const Onnx__NodeProto *node; struct loc loc; int64_t opset; int count; };
+struct unknown {
+	const Onnx__NodeProto *node;
+	struct loc loc;
+	int64_t opset;
+	int count;
+};
 struct survey {
 	struct import *im;
 	struct map *ops, *seen; /* functions walked */
@@ -288,7 +299,8 @@ struct survey {
 };
 
 static void
-survey(struct survey *sv, const Onnx__FunctionProto *fn, size_t n, Onnx__NodeProto **nodes, int depth)
+survey(
+    struct survey *sv, const Onnx__FunctionProto *fn, size_t n, Onnx__NodeProto **nodes, int depth)
 {
 	size_t i, k, j;
 
@@ -358,11 +370,13 @@ check_operators(struct import *im)
 		struct str s = {0};
 
 		if (u->count > 1)
-			str_addf(&s, ", also in %d other node%s", u->count - 1, u->count > 2 ? "s" : "");
+			str_addf(
+			    &s, ", also in %d other node%s", u->count - 1, u->count > 2 ? "s" : "");
 		if (near)
 			str_addf(&s, "; did you mean \"%s\"?", near);
-		diag_unsupported(im->d, u->loc, "operator \"%s\" of domain \"%s\", opset %" PRId64
-		    ", is not supported%s", op, *domain ? domain : "ai.onnx", u->opset, s.s ? s.s : "");
+		diag_unsupported(im->d, u->loc,
+		    "operator \"%s\" of domain \"%s\", opset %" PRId64 ", is not supported%s", op,
+		    *domain ? domain : "ai.onnx", u->opset, s.s ? s.s : "");
 		str_free(&s);
 	}
 	return sv.list.n == 0;
@@ -396,8 +410,9 @@ given_dim(const struct input_shape *s, int axis)
 static const Onnx__TypeProto__Tensor *
 tensor_type(const Onnx__ValueInfoProto *v)
 {
-	return v->type && v->type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? v->type->tensor_type
-	                                                                             : NULL;
+	return v->type && v->type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE
+		   ? v->type->tensor_type
+		   : NULL;
 }
 
 /* A given size of a symbolic axis holds wherever the symbol stands. */
@@ -413,21 +428,22 @@ learn_symbols(struct dims_in *di, const Onnx__ValueInfoProto *v)
 	if (!t || !t->shape || !s)
 		return true;
 	if ((size_t)s->rank > t->shape->n_dim)
-		return diag_invalid(di->im->d, loc, "is given %d axes, the model's input has %zu", s->rank,
-		    t->shape->n_dim);
+		return diag_invalid(di->im->d, loc, "is given %d axes, the model's input has %zu",
+		    s->rank, t->shape->n_dim);
 	for (i = 0; i < t->shape->n_dim; i++) {
 		const Onnx__TensorShapeProto__Dimension *dim = t->shape->dim[i];
 		int64_t size = given_dim(s, (int)i);
 		intptr_t before;
 
-		if (size < 0 || dim->value_case != ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM ||
+		if (size < 0 ||
+		    dim->value_case != ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM ||
 		    !*onnx_str(dim->dim_param))
 			continue;
 		before = (intptr_t)map_get(di->given, dim->dim_param);
 		if (before && before - 1 != size)
 			return diag_invalid(di->im->d, loc,
-			    "axis %zu is given size %lld, but \"%s\" is %lld in another input", i, (long long)size,
-			    dim->dim_param, (long long)(before - 1));
+			    "axis %zu is given size %lld, but \"%s\" is %lld in another input", i,
+			    (long long)size, dim->dim_param, (long long)(before - 1));
 		map_put(di->given, dim->dim_param, (void *)(intptr_t)(size + 1));
 	}
 	return true;
@@ -450,8 +466,8 @@ symbol_size(struct dims_in *di, const char *name)
 	for (i = 0; i < o->ndims; i++)
 		if (strcmp(o->dims[i].name, name) == 0)
 			return o->dims[i].lo == o->dims[i].hi
-			           ? o->dims[i].lo
-			           : dim_symbol(di->im->g, name, o->dims[i].lo, o->dims[i].hi);
+				   ? o->dims[i].lo
+				   : dim_symbol(di->im->g, name, o->dims[i].lo, o->dims[i].hi);
 	if (o->default_dim > 0) {
 		if (!met)
 			diag_note(di->im->d, LOC_FILE(di->im->f.name),
@@ -509,29 +525,37 @@ import_input(struct dims_in *di, struct scope *s, const Onnx__ValueInfoProto *v)
 		return diag_invalid(im->d, loc, "has no type");
 	dtype = dtype_from_onnx(t->elem_type);
 	if (dtype == DT_none)
-		return diag_invalid(im->d, loc, "has element type %d, which is not one of ONNX", t->elem_type);
+		return diag_invalid(
+		    im->d, loc, "has element type %d, which is not one of ONNX", t->elem_type);
 	if (value_given(im, v->name))
 		return bound_input(im, s, v->name, value_given(im, v->name), t->elem_type);
 	if (!t->shape && !given)
-		return diag_unsupported(im->d, loc, "has no shape in the file; give it with --dim %s:0=1 and so on",
-		    v->name);
+		return diag_unsupported(im->d, loc,
+		    "has no shape in the file; give it with --dim %s:0=1 and so on", v->name);
 	rank = t->shape ? t->shape->n_dim : (size_t)given->rank;
 	if (rank > MAX_RANK)
-		return diag_unsupported(im->d, loc, "has %zu axes, at most %d are supported", rank, MAX_RANK);
+		return diag_unsupported(
+		    im->d, loc, "has %zu axes, at most %d are supported", rank, MAX_RANK);
 	for (i = 0; i < rank; i++) {
 		const Onnx__TensorShapeProto__Dimension *dim = t->shape ? t->shape->dim[i] : NULL;
 		int64_t size = given_dim(given, (int)i);
 
 		if (size >= 0) {
 			dims[i] = size;
-			if (dim && dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
+			if (dim &&
+			    dim->value_case ==
+				ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
 			    *onnx_str(dim->dim_param))
 				symbol_size(di, dim->dim_param);
-		} else if (dim && dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
-		           dim->dim_value >= 0) {
+		} else if (dim &&
+			   dim->value_case ==
+			       ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
+			   dim->dim_value >= 0) {
 			dims[i] = dim->dim_value;
-		} else if (dim && dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
-		           *onnx_str(dim->dim_param)) {
+		} else if (dim &&
+			   dim->value_case ==
+			       ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
+			   *onnx_str(dim->dim_param)) {
 			dims[i] = symbol_size(di, dim->dim_param);
 		} else {
 			dims[i] = symbol_size(di, arena_printf(im->f.own, "%s_%zu", v->name, i));
@@ -562,8 +586,11 @@ check_given(struct dims_in *di)
 		if (k < im->g->inputs.n)
 			continue;
 		near = str_nearest(want, names, im->g->inputs.n);
-		ok = diag_invalid(im->d, LOC_FILE(im->f.name), "has no input \"%s\"; %s \"%s\"", want,
-		    near ? "did you mean" : "its first is", near ? near : im->g->inputs.n ? names[0] : "");
+		ok = diag_invalid(im->d, LOC_FILE(im->f.name), "has no input \"%s\"; %s \"%s\"",
+		    want, near ? "did you mean" : "its first is",
+		    near	      ? near
+		    : im->g->inputs.n ? names[0]
+				      : "");
 	}
 	for (i = 0; i < im->opts->ndims; i++) {
 		const char *want = im->opts->dims[i].name;
@@ -571,10 +598,15 @@ check_given(struct dims_in *di)
 		if (map_get(di->noted, want))
 			continue;
 		near = di->symbols.n ? str_nearest(want, di->symbols.v, di->symbols.n) : NULL;
-		ok = diag_error(im->d, STATUS_USAGE, LOC_FILE(im->f.name), "has no symbolic dim \"%s\"; %s%s%s%s",
-		    want, near ? "did you mean \"" : di->symbols.n ? "its first is \"" : "its sizes are all fixed",
-		    near ? near : di->symbols.n ? di->symbols.v[0] : "", di->symbols.n ? "\"" : "",
-		    near ? "?" : "");
+		ok = diag_error(im->d, STATUS_USAGE, LOC_FILE(im->f.name),
+		    "has no symbolic dim \"%s\"; %s%s%s%s", want,
+		    near	    ? "did you mean \""
+		    : di->symbols.n ? "its first is \""
+				    : "its sizes are all fixed",
+		    near	    ? near
+		    : di->symbols.n ? di->symbols.v[0]
+				    : "",
+		    di->symbols.n ? "\"" : "", near ? "?" : "");
 	}
 	return ok;
 }
@@ -583,7 +615,8 @@ static bool
 import_inputs(struct import *im, struct scope *s)
 {
 	const Onnx__GraphProto *g = im->f.m->graph;
-	struct dims_in di = {.im = im, .given = map_create(im->f.own), .noted = map_create(im->f.own)};
+	struct dims_in di = {
+	    .im = im, .given = map_create(im->f.own), .noted = map_create(im->f.own)};
 	bool ok = true;
 	size_t i;
 
@@ -601,7 +634,8 @@ import_inputs(struct import *im, struct scope *s)
 		if (b && (b->init || b->sparse))
 			continue; /* an input with a default: the initializer */
 		if (b)
-			ok = diag_invalid(im->d, LOC_FILE(im->f.name), "graph input \"%s\" is listed twice", b->name);
+			ok = diag_invalid(im->d, LOC_FILE(im->f.name),
+			    "graph input \"%s\" is listed twice", b->name);
 		else
 			ok = import_input(&di, s, g->input[i]) || im->opts->keep_going;
 	}
@@ -642,8 +676,8 @@ import_outputs(struct import *im, struct scope *s)
 		loc.op = "output";
 		if (!b) {
 			near = nearest_value(im, name);
-			ok = diag_invalid(im->d, loc, "no node makes it%s%s%s", near ? "; did you mean \"" : "",
-			    near ? near : "", near ? "\"?" : "");
+			ok = diag_invalid(im->d, loc, "no node makes it%s%s%s",
+			    near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 			continue;
 		}
 		v = import_value(im, b, "output", 0);
@@ -664,8 +698,8 @@ import_header(struct import *im)
 	size_t i;
 
 	if (m->ir_version > ONNX__VERSION__IR_VERSION)
-		diag_warn(im->d, loc, "IR version %" PRId64 " is newer than %d, the newest known", m->ir_version,
-		    ONNX__VERSION__IR_VERSION);
+		diag_warn(im->d, loc, "IR version %" PRId64 " is newer than %d, the newest known",
+		    m->ir_version, ONNX__VERSION__IR_VERSION);
 	if (m->n_functions)
 		im->functions = map_create(im->f.own);
 	for (i = 0; i < m->n_functions; i++) {
@@ -674,7 +708,8 @@ import_header(struct import *im)
 		    onnx_str(fn->name), onnx_str(fn->overload));
 
 		if (map_get(im->functions, key))
-			return diag_invalid(im->d, loc, "function \"%s\" is defined twice", onnx_str(fn->name));
+			return diag_invalid(
+			    im->d, loc, "function \"%s\" is defined twice", onnx_str(fn->name));
 		map_put(im->functions, key, (void *)(uintptr_t)fn);
 	}
 	return true;

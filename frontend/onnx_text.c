@@ -25,8 +25,8 @@ struct text {
 };
 
 /* ---- characters */
-static bool
-fail_at(struct text *t, const char *at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static bool fail_at(struct text *t, const char *at, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 static bool
 fail_at(struct text *t, const char *at, const char *fmt, ...)
@@ -166,7 +166,12 @@ need_name(struct text *t, const char *what)
 }
 
 /* ---- numbers */
-struct number { bool real; double f; int64_t i; const char *at; };
+struct number {
+	bool real;
+	double f;
+	int64_t i;
+	const char *at;
+};
 
 static bool
 number(struct text *t, struct number *v)
@@ -176,7 +181,8 @@ number(struct text *t, struct number *v)
 
 	skip(t);
 	*v = (struct number){.at = t->p};
-	while (t->p < t->end && n + 1 < sizeof buf && (is_word(*t->p) || *t->p == '-' || *t->p == '+'))
+	while (
+	    t->p < t->end && n + 1 < sizeof buf && (is_word(*t->p) || *t->p == '-' || *t->p == '+'))
 		buf[n++] = *t->p++;
 	buf[n] = 0;
 	if (!n)
@@ -219,12 +225,36 @@ integer(struct text *t)
 }
 
 /* ---- types */
-static const struct { const char *name; int onnx; } types[] = {
-    {"float", 1}, {"uint8", 2}, {"int8", 3}, {"uint16", 4}, {"int16", 5}, {"int32", 6}, {"int64", 7},
-    {"string", 8}, {"bool", 9}, {"float16", 10}, {"double", 11}, {"uint32", 12}, {"uint64", 13},
-    {"complex64", 14}, {"complex128", 15}, {"bfloat16", 16}, {"float8e4m3fn", 17},
-    {"float8e4m3fnuz", 18}, {"float8e5m2", 19}, {"float8e5m2fnuz", 20}, {"uint4", 21}, {"int4", 22},
-    {"float4e2m1", 23}, {"float8e8m0", 24}, {"uint2", 25}, {"int2", 26},
+static const struct {
+	const char *name;
+	int onnx;
+} types[] = {
+    {"float", 1},
+    {"uint8", 2},
+    {"int8", 3},
+    {"uint16", 4},
+    {"int16", 5},
+    {"int32", 6},
+    {"int64", 7},
+    {"string", 8},
+    {"bool", 9},
+    {"float16", 10},
+    {"double", 11},
+    {"uint32", 12},
+    {"uint64", 13},
+    {"complex64", 14},
+    {"complex128", 15},
+    {"bfloat16", 16},
+    {"float8e4m3fn", 17},
+    {"float8e4m3fnuz", 18},
+    {"float8e5m2", 19},
+    {"float8e5m2fnuz", 20},
+    {"uint4", 21},
+    {"int4", 22},
+    {"float4e2m1", 23},
+    {"float8e8m0", 24},
+    {"uint2", 25},
+    {"int2", 26},
 };
 enum { NTYPES = sizeof types / sizeof *types };
 
@@ -262,8 +292,9 @@ grow(struct text *t, void *list, size_t n, size_t width)
 		memcpy(more, list, n * width);
 	return more;
 }
-#define PUSH(t, m, field, x) \
-	((m)->field = grow((t), (m)->field, (m)->n_##field, sizeof *(m)->field), (m)->field[(m)->n_##field++] = (x))
+#define PUSH(t, m, field, x)                                                                       \
+	((m)->field = grow((t), (m)->field, (m)->n_##field, sizeof *(m)->field),                   \
+	    (m)->field[(m)->n_##field++] = (x))
 
 static Onnx__TensorShapeProto *
 shape(struct text *t)
@@ -271,8 +302,8 @@ shape(struct text *t)
 	Onnx__TensorShapeProto *s = NEW(t, Onnx__TensorShapeProto, onnx__tensor_shape_proto__init);
 
 	do {
-		Onnx__TensorShapeProto__Dimension *d =
-		    NEW(t, Onnx__TensorShapeProto__Dimension, onnx__tensor_shape_proto__dimension__init);
+		Onnx__TensorShapeProto__Dimension *d = NEW(t, Onnx__TensorShapeProto__Dimension,
+		    onnx__tensor_shape_proto__dimension__init);
 		char c = peek(t);
 
 		if (c == '?') {
@@ -310,11 +341,13 @@ other_type(struct text *t, const char *word_, Onnx__TypeProto *out)
 	t->nest--;
 	if (strcmp(word_, "seq") == 0) {
 		out->value_case = ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE;
-		out->sequence_type = NEW(t, Onnx__TypeProto__Sequence, onnx__type_proto__sequence__init);
+		out->sequence_type =
+		    NEW(t, Onnx__TypeProto__Sequence, onnx__type_proto__sequence__init);
 		out->sequence_type->elem_type = inner;
 	} else {
 		out->value_case = ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE;
-		out->optional_type = NEW(t, Onnx__TypeProto__Optional, onnx__type_proto__optional__init);
+		out->optional_type =
+		    NEW(t, Onnx__TypeProto__Optional, onnx__type_proto__optional__init);
 		out->optional_type->elem_type = inner;
 	}
 	return true;
@@ -338,8 +371,8 @@ type(struct text *t)
 		for (i = 0; i < NTYPES; i++)
 			names[i] = types[i].name;
 		near = str_nearest(s, names, NTYPES);
-		fail_at(t, at, "\"%s\" is not a type%s%s%s", s, near ? "; did you mean \"" : "", near ? near : "",
-		    near ? "\"?" : "");
+		fail_at(t, at, "\"%s\" is not a type%s%s%s", s, near ? "; did you mean \"" : "",
+		    near ? near : "", near ? "\"?" : "");
 		return out;
 	}
 	out->value_case = ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE;
@@ -347,7 +380,8 @@ type(struct text *t)
 	out->tensor_type->has_elem_type = 1;
 	out->tensor_type->elem_type = elem;
 	if (!take(t, '['))
-		out->tensor_type->shape = NEW(t, Onnx__TensorShapeProto, onnx__tensor_shape_proto__init);
+		out->tensor_type->shape =
+		    NEW(t, Onnx__TensorShapeProto, onnx__tensor_shape_proto__init);
 	else if (!take(t, ']'))
 		out->tensor_type->shape = shape(t);
 	return out;
@@ -362,10 +396,12 @@ put(struct text *t, enum dtype dtype, void *data, int64_t i, const struct number
 		return;
 	}
 	if (v->real)
-		fail_at(t, v->at, "a whole number is expected in a tensor of %s", dtype_info[dtype].name);
+		fail_at(t, v->at, "a whole number is expected in a tensor of %s",
+		    dtype_info[dtype].name);
 	dtype_put_i(dtype, data, i, v->i);
 	if (dtype != DT_u64 && dtype_get_i(dtype, data, i) != v->i)
-		fail_at(t, v->at, "%lld does not fit in %s", (long long)v->i, dtype_info[dtype].name);
+		fail_at(
+		    t, v->at, "%lld does not fit in %s", (long long)v->i, dtype_info[dtype].name);
 }
 
 static void
@@ -383,7 +419,8 @@ tensor_strings(struct text *t, Onnx__TensorProto *p, int64_t count)
 	}
 	expect(t, '}', "after the strings");
 	if ((int64_t)p->n_string_data != count)
-		fail_at(t, at, "%zu strings are given, the shape needs %lld", p->n_string_data, (long long)count);
+		fail_at(t, at, "%zu strings are given, the shape needs %lld", p->n_string_data,
+		    (long long)count);
 }
 
 static void
@@ -403,8 +440,8 @@ tensor_numbers(struct text *t, Onnx__TensorProto *p, enum dtype dtype, int64_t c
 	if (t->failed)
 		return;
 	if (v.n != parts && !(v.n == 1 && dtype_info[dtype].class != DC_COMPLEX)) {
-		fail_at(t, at, "%d number%s given, the shape needs %lld", v.n, v.n == 1 ? " is" : "s are",
-		    (long long)parts);
+		fail_at(t, at, "%d number%s given, the shape needs %lld", v.n,
+		    v.n == 1 ? " is" : "s are", (long long)parts);
 		return;
 	}
 	p->has_raw_data = 1;
@@ -448,7 +485,8 @@ tensor(struct text *t, const Onnx__TypeProto *ty, const char *at)
 
 	if (t->failed)
 		return p;
-	if (ty->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE || !(s = ty->tensor_type->shape)) {
+	if (ty->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ||
+	    !(s = ty->tensor_type->shape)) {
 		fail_at(t, at, "a tensor with a shape is needed to hold values");
 		return p;
 	}
@@ -483,8 +521,9 @@ tensor(struct text *t, const Onnx__TypeProto *ty, const char *at)
 static Onnx__GraphProto *graph(struct text *);
 
 /* in the order of the format's enumerators */
-static const char *const kinds[] = {"", "float", "int", "string", "tensor", "graph", "floats", "ints", "strings",
-    "tensors", "graphs", "sparse_tensor", "sparse_tensors", "type_proto", "type_protos"};
+static const char *const kinds[] = {"", "float", "int", "string", "tensor", "graph", "floats",
+    "ints", "strings", "tensors", "graphs", "sparse_tensor", "sparse_tensors", "type_proto",
+    "type_protos"};
 
 static void
 attr_bytes(struct text *t, ProtobufCBinaryData *b)
@@ -519,7 +558,7 @@ attr_list(struct text *t, Onnx__AttributeProto *a, int wanted)
 			vec_push(t->a, &v, x);
 		} while (take(t, ','));
 		a->type = real ? ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS
-		               : ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS;
+			       : ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS;
 		for (i = 0; i < v.n; i++) {
 			if (real)
 				PUSH(t, a, floats, (float)v.v[i].f);
@@ -588,7 +627,8 @@ attribute(struct text *t)
 	if (take(t, ':')) {
 		char *kind = need_name(t, "the type of the attribute");
 
-		for (i = 1; i < (int)(sizeof kinds / sizeof *kinds) && strcmp(kinds[i], kind) != 0; i++)
+		for (i = 1; i < (int)(sizeof kinds / sizeof *kinds) && strcmp(kinds[i], kind) != 0;
+		    i++)
 			;
 		if (i < (int)(sizeof kinds / sizeof *kinds))
 			wanted = i;
@@ -617,7 +657,8 @@ attribute(struct text *t)
 	else
 		attr_number(t, a, wanted);
 	if (!t->failed && wanted && (int)a->type != wanted)
-		fail_at(t, at, "attribute \"%s\" must be %s %s", a->name, wanted == 2 ? "an" : "a", kinds[wanted]);
+		fail_at(t, at, "attribute \"%s\" must be %s %s", a->name, wanted == 2 ? "an" : "a",
+		    kinds[wanted]);
 	return a;
 }
 
@@ -774,11 +815,15 @@ graph(struct text *t)
 static void
 opset(struct text *t, size_t *n, Onnx__OperatorSetIdProto ***list)
 {
-	struct { size_t n_v; Onnx__OperatorSetIdProto **v; } m = {*n, *list};
+	struct {
+		size_t n_v;
+		Onnx__OperatorSetIdProto **v;
+	} m = {*n, *list};
 
 	expect(t, '[', "before the opsets");
 	do {
-		Onnx__OperatorSetIdProto *o = NEW(t, Onnx__OperatorSetIdProto, onnx__operator_set_id_proto__init);
+		Onnx__OperatorSetIdProto *o =
+		    NEW(t, Onnx__OperatorSetIdProto, onnx__operator_set_id_proto__init);
 
 		o->domain = string(t);
 		if (!o->domain)
@@ -799,8 +844,8 @@ metadata(struct text *t, Onnx__ModelProto *m)
 	expect(t, '[', "before the metadata");
 	if (peek(t) != ']')
 		do {
-			Onnx__StringStringEntryProto *e =
-			    NEW(t, Onnx__StringStringEntryProto, onnx__string_string_entry_proto__init);
+			Onnx__StringStringEntryProto *e = NEW(
+			    t, Onnx__StringStringEntryProto, onnx__string_string_entry_proto__init);
 
 			e->key = need_name(t, "a key");
 			expect(t, ':', "after the key");
@@ -823,8 +868,8 @@ need_string(struct text *t)
 static void
 model_header(struct text *t, Onnx__ModelProto *m)
 {
-	static const char *const keys[] = {"ir_version", "opset_import", "producer_name", "producer_version", "domain",
-	    "model_version", "doc_string", "metadata_props"};
+	static const char *const keys[] = {"ir_version", "opset_import", "producer_name",
+	    "producer_version", "domain", "model_version", "doc_string", "metadata_props"};
 	const char *at, *near;
 	char *key;
 
@@ -856,8 +901,8 @@ model_header(struct text *t, Onnx__ModelProto *m)
 			metadata(t, m);
 		} else {
 			near = str_nearest(key, keys, 8);
-			fail_at(t, at, "a model has no property \"%s\"%s%s%s", key, near ? "; did you mean \"" : "",
-			    near ? near : "", near ? "\"?" : "");
+			fail_at(t, at, "a model has no property \"%s\"%s%s%s", key,
+			    near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 		}
 	} while (!t->failed && take(t, ','));
 	expect(t, '>', "after the model's properties");
@@ -966,8 +1011,14 @@ function(struct text *t)
 bool
 onnx_text_parse(struct onnx_file *f, const char *text, size_t size, struct diag *d)
 {
-	struct text t = {.f = f, .a = f->own, .d = d, .start = text, .p = text, .end = text + size,
-	                 .counted = text, .line = 1};
+	struct text t = {.f = f,
+	    .a = f->own,
+	    .d = d,
+	    .start = text,
+	    .p = text,
+	    .end = text + size,
+	    .counted = text,
+	    .line = 1};
 	Onnx__ModelProto *m = NEW(&t, Onnx__ModelProto, onnx__model_proto__init);
 
 	model_header(&t, m);

@@ -64,7 +64,8 @@ ints_to_input(struct onnx_node *n, const char *name, int i)
 	if (!a)
 		return true;
 	if (a->kind != ATTR_INTS)
-		return diag_invalid(n->b->diag, n->b->loc, "attribute \"%s\" must be a list of integers", name);
+		return diag_invalid(
+		    n->b->diag, n->b->loc, "attribute \"%s\" must be a list of integers", name);
 	set_input(n, i, b_ints(n->b, a->n, a->ints));
 	drop(n, name);
 	return true;
@@ -79,7 +80,8 @@ float_to_input(struct onnx_node *n, const char *name, int i)
 	if (!a)
 		return true;
 	if (a->kind != ATTR_FLOAT)
-		return diag_invalid(n->b->diag, n->b->loc, "attribute \"%s\" must be a float", name);
+		return diag_invalid(
+		    n->b->diag, n->b->loc, "attribute \"%s\" must be a float", name);
 	set_input(n, i, b_scalar_like(n->b, input(n, 0), a->f));
 	drop(n, name);
 	return true;
@@ -111,8 +113,8 @@ up_broadcast(struct onnx_node *n)
 		axis += x->rank;
 	if (axis < 0 || axis + y->rank > x->rank)
 		return diag_invalid(n->b->diag, n->b->loc,
-		    "broadcast along axis %lld: input 1 of rank %d does not fit in rank %d", (long long)axis,
-		    y->rank, x->rank);
+		    "broadcast along axis %lld: input 1 of rank %d does not fit in rank %d",
+		    (long long)axis, y->rank, x->rank);
 	for (i = 0; i < x->rank - (int)axis; i++)
 		dims[i] = i < y->rank ? y->dims[i] : 1;
 	n->in.v[1] = b_reshape(n->b, y, x->rank - (int)axis, dims);
@@ -152,7 +154,8 @@ up_reshape(struct onnx_node *n)
 static bool
 up_slice(struct onnx_node *n)
 {
-	return ints_to_input(n, "starts", 1) && ints_to_input(n, "ends", 2) && ints_to_input(n, "axes", 3);
+	return ints_to_input(n, "starts", 1) && ints_to_input(n, "ends", 2) &&
+	       ints_to_input(n, "axes", 3);
 }
 
 static bool
@@ -218,10 +221,10 @@ up_tile(struct onnx_node *n)
 
 	if (!x || !tiles || !axis)
 		return diag_invalid(n->b->diag, n->b->loc, "Tile of this version takes 3 inputs");
-	if (value_ints(tiles, n->b->g->arena, &t) != 1 || value_ints(axis, n->b->g->arena, &ax) != 1 ||
-	    *ax < 0 || *ax >= x->rank)
-		return diag_unsupported(n->b->diag, n->b->loc, "tiles and axis must be constants within rank %d",
-		    x->rank);
+	if (value_ints(tiles, n->b->g->arena, &t) != 1 ||
+	    value_ints(axis, n->b->g->arena, &ax) != 1 || *ax < 0 || *ax >= x->rank)
+		return diag_unsupported(n->b->diag, n->b->loc,
+		    "tiles and axis must be constants within rank %d", x->rank);
 	for (i = 0; i < x->rank; i++)
 		dims[i] = i == *ax ? *t : 1;
 	set_input(n, 1, b_ints(n->b, x->rank, dims));
@@ -233,10 +236,26 @@ up_tile(struct onnx_node *n)
 static bool
 up_cast(struct onnx_node *n)
 {
-	static const struct { const char *name; int onnx; } names[] = {
-	    {"FLOAT", 1}, {"UINT8", 2}, {"INT8", 3}, {"UINT16", 4}, {"INT16", 5}, {"INT32", 6}, {"INT64", 7},
-	    {"STRING", 8}, {"BOOL", 9}, {"FLOAT16", 10}, {"DOUBLE", 11}, {"UINT32", 12}, {"UINT64", 13},
-	    {"COMPLEX64", 14}, {"COMPLEX128", 15}, {"BFLOAT16", 16},
+	static const struct {
+		const char *name;
+		int onnx;
+	} names[] = {
+	    {"FLOAT", 1},
+	    {"UINT8", 2},
+	    {"INT8", 3},
+	    {"UINT16", 4},
+	    {"INT16", 5},
+	    {"INT32", 6},
+	    {"INT64", 7},
+	    {"STRING", 8},
+	    {"BOOL", 9},
+	    {"FLOAT16", 10},
+	    {"DOUBLE", 11},
+	    {"UINT32", 12},
+	    {"UINT64", 13},
+	    {"COMPLEX64", 14},
+	    {"COMPLEX128", 15},
+	    {"BFLOAT16", 16},
 	};
 	const struct attr *a = onnx_attr(n, "to");
 	size_t i;
@@ -300,8 +319,10 @@ up_batchnorm(struct onnx_node *n)
 {
 	const struct attr *spatial = onnx_attr(n, "spatial");
 
-	if (spatial && spatial->kind == ATTR_INT && spatial->i == 0 && input(n, 0) && input(n, 0)->rank > 2)
-		return diag_unsupported(n->b->diag, n->b->loc, "statistics per element (spatial = 0)");
+	if (spatial && spatial->kind == ATTR_INT && spatial->i == 0 && input(n, 0) &&
+	    input(n, 0)->rank > 2)
+		return diag_unsupported(
+		    n->b->diag, n->b->loc, "statistics per element (spatial = 0)");
 	drop(n, "spatial");
 	drop(n, "is_test");
 	if (n->nout > 3)
@@ -349,7 +370,9 @@ up_resize10(struct onnx_node *n)
 
 	set_input(n, 1, NULL);
 	set_input(n, 2, scales);
-	set(n, (struct attr){.name = "coordinate_transformation_mode", .kind = ATTR_STRING, .s = "asymmetric"});
+	set(n,
+	    (struct attr){
+		.name = "coordinate_transformation_mode", .kind = ATTR_STRING, .s = "asymmetric"});
 	set(n, (struct attr){.name = "nearest_mode", .kind = ATTR_STRING, .s = "floor"});
 	return true;
 }
@@ -437,34 +460,57 @@ static const struct upgrade {
 } upgrades[] = {
     {"Upsample", 7, up_upsample1},
     {"Upsample", 10, up_upsample},
-    {"Add", 7, up_broadcast}, {"Sub", 7, up_broadcast}, {"Mul", 7, up_broadcast}, {"Div", 7, up_broadcast},
-    {"Pow", 7, up_broadcast}, {"And", 7, up_broadcast}, {"Or", 7, up_broadcast}, {"Xor", 7, up_broadcast},
-    {"Less", 7, up_broadcast}, {"Greater", 7, up_broadcast}, {"Equal", 7, up_broadcast},
+    {"Add", 7, up_broadcast},
+    {"Sub", 7, up_broadcast},
+    {"Mul", 7, up_broadcast},
+    {"Div", 7, up_broadcast},
+    {"Pow", 7, up_broadcast},
+    {"And", 7, up_broadcast},
+    {"Or", 7, up_broadcast},
+    {"Xor", 7, up_broadcast},
+    {"Less", 7, up_broadcast},
+    {"Greater", 7, up_broadcast},
+    {"Equal", 7, up_broadcast},
     {"PRelu", 7, up_prelu},
     {"Gemm", 7, up_gemm},
     {"Reshape", 5, up_reshape},
     {"Cast", 6, up_cast},
     {"Concat", 4, up_concat},
     {"Slice", 10, up_slice},
-    {"Pad", 2, up_pad1}, {"Pad", 11, up_pad},
+    {"Pad", 2, up_pad1},
+    {"Pad", 11, up_pad},
     {"Clip", 11, up_clip},
-    {"Squeeze", 13, up_axes}, {"Unsqueeze", 13, up_axes},
+    {"Squeeze", 13, up_axes},
+    {"Unsqueeze", 13, up_axes},
     {"ReduceSum", 13, up_axes},
-    {"ReduceMean", 18, up_axes}, {"ReduceMax", 18, up_axes}, {"ReduceMin", 18, up_axes},
-    {"ReduceProd", 18, up_axes}, {"ReduceL1", 18, up_axes}, {"ReduceL2", 18, up_axes},
-    {"ReduceLogSum", 18, up_axes}, {"ReduceLogSumExp", 18, up_axes}, {"ReduceSumSquare", 18, up_axes},
-    {"Split", 13, up_split}, {"Split", 18, up_split18},
+    {"ReduceMean", 18, up_axes},
+    {"ReduceMax", 18, up_axes},
+    {"ReduceMin", 18, up_axes},
+    {"ReduceProd", 18, up_axes},
+    {"ReduceL1", 18, up_axes},
+    {"ReduceL2", 18, up_axes},
+    {"ReduceLogSum", 18, up_axes},
+    {"ReduceLogSumExp", 18, up_axes},
+    {"ReduceSumSquare", 18, up_axes},
+    {"Split", 13, up_split},
+    {"Split", 18, up_split18},
     {"TopK", 10, up_topk},
     {"Tile", 6, up_tile},
-    {"Softmax", 13, up_softmax}, {"LogSoftmax", 13, up_softmax}, {"Hardmax", 13, up_softmax},
+    {"Softmax", 13, up_softmax},
+    {"LogSoftmax", 13, up_softmax},
+    {"Hardmax", 13, up_softmax},
     {"BatchNormalization", 14, up_batchnorm},
     {"GroupNormalization", 21, up_groupnorm},
     {"Dropout", 12, up_dropout},
     {"Resize", 11, up_resize10},
     {"Scatter", 11, up_scatter},
     {"Selu", 6, up_selu},
-    {"GlobalLpPool", 2, up_lp}, {"LpPool", 2, up_lp}, {"LpNormalization", 2, up_lp},
-    {"LSTM", 7, up_rnn}, {"GRU", 7, up_rnn}, {"RNN", 7, up_rnn},
+    {"GlobalLpPool", 2, up_lp},
+    {"LpPool", 2, up_lp},
+    {"LpNormalization", 2, up_lp},
+    {"LSTM", 7, up_rnn},
+    {"GRU", 7, up_rnn},
+    {"RNN", 7, up_rnn},
 };
 
 bool
@@ -474,9 +520,11 @@ onnx_upgrade(struct onnx_node *n)
 
 	if (*n->domain)
 		return true;
-	drop(n, "consumed_inputs"); /* of the first versions: said which inputs may be overwritten */
+	drop(
+	    n, "consumed_inputs"); /* of the first versions: said which inputs may be overwritten */
 	for (i = 0; i < sizeof upgrades / sizeof *upgrades; i++)
-		if (n->version < upgrades[i].before && strcmp(upgrades[i].op, n->op) == 0 && !upgrades[i].run(n))
+		if (n->version < upgrades[i].before && strcmp(upgrades[i].op, n->op) == 0 &&
+		    !upgrades[i].run(n))
 			return false;
 	return true;
 }

@@ -15,8 +15,8 @@
 static const int64_t MAX_BYTES = (int64_t)1 << 40;
 
 static bool
-shape_of(enum dtype *dtype, int onnx, size_t n_dims, const int64_t *from, struct loc loc, struct diag *d,
-    int *rank, int64_t *dims)
+shape_of(enum dtype *dtype, int onnx, size_t n_dims, const int64_t *from, struct loc loc,
+    struct diag *d, int *rank, int64_t *dims)
 {
 	int64_t count;
 	size_t i;
@@ -25,10 +25,12 @@ shape_of(enum dtype *dtype, int onnx, size_t n_dims, const int64_t *from, struct
 	if (*dtype == DT_none)
 		return diag_invalid(d, loc, "element type %d is not one of ONNX", onnx);
 	if (n_dims > MAX_RANK)
-		return diag_unsupported(d, loc, "has %zu axes, at most %d are supported", n_dims, MAX_RANK);
+		return diag_unsupported(
+		    d, loc, "has %zu axes, at most %d are supported", n_dims, MAX_RANK);
 	for (i = 0; i < n_dims; i++) {
 		if (from[i] < 0)
-			return diag_invalid(d, loc, "axis %zu has size %lld", i, (long long)from[i]);
+			return diag_invalid(
+			    d, loc, "axis %zu has size %lld", i, (long long)from[i]);
 		dims[i] = from[i];
 	}
 	*rank = (int)n_dims;
@@ -70,7 +72,10 @@ kept(const struct onnx_file *f, void *p, size_t bytes)
 }
 
 /* ---- external data */
-struct external { const char *location; int64_t offset, length; };
+struct external {
+	const char *location;
+	int64_t offset, length;
+};
 
 static bool
 number(const char *s, int64_t *v)
@@ -95,9 +100,11 @@ external_keys(const Onnx__TensorProto *t, struct loc loc, struct diag *d, struct
 		if (strcmp(key, "location") == 0)
 			e->location = value;
 		else if (strcmp(key, "offset") == 0 && !number(value, &e->offset))
-			return diag_invalid(d, loc, "external data: offset \"%s\" is not a size", value);
+			return diag_invalid(
+			    d, loc, "external data: offset \"%s\" is not a size", value);
 		else if (strcmp(key, "length") == 0 && !number(value, &e->length))
-			return diag_invalid(d, loc, "external data: length \"%s\" is not a size", value);
+			return diag_invalid(
+			    d, loc, "external data: length \"%s\" is not a size", value);
 	}
 	if (!e->location || !*e->location)
 		return diag_invalid(d, loc, "external data without a location");
@@ -154,8 +161,8 @@ external_data(const struct onnx_file *f, const Onnx__TensorProto *t, struct loc 
 		return NULL;
 	}
 	if (e.length >= 0 && (uint64_t)e.length != bytes) {
-		diag_invalid(d, loc, "external data \"%s\" gives %lld bytes, its shape needs %zu", e.location,
-		    (long long)e.length, bytes);
+		diag_invalid(d, loc, "external data \"%s\" gives %lld bytes, its shape needs %zu",
+		    e.location, (long long)e.length, bytes);
 		return NULL;
 	}
 	fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -167,7 +174,8 @@ external_data(const struct onnx_file *f, const Onnx__TensorProto *t, struct loc 
 		return NULL;
 	}
 	if (e.offset > st.st_size || bytes > (uint64_t)(st.st_size - e.offset)) {
-		diag_invalid(d, loc, "external data \"%s\" has %lld bytes, %zu at offset %lld are wanted",
+		diag_invalid(d, loc,
+		    "external data \"%s\" has %lld bytes, %zu at offset %lld are wanted",
 		    e.location, (long long)st.st_size, bytes, (long long)e.offset);
 		close(fd);
 		return NULL;
@@ -256,24 +264,30 @@ typed_data(const struct onnx_file *f, const Onnx__TensorProto *t, enum dtype dty
 
 	switch (list_of(dtype)) {
 	case LIST_F32:
-		return counted(loc, d, t->n_float_data, parts, "floats") ? kept(f, t->float_data, bytes) : NULL;
+		return counted(loc, d, t->n_float_data, parts, "floats")
+			   ? kept(f, t->float_data, bytes)
+			   : NULL;
 	case LIST_F64:
-		return counted(loc, d, t->n_double_data, parts, "doubles") ? kept(f, t->double_data, bytes)
-		                                                           : NULL;
+		return counted(loc, d, t->n_double_data, parts, "doubles")
+			   ? kept(f, t->double_data, bytes)
+			   : NULL;
 	case LIST_I64:
-		return counted(loc, d, t->n_int64_data, n, "integers") ? kept(f, t->int64_data, bytes) : NULL;
+		return counted(loc, d, t->n_int64_data, n, "integers")
+			   ? kept(f, t->int64_data, bytes)
+			   : NULL;
 	case LIST_U64:
 		return counted(loc, d, t->n_uint64_data, n, "integers")
-		           ? from_u64(f->keep, t->uint64_data, n, bits)
-		           : NULL;
+			   ? from_u64(f->keep, t->uint64_data, n, bits)
+			   : NULL;
 	case LIST_I32:
 		n = bits < 8 ? bytes : n;
 		if (dtype == DT_i32)
-			return counted(loc, d, t->n_int32_data, n, "integers") ? kept(f, t->int32_data, bytes)
-			                                                       : NULL;
+			return counted(loc, d, t->n_int32_data, n, "integers")
+				   ? kept(f, t->int32_data, bytes)
+				   : NULL;
 		return counted(loc, d, t->n_int32_data, n, "integers")
-		           ? from_ints(f->keep, t->int32_data, n, bits)
-		           : NULL;
+			   ? from_ints(f->keep, t->int32_data, n, bits)
+			   : NULL;
 	default:
 		die("strings have no list of numbers");
 	}
@@ -290,7 +304,8 @@ strings(const struct onnx_file *f, const Onnx__TensorProto *t, int64_t count, st
 		return NULL;
 	s = arena_array(f->keep, char *, count + 1);
 	for (i = 0; i < count; i++)
-		s[i] = arena_strndup(f->keep, (const char *)t->string_data[i].data, t->string_data[i].len);
+		s[i] = arena_strndup(
+		    f->keep, (const char *)t->string_data[i].data, t->string_data[i].len);
 	return s;
 }
 
@@ -311,7 +326,8 @@ onnx_tensor(const struct onnx_file *f, const Onnx__TensorProto *t, struct loc lo
 	}
 	count = dims_count(rank, dims);
 	bytes = dtype_bytes(dtype, count);
-	if (t->has_data_location && t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
+	if (t->has_data_location &&
+	    t->data_location == ONNX__TENSOR_PROTO__DATA_LOCATION__EXTERNAL) {
 		if (dtype == DT_str) {
 			diag_invalid(d, loc, "strings cannot be external data");
 			return NULL;
@@ -320,7 +336,9 @@ onnx_tensor(const struct onnx_file *f, const Onnx__TensorProto *t, struct loc lo
 	} else if (dtype == DT_str) {
 		data = strings(f, t, count, loc, d);
 	} else if (t->has_raw_data) {
-		data = counted(loc, d, t->raw_data.len, bytes, "bytes") ? kept(f, t->raw_data.data, bytes) : NULL;
+		data = counted(loc, d, t->raw_data.len, bytes, "bytes")
+			   ? kept(f, t->raw_data.data, bytes)
+			   : NULL;
 	} else {
 		data = typed_data(f, t, dtype, count, bytes, loc, d);
 	}
@@ -334,8 +352,8 @@ onnx_tensor(const struct onnx_file *f, const Onnx__TensorProto *t, struct loc lo
 
 /* values [n], indices [n] into the flat tensor or [n, rank] coordinates */
 struct tensor *
-onnx_sparse_tensor(const struct onnx_file *f, const Onnx__SparseTensorProto *s, struct loc loc,
-    struct diag *d)
+onnx_sparse_tensor(
+    const struct onnx_file *f, const Onnx__SparseTensorProto *s, struct loc loc, struct diag *d)
 {
 	struct tensor *v, *ix, *out;
 	enum dtype dtype;
@@ -354,7 +372,8 @@ onnx_sparse_tensor(const struct onnx_file *f, const Onnx__SparseTensorProto *s, 
 		return NULL;
 	n = tensor_count(v);
 	if (dtype == DT_str || dtype_info[dtype].bits < 8 || v->rank != 1 || ix->dtype != DT_i64 ||
-	    !((ix->rank == 1 && ix->dims[0] == n) || (ix->rank == 2 && ix->dims[0] == n && ix->dims[1] == rank))) {
+	    !((ix->rank == 1 && ix->dims[0] == n) ||
+		(ix->rank == 2 && ix->dims[0] == n && ix->dims[1] == rank))) {
 		diag_invalid(d, loc, "sparse tensor whose values and indices do not fit together");
 		return NULL;
 	}
@@ -378,11 +397,12 @@ onnx_sparse_tensor(const struct onnx_file *f, const Onnx__SparseTensorProto *s, 
 				flat = flat * dims[k] + at[k];
 		}
 		if (flat < 0 || flat >= count) {
-			diag_invalid(d, loc, "sparse tensor: index %lld of %lld lies outside", (long long)i,
-			    (long long)n);
+			diag_invalid(d, loc, "sparse tensor: index %lld of %lld lies outside",
+			    (long long)i, (long long)n);
 			return NULL;
 		}
-		memcpy((char *)out->data + (size_t)flat * width, (char *)v->data + (size_t)i * width, width);
+		memcpy((char *)out->data + (size_t)flat * width,
+		    (char *)v->data + (size_t)i * width, width);
 	}
 	return out;
 }

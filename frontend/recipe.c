@@ -13,7 +13,8 @@ field(struct ydoc *y, ynode *n, const char *name, const char *split, const char 
 
 	if (yaml_is_scalar(n)) {
 		file = yaml_text(y, n);
-	} else if (YAML_KEYS(y, n, what, "file", "classes", "ignore", "balance") || yaml_is_map(n)) {
+	} else if (YAML_KEYS(y, n, what, "file", "classes", "ignore", "balance") ||
+		   yaml_is_map(n)) {
 		file = yaml_string(y, n, "file", NULL);
 		if (!file)
 			yaml_bad(y, n, "%s names no \"file\"", what);
@@ -24,7 +25,8 @@ field(struct ydoc *y, ynode *n, const char *name, const char *split, const char 
 		if (f.balance && strcmp(f.balance, "none") == 0)
 			f.balance = NULL;
 		if (f.balance && strcmp(f.balance, "inverse_freq") != 0)
-			yaml_bad(y, yaml_get(y, n, "balance"), "\"balance\" is \"%s\"; it is inverse_freq or none", f.balance);
+			yaml_bad(y, yaml_get(y, n, "balance"),
+			    "\"balance\" is \"%s\"; it is inverse_freq or none", f.balance);
 	}
 	f.file = path_join(y->arena, root, file ? file : "");
 	return f;
@@ -41,9 +43,11 @@ takes_from(struct ydoc *y, ynode *n, const char *what, struct recipe_split *s)
 	s->from = yaml_string(y, n, "from", NULL);
 	s->fraction = yaml_number(y, n, "fraction", 0.1, 0, 1);
 	if (s->from && strcmp(s->from, "train") != 0)
-		yaml_bad(y, yaml_get(y, n, "from"), "%s is taken from \"%s\"; only train can be divided", what, s->from);
+		yaml_bad(y, yaml_get(y, n, "from"),
+		    "%s is taken from \"%s\"; only train can be divided", what, s->from);
 	if (s->fraction <= 0 || s->fraction >= 1)
-		yaml_bad(y, yaml_get(y, n, "fraction"), "\"fraction\" is %g, must lie between 0 and 1", s->fraction);
+		yaml_bad(y, yaml_get(y, n, "fraction"),
+		    "\"fraction\" is %g, must lie between 0 and 1", s->fraction);
 	return true;
 }
 
@@ -69,14 +73,15 @@ split(struct ydoc *y, ynode *data, const char *name, const char *root, struct re
 			yaml_bad(y, yaml_key_node(y, n, i), "names of fields do not start with $");
 		for (k = 0; k < i; k++)
 			if (strcmp(s->fields[k].name, s->fields[i].name) == 0)
-				yaml_bad(y, yaml_key_node(y, n, i), "field \"%s\" is given twice", s->fields[i].name);
+				yaml_bad(y, yaml_key_node(y, n, i), "field \"%s\" is given twice",
+				    s->fields[i].name);
 	}
 	s->n = yaml_count(n);
 }
 
 static void
-splits(struct ydoc *y, ynode *n, const char *root, struct recipe_split *train, struct recipe_split *val,
-    struct recipe_split *test)
+splits(struct ydoc *y, ynode *n, const char *root, struct recipe_split *train,
+    struct recipe_split *val, struct recipe_split *test)
 {
 	split(y, n, "train", root, train);
 	split(y, n, "val", root, val);
@@ -101,11 +106,14 @@ data_sets(struct ydoc *y, ynode *map, struct recipe *r, const char *root)
 		ynode *n = yaml_value(y, map, i);
 		const char *what;
 
-		*s = (struct recipe_set){.name = yaml_key(y, map, i), .line = yaml_line(yaml_key_node(y, map, i))};
+		*s = (struct recipe_set){
+		    .name = yaml_key(y, map, i), .line = yaml_line(yaml_key_node(y, map, i))};
 		what = arena_printf(y->arena, "data.sets.%s", s->name);
-		if (!YAML_KEYS(y, n, what, "root", "train", "val", "test", "batch", "limit") && !yaml_is_map(n))
+		if (!YAML_KEYS(y, n, what, "root", "train", "val", "test", "batch", "limit") &&
+		    !yaml_is_map(n))
 			continue;
-		splits(y, n, path_join(y->arena, root, yaml_string(y, n, "root", ".")), &s->train, &s->val, &s->test);
+		splits(y, n, path_join(y->arena, root, yaml_string(y, n, "root", ".")), &s->train,
+		    &s->val, &s->test);
 		if (!yaml_get(y, n, "batch"))
 			yaml_bad(y, n, "%s has no \"batch\"", what);
 		s->batch = yaml_int(y, n, "batch", 1, 1, 1 << 20);
@@ -129,7 +137,8 @@ augment(struct ydoc *y, ynode *data, struct recipe *r)
 		struct recipe_augment *g = &r->augments[r->naugment];
 
 		if (!yaml_is_map(n) || yaml_count(n) != 1) {
-			yaml_bad(y, n, "an augmentation is written {flip_h: 0.5} or {crop: {pad: 4}}");
+			yaml_bad(
+			    y, n, "an augmentation is written {flip_h: 0.5} or {crop: {pad: 4}}");
 			continue;
 		}
 		*g = (struct recipe_augment){.kind = yaml_key(y, n, 0), .line = yaml_line(n)};
@@ -137,7 +146,8 @@ augment(struct ydoc *y, ynode *data, struct recipe *r)
 			;
 		v = yaml_value(y, n, 0);
 		if (k == 5) {
-			yaml_bad(y, n, "no augmentation is called \"%s\"%s", g->kind, yaml_hint(y, g->kind, 5, kinds));
+			yaml_bad(y, n, "no augmentation is called \"%s\"%s", g->kind,
+			    yaml_hint(y, g->kind, 5, kinds));
 			continue;
 		}
 		if (k == 2 && yaml_is_map(v)) {
@@ -147,7 +157,8 @@ augment(struct ydoc *y, ynode *data, struct recipe *r)
 			if (yaml_scalar_int(y, v, &g->n) && g->n < 0)
 				yaml_bad(y, v, "%s of %lld pixels", g->kind, (long long)g->n);
 		} else if (yaml_scalar_number(y, v, &g->p) && (g->p < 0 || (k < 2 && g->p > 1))) {
-			yaml_bad(y, v, "%s of %g: %s", g->kind, g->p, k < 2 ? "a chance lies between 0 and 1" : "must be positive");
+			yaml_bad(y, v, "%s of %g: %s", g->kind, g->p,
+			    k < 2 ? "a chance lies between 0 and 1" : "must be positive");
 		}
 		r->naugment++;
 	}
@@ -162,18 +173,22 @@ data(struct ydoc *y, ynode *root, struct recipe *r, const char *data_root)
 		yaml_bad(y, root, "the recipe has no \"data\"");
 		return;
 	}
-	if (!YAML_KEYS(y, n, "data", "root", "train", "val", "test", "sets", "batch", "shuffle", "drop_last", "augment") &&
+	if (!YAML_KEYS(y, n, "data", "root", "train", "val", "test", "sets", "batch", "shuffle",
+		"drop_last", "augment") &&
 	    !yaml_is_map(n))
 		return;
-	r->data_root = data_root ? data_root : path_join(y->arena, r->dir, yaml_string(y, n, "root", "."));
+	r->data_root =
+	    data_root ? data_root : path_join(y->arena, r->dir, yaml_string(y, n, "root", "."));
 	r->shuffle = yaml_bool(y, n, "shuffle", true);
 	r->drop_last = yaml_bool(y, n, "drop_last", true);
 	augment(y, n, r);
 	sets = yaml_get(y, n, "sets");
 	if (sets) {
 		data_sets(y, sets, r, r->data_root);
-		if (yaml_get(y, n, "train") || yaml_get(y, n, "val") || yaml_get(y, n, "test") || yaml_get(y, n, "batch"))
-			yaml_bad(y, n, "with \"sets\", train, val, test and batch belong into each set");
+		if (yaml_get(y, n, "train") || yaml_get(y, n, "val") || yaml_get(y, n, "test") ||
+		    yaml_get(y, n, "batch"))
+			yaml_bad(
+			    y, n, "with \"sets\", train, val, test and batch belong into each set");
 		return;
 	}
 	splits(y, n, r->data_root, &r->train, &r->val, &r->test);
@@ -215,10 +230,12 @@ emit(struct ydoc *y, ynode *root, struct recipe *r)
 		return;
 	r->library_name = yaml_string(y, lib, "name", NULL);
 	if (r->library_name) {
-		size_t len = strspn(r->library_name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+		size_t len = strspn(r->library_name,
+		    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
 
 		if (!len || r->library_name[len] || strchr("0123456789", r->library_name[0]))
-			yaml_bad(y, yaml_get(y, lib, "name"), "library name \"%s\" is not a C identifier", r->library_name);
+			yaml_bad(y, yaml_get(y, lib, "name"),
+			    "library name \"%s\" is not a C identifier", r->library_name);
 	}
 	count = yaml_strings(y, lib, "kind", &kinds);
 	r->emit_static = r->emit_shared = !yaml_get(y, lib, "kind");
@@ -230,7 +247,8 @@ emit(struct ydoc *y, ynode *root, struct recipe *r)
 		else if (strcmp(kinds[i], "shared") == 0)
 			r->emit_shared = true;
 		else
-			yaml_bad(y, yaml_get(y, lib, "kind"), "no kind of library is called \"%s\"%s", kinds[i],
+			yaml_bad(y, yaml_get(y, lib, "kind"),
+			    "no kind of library is called \"%s\"%s", kinds[i],
 			    yaml_hint(y, kinds[i], 2, known));
 	}
 }
@@ -243,10 +261,13 @@ version(struct ydoc *y, ynode *root)
 	ynode *n = yaml_get(y, root, "retort");
 
 	if (!n)
-		return yaml_bad(y, root, "the recipe does not say its version; start it with \"retort: 1\"");
+		return yaml_bad(
+		    y, root, "the recipe does not say its version; start it with \"retort: 1\"");
 	if (!yaml_scalar_int(y, n, &v))
 		return false;
-	return v == 1 || yaml_bad(y, n, "recipe version %lld is not known; this retort reads version 1", (long long)v);
+	return v == 1 ||
+	       yaml_bad(y, n, "recipe version %lld is not known; this retort reads version 1",
+		   (long long)v);
 }
 
 struct recipe *
@@ -263,8 +284,8 @@ recipe_read(struct arena *a, const char *path, const char *data_root, struct dia
 	r->path = arena_strdup(a, path);
 	r->dir = path_dir(a, path);
 	if (version(&y, root)) {
-		YAML_KEYS(&y, root, "the recipe", "retort", "name", "seed", "data", "models", "tasks", "terms", "train",
-		    "cache", "emit");
+		YAML_KEYS(&y, root, "the recipe", "retort", "name", "seed", "data", "models",
+		    "tasks", "terms", "train", "cache", "emit");
 		r->name = yaml_string(&y, root, "name", path_ident(a, path));
 		r->seed = yaml_int(&y, root, "seed", 0, 0, INT64_MAX);
 		data(&y, root, r, data_root ? arena_strdup(a, data_root) : NULL);
@@ -272,7 +293,8 @@ recipe_read(struct arena *a, const char *path, const char *data_root, struct dia
 		recipe_tasks(&y, root, r);
 		terms = yaml_get(&y, root, "terms");
 		if (terms && !yaml_is_map(terms))
-			yaml_bad(&y, terms, "\"terms\" must be a mapping from a name of yours to a term");
+			yaml_bad(&y, terms,
+			    "\"terms\" must be a mapping from a name of yours to a term");
 		else if (terms)
 			r->nterms = recipe_terms(&y, terms, &(struct recipe){0}, &r->terms);
 		recipe_train(&y, root, r);

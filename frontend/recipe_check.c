@@ -8,7 +8,9 @@ struct check {
 	struct diag *d;
 };
 
-struct names { VEC(const char *) list; };
+struct names {
+	VEC(const char *) list;
+};
 
 static struct loc
 at(const struct check *c, int line)
@@ -79,7 +81,8 @@ fields(const struct check *c)
 
 /* Every field of train must be in val and test too, where these have files. */
 static void
-check_split(const struct check *c, const struct recipe_split *train, const struct recipe_split *s, const char *what)
+check_split(const struct check *c, const struct recipe_split *train, const struct recipe_split *s,
+    const char *what)
 {
 	struct names have = {0};
 	int i;
@@ -89,7 +92,8 @@ check_split(const struct check *c, const struct recipe_split *train, const struc
 	add_fields(c, &have, s);
 	for (i = 0; i < train->n; i++)
 		if (!known(&have, train->fields[i].name))
-			diag_invalid(c->d, at(c, s->line), "data.%s lacks field \"%s\", which data.train has%s", what,
+			diag_invalid(c->d, at(c, s->line),
+			    "data.%s lacks field \"%s\", which data.train has%s", what,
 			    train->fields[i].name, hint(c, &have, train->fields[i].name));
 }
 
@@ -101,8 +105,9 @@ check_inputs(const struct check *c, const struct recipe_model *m, const struct n
 	for (i = 0; i < m->ninputs; i++)
 		if (m->inputs[i].field && !known(have, m->inputs[i].field))
 			diag_invalid(c->d, at(c, m->inputs[i].line),
-			    "input \"%s\" of %s reads field \"%s\", which the data does not have%s", m->inputs[i].onnx, m->name,
-			    m->inputs[i].field, hint(c, have, m->inputs[i].field));
+			    "input \"%s\" of %s reads field \"%s\", which the data does not have%s",
+			    m->inputs[i].onnx, m->name, m->inputs[i].field,
+			    hint(c, have, m->inputs[i].field));
 }
 
 /* ---- tensors of models */
@@ -127,8 +132,8 @@ check_student(const struct check *c, const char *name, int line, const char *wha
 	if (str_starts(name, "student."))
 		name += strlen("student.");
 	if (!known(&have, name))
-		diag_invalid(c->d, at(c, line), "%s: the student has no output or tap \"%s\"%s", what, name,
-		    hint(c, &have, name));
+		diag_invalid(c->d, at(c, line), "%s: the student has no output or tap \"%s\"%s",
+		    what, name, hint(c, &have, name));
 }
 
 static void
@@ -144,16 +149,17 @@ check_teacher(const struct check *c, const char *name, int line, const char *wha
 	for (i = 0; i < c->r->nteachers && strcmp(c->r->teachers[i].name, model) != 0; i++)
 		;
 	if (i == c->r->nteachers) {
-		diag_invalid(c->d, at(c, line), "%s: no teacher is called \"%s\"%s", what, model, hint(c, &teachers, model));
+		diag_invalid(c->d, at(c, line), "%s: no teacher is called \"%s\"%s", what, model,
+		    hint(c, &teachers, model));
 		return;
 	}
 	have = tensors(c, &c->r->teachers[i]);
 	if (!dot)
-		diag_invalid(c->d, at(c, line), "%s: write which output of teacher \"%s\": %s.%s", what, model, model,
-		    have.list.n ? have.list.v[0] : "OUTPUT");
+		diag_invalid(c->d, at(c, line), "%s: write which output of teacher \"%s\": %s.%s",
+		    what, model, model, have.list.n ? have.list.v[0] : "OUTPUT");
 	else if (!known(&have, dot + 1))
-		diag_invalid(c->d, at(c, line), "%s: teacher \"%s\" has no output or tap \"%s\"%s", what, model, dot + 1,
-		    hint(c, &have, dot + 1));
+		diag_invalid(c->d, at(c, line), "%s: teacher \"%s\" has no output or tap \"%s\"%s",
+		    what, model, dot + 1, hint(c, &have, dot + 1));
 }
 
 /* ---- tasks and terms */
@@ -172,13 +178,15 @@ check_tasks(const struct check *c, const struct names *have)
 		if (t->head)
 			check_student(c, t->head, t->line, what);
 		if (t->target && !known(have, t->target))
-			diag_invalid(c->d, at(c, t->line), "%s: target \"%s\" is no field of the data%s", what, t->target,
+			diag_invalid(c->d, at(c, t->line),
+			    "%s: target \"%s\" is no field of the data%s", what, t->target,
 			    hint(c, have, t->target));
 		if (t->nmetrics && !t->target)
-			diag_invalid(c->d, at(c, t->line), "%s has metrics but no \"target\" to compare with", what);
+			diag_invalid(c->d, at(c, t->line),
+			    "%s has metrics but no \"target\" to compare with", what);
 		if (t->data && !known(&sets, t->data))
-			diag_invalid(c->d, at(c, t->line), "%s: no data set is called \"%s\"%s", what, t->data,
-			    hint(c, &sets, t->data));
+			diag_invalid(c->d, at(c, t->line), "%s: no data set is called \"%s\"%s",
+			    what, t->data, hint(c, &sets, t->data));
 	}
 }
 
@@ -195,11 +203,14 @@ check_terms(const struct check *c, int n, const struct recipe_term *terms)
 		const char *what = arena_printf(c->a, "term \"%s\"", t->name);
 
 		if (t->task && !known(&tasks, t->task))
-			diag_invalid(c->d, at(c, t->line), "%s: no task is called \"%s\"%s", what, t->task,
-			    hint(c, &tasks, t->task));
+			diag_invalid(c->d, at(c, t->line), "%s: no task is called \"%s\"%s", what,
+			    t->task, hint(c, &tasks, t->task));
 		for (k = 0; t->task && k < c->r->ntasks; k++)
-			if (strcmp(c->r->tasks[k].name, t->task) == 0 && !c->r->tasks[k].target && !t->nteachers)
-				diag_invalid(c->d, at(c, t->line), "%s: task \"%s\" has no \"target\" to learn from", what, t->task);
+			if (strcmp(c->r->tasks[k].name, t->task) == 0 && !c->r->tasks[k].target &&
+			    !t->nteachers)
+				diag_invalid(c->d, at(c, t->line),
+				    "%s: task \"%s\" has no \"target\" to learn from", what,
+				    t->task);
 		if (t->student)
 			check_student(c, t->student, t->line, what);
 		for (k = 0; k < t->nteachers; k++)
@@ -220,11 +231,14 @@ check_monitor(const struct check *c)
 	for (i = 0; i < c->r->ntasks; i++)
 		for (k = 0; k < c->r->tasks[i].nmetrics; k++)
 			vec_push(c->a, &have.list,
-			    arena_printf(c->a, "val.%s.%s", c->r->tasks[i].name, c->r->tasks[i].metrics[k]));
+			    arena_printf(
+				c->a, "val.%s.%s", c->r->tasks[i].name, c->r->tasks[i].metrics[k]));
 	for (i = 0; i < c->r->nterms; i++)
 		vec_push(c->a, &have.list, arena_printf(c->a, "val.term.%s", c->r->terms[i].name));
 	if (!known(&have, m))
-		diag_invalid(c->d, at(c, 0), "early_stop: there is nothing called \"%s\" to monitor%s", m, hint(c, &have, m));
+		diag_invalid(c->d, at(c, 0),
+		    "early_stop: there is nothing called \"%s\" to monitor%s", m,
+		    hint(c, &have, m));
 }
 
 /* A stage has terms of its own, or lists some of the recipe's, checked already. */
@@ -249,8 +263,10 @@ recipe_check(const struct recipe *r, struct arena *a, struct diag *d)
 	check_split(&c, &r->train, &r->val, "val");
 	check_split(&c, &r->train, &r->test, "test");
 	for (i = 0; i < r->nsets; i++) {
-		check_split(&c, &r->sets[i].train, &r->sets[i].val, arena_printf(a, "sets.%s.val", r->sets[i].name));
-		check_split(&c, &r->sets[i].train, &r->sets[i].test, arena_printf(a, "sets.%s.test", r->sets[i].name));
+		check_split(&c, &r->sets[i].train, &r->sets[i].val,
+		    arena_printf(a, "sets.%s.val", r->sets[i].name));
+		check_split(&c, &r->sets[i].train, &r->sets[i].test,
+		    arena_printf(a, "sets.%s.test", r->sets[i].name));
 	}
 	check_inputs(&c, &r->student, &have);
 	for (i = 0; i < r->nteachers; i++) {
@@ -268,7 +284,7 @@ recipe_check(const struct recipe *r, struct arena *a, struct diag *d)
 		diag_invalid(d, at(&c, 0), "the recipe has no \"terms\": nothing to train for");
 	for (i = 0; i < r->ncached; i++)
 		if (!known(&teachers, r->cached[i]))
-			diag_invalid(d, at(&c, 0), "cache: no teacher is called \"%s\"%s", r->cached[i],
-			    hint(&c, &teachers, r->cached[i]));
+			diag_invalid(d, at(&c, 0), "cache: no teacher is called \"%s\"%s",
+			    r->cached[i], hint(&c, &teachers, r->cached[i]));
 	check_monitor(&c);
 }

@@ -10,7 +10,8 @@ input_pad(struct ydoc *y, ynode *n, struct recipe_input *in)
 	in->npad = yaml_ints(y, n, "pad", &in->pad, 0, 1 << 20);
 	if (in->npad % 2) {
 		yaml_bad(y, yaml_get(y, n, "pad"),
-		    "\"pad\" has %d numbers; it takes the zeros before each axis, then those after each",
+		    "\"pad\" has %d numbers; it takes the zeros before each axis, then those after "
+		    "each",
 		    in->npad);
 		in->npad = 0;
 	}
@@ -27,7 +28,8 @@ input_normalize(struct ydoc *y, ynode *n, struct recipe_input *in)
 	in->nnorm = yaml_numbers(y, norm, "mean", &in->mean);
 	nstd = yaml_numbers(y, norm, "std", &in->std);
 	if (in->nnorm != nstd || nstd == 0)
-		yaml_bad(y, norm, "\"mean\" has %d numbers and \"std\" has %d; both take one for each channel",
+		yaml_bad(y, norm,
+		    "\"mean\" has %d numbers and \"std\" has %d; both take one for each channel",
 		    in->nnorm, nstd);
 	for (i = 0; i < nstd; i++)
 		if (!(in->std[i] > 0))
@@ -46,7 +48,8 @@ model_input(struct ydoc *y, ynode *n, const char *onnx, const char *model)
 		in.field = yaml_text(y, n);
 		return in;
 	}
-	if (!YAML_KEYS(y, n, what, "field", "scale", "offset", "normalize", "pad") && !yaml_is_map(n))
+	if (!YAML_KEYS(y, n, what, "field", "scale", "offset", "normalize", "pad") &&
+	    !yaml_is_map(n))
 		return in;
 	in.field = yaml_string(y, n, "field", NULL);
 	if (!in.field)
@@ -66,7 +69,8 @@ model_inputs(struct ydoc *y, ynode *model, struct recipe_model *m)
 	int i, k;
 
 	if (!map || !yaml_is_map(map)) {
-		yaml_bad(y, map ? map : model, "%s needs \"inputs\": {ONNX INPUT: {field: NAME}}", m->name);
+		yaml_bad(y, map ? map : model, "%s needs \"inputs\": {ONNX INPUT: {field: NAME}}",
+		    m->name);
 		return;
 	}
 	for (i = 0; i < yaml_count(map); i++) {
@@ -91,7 +95,8 @@ names(struct ydoc *y, ynode *model, const char *key, struct recipe_name **v)
 	if (!map)
 		return 0;
 	if (!yaml_is_map(map)) {
-		yaml_bad(y, map, "\"%s\" must be a mapping from a name of yours to an ONNX name", key);
+		yaml_bad(
+		    y, map, "\"%s\" must be a mapping from a name of yours to an ONNX name", key);
 		return 0;
 	}
 	*v = arena_array(y->arena, struct recipe_name, yaml_count(map) + 1);
@@ -99,10 +104,11 @@ names(struct ydoc *y, ynode *model, const char *key, struct recipe_name **v)
 		const char *onnx = yaml_text(y, yaml_value(y, map, i)), *name = yaml_key(y, map, i);
 
 		if (strchr(name, '.'))
-			yaml_bad(y, yaml_key_node(y, map, i), "name \"%s\" holds a dot; dots separate model and name",
-			    name);
+			yaml_bad(y, yaml_key_node(y, map, i),
+			    "name \"%s\" holds a dot; dots separate model and name", name);
 		else if (onnx)
-			(*v)[k++] = (struct recipe_name){name, onnx, yaml_line(yaml_key_node(y, map, i))};
+			(*v)[k++] =
+			    (struct recipe_name){name, onnx, yaml_line(yaml_key_node(y, map, i))};
 	}
 	return k;
 }
@@ -118,22 +124,26 @@ check_twice(struct ydoc *y, const struct recipe_model *m)
 				struct loc loc = LOC_FILE(y->path);
 
 				loc.line = m->taps[i].line;
-				diag_invalid(y->diag, loc, "tap \"%s\" of %s has the name of an output", m->taps[i].name,
+				diag_invalid(y->diag, loc,
+				    "tap \"%s\" of %s has the name of an output", m->taps[i].name,
 				    m->name);
 			}
 }
 
 /* ---- models */
 static void
-model(struct ydoc *y, ynode *n, const char *name, bool student, const struct recipe *r, struct recipe_model *m)
+model(struct ydoc *y, ynode *n, const char *name, bool student, const struct recipe *r,
+    struct recipe_model *m)
 {
 	static const char *const inits[] = {"onnx", "kaiming", "xavier"};
-	const char *what = arena_printf(y->arena, "models.%s%s", student ? "" : "teachers.", name), *path;
+	const char *what = arena_printf(y->arena, "models.%s%s", student ? "" : "teachers.", name),
+		   *path;
 	int i;
 
 	*m = (struct recipe_model){.name = name, .line = yaml_line(n), .init = "onnx"};
 	if (!yaml_is_map(n)) {
-		yaml_bad(y, n, "%s must be a mapping with \"onnx\", \"inputs\" and \"outputs\"", what);
+		yaml_bad(
+		    y, n, "%s must be a mapping with \"onnx\", \"inputs\" and \"outputs\"", what);
 		return;
 	}
 	if (student)
@@ -181,17 +191,20 @@ recipe_models(struct ydoc *y, ynode *root, struct recipe *r)
 	if (!teachers)
 		return true;
 	if (!yaml_is_map(teachers))
-		return yaml_bad(y, teachers, "\"teachers\" must be a mapping from a name of yours to a model");
+		return yaml_bad(
+		    y, teachers, "\"teachers\" must be a mapping from a name of yours to a model");
 	r->nteachers = yaml_count(teachers);
 	r->teachers = arena_array(y->arena, struct recipe_model, r->nteachers + 1);
 	for (i = 0; i < r->nteachers; i++) {
 		const char *name = yaml_key(y, teachers, i);
 
 		if (strchr(name, '.') || strcmp(name, "student") == 0)
-			yaml_bad(y, yaml_key_node(y, teachers, i), "a teacher cannot be called \"%s\"", name);
+			yaml_bad(y, yaml_key_node(y, teachers, i),
+			    "a teacher cannot be called \"%s\"", name);
 		for (k = 0; k < i; k++)
 			if (strcmp(r->teachers[k].name, name) == 0)
-				yaml_bad(y, yaml_key_node(y, teachers, i), "teacher \"%s\" is given twice", name);
+				yaml_bad(y, yaml_key_node(y, teachers, i),
+				    "teacher \"%s\" is given twice", name);
 		model(y, yaml_value(y, teachers, i), name, false, r, &r->teachers[i]);
 	}
 	return true;

@@ -3,7 +3,8 @@
 
 /* ---- one of several kinds, written {kind: {settings}} or just kind */
 static ynode *
-kind_of(struct ydoc *y, ynode *n, const char *what, int nkinds, const char *const *kinds, const char **kind)
+kind_of(struct ydoc *y, ynode *n, const char *what, int nkinds, const char *const *kinds,
+    const char **kind)
 {
 	ynode *settings = NULL, *at = n;
 	int i;
@@ -16,11 +17,13 @@ kind_of(struct ydoc *y, ynode *n, const char *what, int nkinds, const char *cons
 		at = yaml_key_node(y, n, 0);
 		settings = yaml_get(y, n, *kind);
 		if (settings && !yaml_is_map(settings)) {
-			yaml_bad(y, settings, "settings of %s \"%s\" must be a mapping", what, *kind);
+			yaml_bad(
+			    y, settings, "settings of %s \"%s\" must be a mapping", what, *kind);
 			settings = NULL;
 		}
 	} else {
-		yaml_bad(y, n, "%s must be one of its kinds with its settings, as {%s: {...}}", what, kinds[0]);
+		yaml_bad(y, n, "%s must be one of its kinds with its settings, as {%s: {...}}",
+		    what, kinds[0]);
 		return NULL;
 	}
 	for (i = 0; i < nkinds; i++)
@@ -28,7 +31,8 @@ kind_of(struct ydoc *y, ynode *n, const char *what, int nkinds, const char *cons
 			*kind = kinds[i];
 			return settings;
 		}
-	yaml_bad(y, at, "no %s is called \"%s\"%s", what, *kind, yaml_hint(y, *kind, nkinds, kinds));
+	yaml_bad(
+	    y, at, "no %s is called \"%s\"%s", what, *kind, yaml_hint(y, *kind, nkinds, kinds));
 	*kind = NULL;
 	return NULL;
 }
@@ -53,9 +57,11 @@ recipe_tasks(struct ydoc *y, ynode *root, struct recipe *r)
 		struct recipe_task *t = &r->tasks[r->ntasks++];
 		const char *what;
 
-		*t = (struct recipe_task){.name = yaml_key(y, map, i), .line = yaml_line(yaml_key_node(y, map, i))};
+		*t = (struct recipe_task){
+		    .name = yaml_key(y, map, i), .line = yaml_line(yaml_key_node(y, map, i))};
 		what = arena_printf(y->arena, "tasks.%s", t->name);
-		if (!YAML_KEYS(y, n, what, "head", "target", "metrics", "weight", "data") && !yaml_is_map(n))
+		if (!YAML_KEYS(y, n, what, "head", "target", "metrics", "weight", "data") &&
+		    !yaml_is_map(n))
 			continue;
 		t->head = yaml_string(y, n, "head", NULL);
 		if (!t->head)
@@ -68,7 +74,8 @@ recipe_tasks(struct ydoc *y, ynode *root, struct recipe *r)
 			for (m = 0; m < 5 && strcmp(metrics[m], t->metrics[k]) != 0; m++)
 				;
 			if (m == 5)
-				yaml_bad(y, yaml_get(y, n, "metrics"), "no metric is called \"%s\"%s", t->metrics[k],
+				yaml_bad(y, yaml_get(y, n, "metrics"),
+				    "no metric is called \"%s\"%s", t->metrics[k],
 				    yaml_hint(y, t->metrics[k], 5, metrics));
 		}
 	}
@@ -76,9 +83,16 @@ recipe_tasks(struct ydoc *y, ynode *root, struct recipe *r)
 
 /* ---- terms */
 enum { NEEDS_TEACHER = 1, MAY_TEACHER = 2, NEEDS_TARGET = 4, SOFT = 8, FEATURE = 16 };
-static const struct { const char *name; int traits; } losses[] = {
-    {"ce", NEEDS_TARGET}, {"kd", NEEDS_TEACHER | SOFT}, {"soft_ce", NEEDS_TEACHER | SOFT},
-    {"mse", MAY_TEACHER | FEATURE}, {"bce", MAY_TEACHER}, {"cosine", MAY_TEACHER | FEATURE},
+static const struct {
+	const char *name;
+	int traits;
+} losses[] = {
+    {"ce", NEEDS_TARGET},
+    {"kd", NEEDS_TEACHER | SOFT},
+    {"soft_ce", NEEDS_TEACHER | SOFT},
+    {"mse", MAY_TEACHER | FEATURE},
+    {"bce", MAY_TEACHER},
+    {"cosine", MAY_TEACHER | FEATURE},
     {"hint", NEEDS_TEACHER | FEATURE},
 };
 enum { NLOSS = sizeof losses / sizeof *losses };
@@ -99,7 +113,8 @@ loss_traits(struct ydoc *y, ynode *at, const char *loss)
 }
 
 static void
-term_choice(struct ydoc *y, ynode *n, const char *key, const char **v, int nwords, const char *const *words)
+term_choice(
+    struct ydoc *y, ynode *n, const char *key, const char **v, int nwords, const char *const *words)
 {
 	int i;
 
@@ -108,7 +123,8 @@ term_choice(struct ydoc *y, ynode *n, const char *key, const char **v, int nword
 		if (strcmp(words[i], *v) == 0)
 			return;
 	if (*v)
-		yaml_bad(y, yaml_get(y, n, key), "\"%s\" is \"%s\"%s", key, *v, yaml_hint(y, *v, nwords, words));
+		yaml_bad(y, yaml_get(y, n, key), "\"%s\" is \"%s\"%s", key, *v,
+		    yaml_hint(y, *v, nwords, words));
 	*v = NULL;
 }
 
@@ -122,8 +138,8 @@ term(struct ydoc *y, ynode *n, const char *name, int line, struct recipe_term *t
 	bool clean;
 
 	*t = (struct recipe_term){.name = name, .line = line, .weight = 1, .temperature = 1};
-	clean = YAML_KEYS(y, n, what, "task", "loss", "weight", "temperature", "tau_squared", "teacher", "teachers",
-	    "student", "adaptor", "reduction");
+	clean = YAML_KEYS(y, n, what, "task", "loss", "weight", "temperature", "tau_squared",
+	    "teacher", "teachers", "student", "adaptor", "reduction");
 	if (!yaml_is_map(n))
 		return;
 	t->loss = yaml_string(y, n, "loss", NULL);
@@ -138,11 +154,13 @@ term(struct ydoc *y, ynode *n, const char *name, int line, struct recipe_term *t
 	if (t->student && str_starts(t->student, "student."))
 		t->student += strlen("student.");
 	t->weight = yaml_number(y, n, "weight", 1, 0, INFINITY);
-	t->temperature = yaml_number(y, n, "temperature", traits > 0 && traits & SOFT ? 4 : 1, 1e-6, INFINITY);
+	t->temperature =
+	    yaml_number(y, n, "temperature", traits > 0 && traits & SOFT ? 4 : 1, 1e-6, INFINITY);
 	t->tau_squared = yaml_bool(y, n, "tau_squared", true);
 	term_choice(y, n, "adaptor", &t->adaptor, 4, adaptors);
 	term_choice(y, n, "reduction", &t->reduction, 2, reductions);
-	t->nteachers = yaml_strings(y, n, yaml_get(y, n, "teachers") ? "teachers" : "teacher", &t->teachers);
+	t->nteachers =
+	    yaml_strings(y, n, yaml_get(y, n, "teachers") ? "teachers" : "teacher", &t->teachers);
 	if (traits < 0 || !clean)
 		return; /* what seems to be missing may be the key that is misspelt */
 	if (yaml_get(y, n, "teacher") && yaml_get(y, n, "teachers"))
@@ -151,13 +169,15 @@ term(struct ydoc *y, ynode *n, const char *name, int line, struct recipe_term *t
 		yaml_bad(y, n, "%s: loss \"%s\" needs a teacher: TEACHER.OUTPUT", what, t->loss);
 	if (traits & NEEDS_TARGET && t->nteachers)
 		yaml_bad(y, yaml_get(y, n, yaml_get(y, n, "teachers") ? "teachers" : "teacher"),
-		    "%s: loss \"%s\" learns from labels; for a teacher's outputs use kd or soft_ce", what, t->loss);
+		    "%s: loss \"%s\" learns from labels; for a teacher's outputs use kd or soft_ce",
+		    what, t->loss);
 	if (!t->task && !t->student)
 		yaml_bad(y, n, "%s has neither a \"task\" nor a \"student\" tensor", what);
 	if (traits & NEEDS_TARGET && !t->task)
 		yaml_bad(y, n, "%s: loss \"%s\" needs a \"task\" with labels", what, t->loss);
 	if (t->adaptor && !(traits & FEATURE))
-		yaml_bad(y, yaml_get(y, n, "adaptor"), "%s: loss \"%s\" takes no adaptor", what, t->loss);
+		yaml_bad(y, yaml_get(y, n, "adaptor"), "%s: loss \"%s\" takes no adaptor", what,
+		    t->loss);
 	if (traits > 0 && strcmp(t->loss, "hint") == 0 && !t->adaptor)
 		t->adaptor = "auto";
 }
@@ -174,8 +194,8 @@ recipe_terms(struct ydoc *y, ynode *n, const struct recipe *r, struct recipe_ter
 		known[k] = r->terms[k].name;
 	if (yaml_is_map(n)) {
 		for (i = 0; i < yaml_count(n); i++)
-			term(y, yaml_value(y, n, i), yaml_key(y, n, i), yaml_line(yaml_key_node(y, n, i)),
-			    &(*out)[count++]);
+			term(y, yaml_value(y, n, i), yaml_key(y, n, i),
+			    yaml_line(yaml_key_node(y, n, i)), &(*out)[count++]);
 		return count;
 	}
 	for (i = 0; i < yaml_count(n); i++) {
@@ -189,7 +209,8 @@ recipe_terms(struct ydoc *y, ynode *n, const struct recipe *r, struct recipe_ter
 		if (k < r->nterms)
 			(*out)[count++] = r->terms[k];
 		else
-			yaml_bad(y, item, "no term is called \"%s\"%s", name, yaml_hint(y, name, r->nterms, known));
+			yaml_bad(y, item, "no term is called \"%s\"%s", name,
+			    yaml_hint(y, name, r->nterms, known));
 	}
 	return count;
 }
@@ -203,7 +224,8 @@ optimizer(struct ydoc *y, ynode *stage, struct recipe_optimizer *o)
 	double *betas;
 	int nbetas;
 
-	*o = (struct recipe_optimizer){.kind = "sgd", .lr = 0.01, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+	*o = (struct recipe_optimizer){
+	    .kind = "sgd", .lr = 0.01, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
 	if (!n) {
 		yaml_bad(y, stage, "a stage needs an \"optimizer\", such as {adam: {lr: 0.002}}");
 		return;
@@ -237,21 +259,28 @@ optimizer(struct ydoc *y, ynode *stage, struct recipe_optimizer *o)
 		o->eps = yaml_number(y, s, "eps", 1e-8, 0, 1);
 	}
 	if (!s || !yaml_get(y, s, "lr"))
-		yaml_bad(y, n, "optimizer \"%s\" needs a learning rate, as {%s: {lr: 0.002}}", o->kind, o->kind);
+		yaml_bad(y, n, "optimizer \"%s\" needs a learning rate, as {%s: {lr: 0.002}}",
+		    o->kind, o->kind);
 	else
 		o->lr = yaml_number(y, s, "lr", 0.01, 0, INFINITY);
-	o->weight_decay = yaml_number(y, s, "weight_decay", o->kind == kinds[2] ? 0.01 : 0, 0, INFINITY);
+	o->weight_decay =
+	    yaml_number(y, s, "weight_decay", o->kind == kinds[2] ? 0.01 : 0, 0, INFINITY);
 }
 
 static void
 schedule(struct ydoc *y, ynode *stage, const struct recipe_optimizer *o, struct recipe_schedule *c)
 {
-	static const char *const kinds[] = {"constant", "step", "multistep", "cosine", "linear", "onecycle", "plateau"};
+	static const char *const kinds[] = {
+	    "constant", "step", "multistep", "cosine", "linear", "onecycle", "plateau"};
 	ynode *n = yaml_get(y, stage, "schedule"), *s;
 	int i;
 
-	*c = (struct recipe_schedule){.kind = "constant", .gamma = 0.1, .factor = 0.1, .patience = 10, .max_lr = o->lr,
-	                              .step_epochs = 1};
+	*c = (struct recipe_schedule){.kind = "constant",
+	    .gamma = 0.1,
+	    .factor = 0.1,
+	    .patience = 10,
+	    .max_lr = o->lr,
+	    .step_epochs = 1};
 	if (!n)
 		return;
 	c->line = yaml_line(n);
@@ -286,7 +315,8 @@ schedule(struct ydoc *y, ynode *stage, const struct recipe_optimizer *o, struct 
 		yaml_bad(y, n, "schedule \"multistep\" needs \"milestones\", a list of epochs");
 	for (i = 1; i < c->nmilestones; i++)
 		if (c->milestones[i] <= c->milestones[i - 1])
-			yaml_bad(y, yaml_get(y, s, "milestones"), "milestones must rise: %lld comes after %lld",
+			yaml_bad(y, yaml_get(y, s, "milestones"),
+			    "milestones must rise: %lld comes after %lld",
 			    (long long)c->milestones[i], (long long)c->milestones[i - 1]);
 }
 
@@ -309,12 +339,14 @@ early_stop(struct ydoc *y, ynode *stage, struct recipe *r)
 static void
 stage(struct ydoc *y, ynode *n, struct recipe *r, struct recipe_stage *st)
 {
-	const char *what = arena_printf(y->arena, r->nstages > 1 ? "train[%d]" : "train", (int)(st - r->stages)), *bn;
+	const char *what = arena_printf(
+		       y->arena, r->nstages > 1 ? "train[%d]" : "train", (int)(st - r->stages)),
+		   *bn;
 	ynode *terms;
 
 	*st = (struct recipe_stage){.line = yaml_line(n)};
-	if (!YAML_KEYS(y, n, what, "name", "epochs", "optimizer", "schedule", "terms", "frozen", "batch_norm",
-	        "early_stop") &&
+	if (!YAML_KEYS(y, n, what, "name", "epochs", "optimizer", "schedule", "terms", "frozen",
+		"batch_norm", "early_stop") &&
 	    !yaml_is_map(n))
 		return;
 	st->name = yaml_string(y, n, "name",
@@ -328,7 +360,8 @@ stage(struct ydoc *y, ynode *n, struct recipe *r, struct recipe_stage *st)
 	bn = yaml_string(y, n, "batch_norm", "train");
 	st->batch_norm_frozen = strcmp(bn, "frozen") == 0;
 	if (!st->batch_norm_frozen && strcmp(bn, "train") != 0)
-		yaml_bad(y, yaml_get(y, n, "batch_norm"), "\"batch_norm\" is \"%s\"; it is train or frozen", bn);
+		yaml_bad(y, yaml_get(y, n, "batch_norm"),
+		    "\"batch_norm\" is \"%s\"; it is train or frozen", bn);
 	terms = yaml_get(y, n, "terms");
 	if (terms)
 		st->nterms = recipe_terms(y, terms, r, &st->terms);
@@ -342,7 +375,8 @@ recipe_train(struct ydoc *y, ynode *root, struct recipe *r)
 	int i;
 
 	if (!n || (yaml_is_list(n) && !yaml_count(n))) {
-		yaml_bad(y, n ? n : root, "the recipe has no \"train\": {epochs: N, optimizer: {...}}");
+		yaml_bad(
+		    y, n ? n : root, "the recipe has no \"train\": {epochs: N, optimizer: {...}}");
 		return;
 	}
 	r->nstages = yaml_is_list(n) ? yaml_count(n) : 1;

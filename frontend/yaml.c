@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-
 ynode *
 yaml_open(struct ydoc *y, struct arena *a, const char *path, struct diag *d)
 {
@@ -26,13 +25,15 @@ yaml_open(struct ydoc *y, struct arena *a, const char *path, struct diag *d)
 	ok = yaml_parser_load(&parser, &y->doc);
 	if (!ok) {
 		loc.line = (int)parser.problem_mark.line + 1;
-		diag_invalid(d, loc, "not YAML: %s%s%s", parser.problem ? parser.problem : "unreadable",
-		    parser.context ? ", " : "", parser.context ? parser.context : "");
+		diag_invalid(d, loc, "not YAML: %s%s%s",
+		    parser.problem ? parser.problem : "unreadable", parser.context ? ", " : "",
+		    parser.context ? parser.context : "");
 	} else {
 		root = yaml_document_get_root_node(&y->doc);
 		if (!root || root->type != YAML_MAPPING_NODE) {
 			loc.line = root ? yaml_line(root) : 1;
-			diag_invalid(d, loc, "a recipe is a mapping that starts with \"retort: 1\"");
+			diag_invalid(
+			    d, loc, "a recipe is a mapping that starts with \"retort: 1\"");
 			root = NULL;
 			yaml_document_delete(&y->doc);
 		}
@@ -167,18 +168,20 @@ yaml_keys(const struct ydoc *y, ynode *map, const char *what, int n, const char 
 	int i, k;
 
 	if (!yaml_is_map(map))
-		return yaml_bad(y, map, "%s must be a mapping with keys such as \"%s\"", what, keys[0]);
+		return yaml_bad(
+		    y, map, "%s must be a mapping with keys such as \"%s\"", what, keys[0]);
 	for (i = 0; i < yaml_count(map); i++) {
 		const char *key = yaml_key(y, map, i);
 
 		for (k = 0; k < n && strcmp(keys[k], key) != 0; k++)
 			;
 		if (k == n)
-			ok = yaml_bad(y, yaml_key_node(y, map, i), "unknown key \"%s\" in %s%s", key, what,
-			    yaml_hint(y, key, n, keys));
+			ok = yaml_bad(y, yaml_key_node(y, map, i), "unknown key \"%s\" in %s%s",
+			    key, what, yaml_hint(y, key, n, keys));
 		for (k = 0; k < i; k++)
 			if (strcmp(yaml_key(y, map, k), key) == 0)
-				ok = yaml_bad(y, yaml_key_node(y, map, i), "key \"%s\" is given twice in %s", key, what);
+				ok = yaml_bad(y, yaml_key_node(y, map, i),
+				    "key \"%s\" is given twice in %s", key, what);
 	}
 	return ok;
 }
@@ -255,8 +258,9 @@ yaml_scalar_number(const struct ydoc *y, const ynode *n, double *v)
 {
 	if (yaml_is_scalar(n) && parse_number(scalar(y, n), v))
 		return true;
-	return yaml_bad(y, n, "a number is expected here%s%s%s", yaml_is_scalar(n) ? ", not \"" : "",
-	    yaml_is_scalar(n) ? scalar(y, n) : "", yaml_is_scalar(n) ? "\"" : "");
+	return yaml_bad(y, n, "a number is expected here%s%s%s",
+	    yaml_is_scalar(n) ? ", not \"" : "", yaml_is_scalar(n) ? scalar(y, n) : "",
+	    yaml_is_scalar(n) ? "\"" : "");
 }
 
 bool
@@ -269,7 +273,8 @@ yaml_scalar_int(const struct ydoc *y, const ynode *n, int64_t *v)
 	*v = strtoll(s, &end, 10);
 	if (*s && !*end && !errno)
 		return true;
-	return yaml_bad(y, n, "a whole number is expected here%s%s%s", *s ? ", not \"" : "", s, *s ? "\"" : "");
+	return yaml_bad(
+	    y, n, "a whole number is expected here%s%s%s", *s ? ", not \"" : "", s, *s ? "\"" : "");
 }
 
 double
@@ -281,8 +286,9 @@ yaml_number(const struct ydoc *y, ynode *map, const char *key, double def, doubl
 	if (!n)
 		return def;
 	if (!yaml_is_scalar(n) || !parse_number(scalar(y, n), &v)) {
-		yaml_bad(y, n, "\"%s\" must be a number%s%s%s", key, yaml_is_scalar(n) ? ", not \"" : "",
-		    yaml_is_scalar(n) ? scalar(y, n) : "", yaml_is_scalar(n) ? "\"" : "");
+		yaml_bad(y, n, "\"%s\" must be a number%s%s%s", key,
+		    yaml_is_scalar(n) ? ", not \"" : "", yaml_is_scalar(n) ? scalar(y, n) : "",
+		    yaml_is_scalar(n) ? "\"" : "");
 		return def;
 	}
 	if (v < lo || v > hi) {
@@ -308,15 +314,17 @@ yaml_int(const struct ydoc *y, ynode *map, const char *key, int64_t def, int64_t
 	errno = 0;
 	v = strtoll(s, &end, 10);
 	if (!*s || *end || errno) {
-		yaml_bad(y, n, "\"%s\" must be a whole number%s%s%s", key, *s ? ", not \"" : "", s, *s ? "\"" : "");
+		yaml_bad(y, n, "\"%s\" must be a whole number%s%s%s", key, *s ? ", not \"" : "", s,
+		    *s ? "\"" : "");
 		return def;
 	}
 	if (v < lo || v > hi) {
 		if (hi == INT64_MAX)
-			yaml_bad(y, n, "\"%s\" is %lld, must be at least %lld", key, (long long)v, (long long)lo);
+			yaml_bad(y, n, "\"%s\" is %lld, must be at least %lld", key, (long long)v,
+			    (long long)lo);
 		else
-			yaml_bad(y, n, "\"%s\" is %lld, must be between %lld and %lld", key, (long long)v,
-			    (long long)lo, (long long)hi);
+			yaml_bad(y, n, "\"%s\" is %lld, must be between %lld and %lld", key,
+			    (long long)v, (long long)lo, (long long)hi);
 		return def;
 	}
 	return v;
@@ -373,8 +381,8 @@ yaml_ints(const struct ydoc *y, ynode *map, const char *key, int64_t **v, int64_
 		if (!yaml_scalar_int(y, item, &(*v)[k]))
 			continue;
 		if ((*v)[k] < lo || (*v)[k] > hi)
-			yaml_bad(y, item, "\"%s\" holds %lld, must be at least %lld", key, (long long)(*v)[k],
-			    (long long)lo);
+			yaml_bad(y, item, "\"%s\" holds %lld, must be at least %lld", key,
+			    (long long)(*v)[k], (long long)lo);
 		else
 			k++;
 	}

@@ -2,17 +2,21 @@
  * Fixed pseudo-random choices, a bounded number of them. */
 #include "tests/frontend/help.h"
 
-static const char text[] = "<ir_version: 8, opset_import: [\"\" : 18, \"my\" : 1], producer_name: \"p\">\n"
+static const char text[] =
+    "<ir_version: 8, opset_import: [\"\" : 18, \"my\" : 1], producer_name: \"p\">\n"
     "g (float[N,1,6,6] x, int64[2] ids) => (float[N,4] y, float[2,3] e)\n"
-    "<float[2,1,3,3] w = {1}, float[2] s = {1}, float[2] b = {0}, float[2] m = {0}, float[2] v = {1},\n"
-    " float[4,32] fw = {0.5}, float[4] fb = {0}, float[5,3] table = {2}, int64[2] sh = {0, -1}, string[1] names = {\"z\"}> {\n"
+    "<float[2,1,3,3] w = {1}, float[2] s = {1}, float[2] b = {0}, float[2] m = {0}, float[2] v = "
+    "{1},\n"
+    " float[4,32] fw = {0.5}, float[4] fb = {0}, float[5,3] table = {2}, int64[2] sh = {0, -1}, "
+    "string[1] names = {\"z\"}> {\n"
     "  [conv] c = Conv <kernel_shape = [3,3], strides = [1,1], pads = [0,0,0,0]> (x, w)\n"
     "  n, r1, r2 = BatchNormalization <training_mode = 1, epsilon = 1e-5> (c, s, b, m, v)\n"
     "  a = my.act <alpha = 0.1> (n)\n"
     "  f = Reshape(a, sh)\n"
     "  y = Gemm <transB = 1> (f, fw, fb)\n"
     "  e = Gather(table, ids)\n}\n"
-    "<opset_import: [\"\" : 18], domain: \"my\"> act <alpha> (p) => (q) { q = LeakyRelu <alpha : float = @alpha> (p) }";
+    "<opset_import: [\"\" : 18], domain: \"my\"> act <alpha> (p) => (q) { q = LeakyRelu <alpha : "
+    "float = @alpha> (p) }";
 
 static uint32_t seed = 12345;
 
@@ -27,7 +31,8 @@ static void
 attempt(const void *bytes, size_t size)
 {
 	struct arena *a = arena_create();
-	struct import_opts o = {.default_dim = 2, .states = draw(2), .training = draw(2), .keep_going = draw(2)};
+	struct import_opts o = {
+	    .default_dim = 2, .states = draw(2), .training = draw(2), .keep_going = draw(2)};
 	struct diag d;
 	const char *path = put_file("c.onnx", bytes, size);
 	struct graph *g;
@@ -126,7 +131,8 @@ deep_messages(void **state)
 		t = (struct str){0};
 	}
 	{
-		unsigned char head[4] = {0x3a, (unsigned char)((s.n & 127) | 128), (unsigned char)(s.n >> 7)};
+		unsigned char head[4] = {
+		    0x3a, (unsigned char)((s.n & 127) | 128), (unsigned char)(s.n >> 7)};
 
 		assert_true(s.n < 16384);
 		str_addn(&t, head, 3);
@@ -145,11 +151,13 @@ messages_of_corruption(void **state)
 
 	(void)state;
 	assert_null(onnx_import(arena, put_file("a.onnx", p, size - 5), NULL, &diag));
-	assert_non_null(strstr(diag.text.s, "a.onnx: not a whole ONNX file: a field longer than the rest at byte"));
+	assert_non_null(strstr(
+	    diag.text.s, "a.onnx: not a whole ONNX file: a field longer than the rest at byte"));
 	assert_int_equal(diag.status, STATUS_INVALID);
 	assert_null(onnx_import(arena, put_file("e.onnx", "", 0), NULL, &diag));
 	assert_non_null(strstr(diag.text.s, "e.onnx: is empty"));
-	assert_null(onnx_import(arena, put_file("p.onnx", "\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 16), NULL, &diag));
+	assert_null(onnx_import(
+	    arena, put_file("p.onnx", "\x89PNG\r\n\x1a\n\0\0\0\rIHDR", 16), NULL, &diag));
 	assert_null(onnx_import(arena, put_file("z.onnx", "\x08\x08", 2), NULL, &diag));
 	assert_non_null(strstr(diag.text.s, "z.onnx: holds no graph"));
 	assert_null(onnx_import(arena, file_of("none.onnx"), NULL, &diag));
@@ -160,8 +168,8 @@ messages_of_corruption(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {T(cut_short), T(flipped), T(flipped_text), T(deep_messages),
-	    T(messages_of_corruption)};
+	const struct CMUnitTest tests[] = {
+	    T(cut_short), T(flipped), T(flipped_text), T(deep_messages), T(messages_of_corruption)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

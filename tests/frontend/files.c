@@ -53,7 +53,9 @@ check_vectors(const char *path, const char *dir)
 	in[0] = etensor_from(arena, first_rows(x));
 	assert_true(eval_graph(&o, g, in, out, NULL, NULL, &diag));
 	for (int i = 0; i < g->outputs.n; i++)
-		compare(out[i], npy_read(arena, arena_printf(arena, "%s/%s.npy", dir, g->output_names.v[i]), &diag),
+		compare(out[i],
+		    npy_read(
+			arena, arena_printf(arena, "%s/%s.npy", dir, g->output_names.v[i]), &diag),
 		    path);
 }
 
@@ -108,7 +110,8 @@ every_file(const char *kind)
 	}
 	while ((e = readdir(d))) {
 		const char *path = arena_printf(arena, "%s/%s", dir, e->d_name);
-		const char *base = arena_strndup(arena, e->d_name, strlen(e->d_name) - (strlen(e->d_name) > 5 ? 5 : 0));
+		const char *base = arena_strndup(
+		    arena, e->d_name, strlen(e->d_name) - (strlen(e->d_name) > 5 ? 5 : 0));
 		struct onnx_patch *patch;
 		void *bytes;
 		size_t size;
@@ -121,7 +124,8 @@ every_file(const char *kind)
 		if (strstr(base, "cifar10"))
 			continue; /* slow without a compiler */
 		check_vectors(path, vectors);
-		assert_true(onnx_export_template(path, arena, &bytes, &size, &npatch, &patch, &diag));
+		assert_true(
+		    onnx_export_template(path, arena, &bytes, &size, &npatch, &patch, &diag));
 		check_vectors(put_file("x.onnx", bytes, size), vectors);
 		n++;
 	}
@@ -147,9 +151,11 @@ students(void **state)
 static void
 export_of_shared_and_dropped(void **state)
 {
-	static const char text[] = "<ir_version: 3, opset_import: [\"\" : 6]>\n"
+	static const char text[] =
+	    "<ir_version: 3, opset_import: [\"\" : 6]>\n"
 	    "g (float[2,3] x, float[3,3] w = {2}) => (float[2,3] y, float[2,3] d)\n"
-	    "<float[3] one = {1}, float[3] zero = {0}, float[3] mean = {0}, float[3] var = {1}, float[4] far = [\"location\": \"w.bin\"]> {\n"
+	    "<float[3] one = {1}, float[3] zero = {0}, float[3] mean = {0}, float[3] var = {1}, "
+	    "float[4] far = [\"location\": \"w.bin\"]> {\n"
 	    "  own = Identity(w)\n  a = MatMul(x, w)  b = MatMul(a, own)\n"
 	    "  n, m1, v1, s1, s2 = BatchNormalization(b, one, zero, mean, var)\n"
 	    "  k, m2, v2, s3, s4 = BatchNormalization(n, one, zero, mean, var)\n"
@@ -189,7 +195,8 @@ export_of_shared_and_dropped(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {T(export_of_shared_and_dropped), T(teachers), T(students)};
+	const struct CMUnitTest tests[] = {
+	    T(export_of_shared_and_dropped), T(teachers), T(students)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -80,7 +80,8 @@ evaluate(struct graph *g, double scale)
 
 		in[i] = etensor_new(arena, v->dtype, v->rank, v->dims);
 		for (int64_t k = 0; k < in[i]->count; k++)
-			et_put(in[i], k, dtype_is_float(v->dtype) ? scale * (double)(k + 1) : (double)(k % 2));
+			et_put(in[i], k,
+			    dtype_is_float(v->dtype) ? scale * (double)(k + 1) : (double)(k % 2));
 	}
 	if (!eval_graph(&o, g, in, out, NULL, NULL, &diag))
 		return NULL;
@@ -105,7 +106,8 @@ same_result(const char *old, const char *new)
 	assert_true(dims_equal(x[0]->rank, x[0]->dims, y[0]->rank, y[0]->dims));
 	for (int64_t i = 0; i < x[0]->count; i++)
 		if (et_get(x[0], i) != et_get(y[0], i))
-			fail_msg("%s\nelement %d: %g is not %g", old, (int)i, et_get(x[0], i), et_get(y[0], i));
+			fail_msg("%s\nelement %d: %g is not %g", old, (int)i, et_get(x[0], i),
+			    et_get(y[0], i));
 }
 
 /* The text does not import, and the report holds these words. */

@@ -6,8 +6,8 @@ read_npy(const char *header, const void *data, size_t size, int version)
 {
 	struct str s = {0};
 	size_t len = strlen(header);
-	unsigned char head[12] = {0x93, 'N', 'U', 'M', 'P', 'Y', (unsigned char)version, 0, (unsigned char)len,
-	    (unsigned char)(len >> 8)};
+	unsigned char head[12] = {0x93, 'N', 'U', 'M', 'P', 'Y', (unsigned char)version, 0,
+	    (unsigned char)len, (unsigned char)(len >> 8)};
 	const char *path;
 
 	str_addn(&s, head, version > 1 ? 12 : 10);
@@ -21,7 +21,8 @@ read_npy(const char *header, const void *data, size_t size, int version)
 static void
 round_trip(void **state)
 {
-	enum dtype types[] = {DT_f32, DT_f64, DT_f16, DT_i64, DT_i32, DT_i16, DT_i8, DT_u64, DT_u32, DT_u16, DT_u8, DT_bool};
+	enum dtype types[] = {DT_f32, DT_f64, DT_f16, DT_i64, DT_i32, DT_i16, DT_i8, DT_u64, DT_u32,
+	    DT_u16, DT_u8, DT_bool};
 	int64_t dims[3] = {2, 1, 3};
 
 	(void)state;
@@ -30,7 +31,8 @@ round_trip(void **state)
 			struct tensor *t = tensor_new(arena, types[k], rank, dims), *back;
 
 			for (int64_t i = 0; i < tensor_count(t); i++)
-				dtype_put_f(t->dtype, t->data, i, t->dtype == DT_bool ? 1 : (double)i + 1);
+				dtype_put_f(
+				    t->dtype, t->data, i, t->dtype == DT_bool ? 1 : (double)i + 1);
 			assert_true(npy_write(file_of("t.npy"), t, &diag));
 			back = npy_read(arena, file_of("t.npy"), &diag);
 			assert_non_null(back);
@@ -44,12 +46,14 @@ static void
 layouts(void **state)
 {
 	int16_t swapped[2] = {0x0100, 0x0200}, columns[6] = {1, 4, 2, 5, 3, 6};
-	struct tensor *t = read_npy("{'descr': '>i2', 'fortran_order': False, 'shape': (2,), }", swapped, 4, 1);
+	struct tensor *t =
+	    read_npy("{'descr': '>i2', 'fortran_order': False, 'shape': (2,), }", swapped, 4, 1);
 
 	(void)state;
 	assert_non_null(t);
 	assert_memory_equal(t->data, ((int16_t[]){1, 2}), 4);
-	t = read_npy("{\"shape\": (2L, 3L), 'fortran_order': True, 'descr': '<i2'}\n", columns, 12, 2);
+	t = read_npy(
+	    "{\"shape\": (2L, 3L), 'fortran_order': True, 'descr': '<i2'}\n", columns, 12, 2);
 	assert_non_null(t);
 	assert_memory_equal(t->data, ((int16_t[]){1, 2, 3, 4, 5, 6}), 12);
 	t = read_npy("{'descr': '|u1', 'fortran_order': False, 'shape': (), }", "\x07", 1, 3);
@@ -73,10 +77,15 @@ static void
 not_arrays(void **state)
 {
 	(void)state;
-	refused_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (5,), }", 16, "truncated: its shape needs 5 elements");
-	refused_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296, 4), }", 16, "truncated");
-	refused_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }", 16, "not a Python dict");
-	refused_npy("{'descr': '<U4', 'fortran_order': False, 'shape': (1,), }", 16, "not supported: \"<U4\"");
+	refused_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (5,), }", 16,
+	    "truncated: its shape needs 5 elements");
+	refused_npy(
+	    "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296, 4), }", 16,
+	    "truncated");
+	refused_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }",
+	    16, "not a Python dict");
+	refused_npy("{'descr': '<U4', 'fortran_order': False, 'shape': (1,), }", 16,
+	    "not supported: \"<U4\"");
 	refused_npy("{'descr': '<f4', 'fortran_order': Maybe}", 16, "not a Python dict");
 	refused_npy("{'descr'", 0, "not a Python dict");
 	refused_npy("", 0, "not a Python dict");

@@ -10,7 +10,10 @@
 
 static struct arena *arena;
 
-struct facts { struct map *of; VEC(const char *) names; };
+struct facts {
+	struct map *of;
+	VEC(const char *) names;
+};
 
 /* ---- words and marks of a .proto file */
 static const char *
@@ -73,7 +76,8 @@ block(struct facts *f, const char *scope, bool enumeration, const char **p)
 	while ((t = token(p)) && !is(t, "}")) {
 		if (is(t, ";"))
 			continue;
-		if (is(t, "reserved") || is(t, "option") || is(t, "extensions") || is(t, "syntax") || is(t, "package")) {
+		if (is(t, "reserved") || is(t, "option") || is(t, "extensions") ||
+		    is(t, "syntax") || is(t, "package")) {
 			options(p);
 		} else if (is(t, "message") || is(t, "enum")) {
 			const char *name = token(p);
@@ -92,11 +96,13 @@ block(struct facts *f, const char *scope, bool enumeration, const char **p)
 			options(p);
 		} else {
 			bool labelled = is(t, "optional") || is(t, "repeated") || is(t, "required");
-			const char *label = labelled ? t : "oneof", *type = labelled ? token(p) : t, *name = token(p), *number;
+			const char *label = labelled ? t : "oneof", *type = labelled ? token(p) : t,
+				   *name = token(p), *number;
 
 			assert_true(is(token(p), "="));
 			number = token(p);
-			record(f, scope, name, arena_printf(arena, "%s %s %s%s", label, type, number, options(p)));
+			record(f, scope, name,
+			    arena_printf(arena, "%s %s %s%s", label, type, number, options(p)));
 		}
 	}
 }
@@ -131,7 +137,8 @@ agrees(void **state)
 	(void)state;
 	assert_true(load(&ours, "frontend/onnx.proto"));
 	assert_true(ours.names.n > 150);
-	if (!load(&theirs, "/usr/include/onnx/onnx-ml.proto") && !load(&theirs, "/usr/include/onnx/onnx.proto")) {
+	if (!load(&theirs, "/usr/include/onnx/onnx-ml.proto") &&
+	    !load(&theirs, "/usr/include/onnx/onnx.proto")) {
 		print_message("skipped: no libonnx-dev\n");
 		skip();
 	}

@@ -100,7 +100,8 @@ terms_and_stages(void **state)
 	assert_string_equal(s[0].frozen[0], "fc.*");
 	assert_string_equal(s[1].name, "second");
 	assert_int_equal(s[1].epochs, 10);
-	assert_true(s[1].optimizer.beta1 == 0.8 && s[1].optimizer.beta2 == 0.99 && s[1].optimizer.weight_decay == 0.01);
+	assert_true(s[1].optimizer.beta1 == 0.8 && s[1].optimizer.beta2 == 0.99 &&
+		    s[1].optimizer.weight_decay == 0.01);
 	assert_string_equal(s[1].schedule.kind, "multistep");
 	assert_true(s[1].schedule.gamma == 0.2 && s[1].schedule.warmup_epochs == 0.5);
 	assert_int_equal(s[1].schedule.milestones[1], 8);
@@ -157,12 +158,15 @@ static void
 several_sets(void **state)
 {
 	static const char text[] = "retort: 1\ndata:\n  root: d\n  sets:\n"
-	    "    a: {train: {image: i.npy, la: l.npy}, test: {image: i.npy, la: l.npy}, batch: 64, limit: 10000}\n"
-	    "    b: {root: e, train: {mel: m.npy, lb: l.npy}, batch: 32}\n"
-	    "models:\n  student: {onnx: s.onnx, inputs: {x: [{field: image, pad: [2, 1, 2, 1]}, {field: mel}]}, outputs: {a: a, b: b}}\n"
-	    "tasks: {a: {head: student.a, target: la, data: a}, b: {head: student.b, target: lb, data: b}}\n"
-	    "terms: {a: {task: a, loss: ce}, b: {task: b, loss: ce}}\n"
-	    "train: {epochs: 1, optimizer: {sgd: {lr: 0.1}}}\n";
+				   "    a: {train: {image: i.npy, la: l.npy}, test: {image: i.npy, "
+				   "la: l.npy}, batch: 64, limit: 10000}\n"
+				   "    b: {root: e, train: {mel: m.npy, lb: l.npy}, batch: 32}\n"
+				   "models:\n  student: {onnx: s.onnx, inputs: {x: [{field: image, "
+				   "pad: [2, 1, 2, 1]}, {field: mel}]}, outputs: {a: a, b: b}}\n"
+				   "tasks: {a: {head: student.a, target: la, data: a}, b: {head: "
+				   "student.b, target: lb, data: b}}\n"
+				   "terms: {a: {task: a, loss: ce}, b: {task: b, loss: ce}}\n"
+				   "train: {epochs: 1, optimizer: {sgd: {lr: 0.1}}}\n";
 	char path[] = "/tmp/retort-recipe-XXXXXX";
 	FILE *f = fdopen(mkstemp(path), "w");
 	struct recipe *r;
@@ -187,7 +191,8 @@ several_sets(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {T(data_and_models), T(terms_and_stages), T(reports), T(several_sets)};
+	const struct CMUnitTest tests[] = {
+	    T(data_and_models), T(terms_and_stages), T(reports), T(several_sets)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

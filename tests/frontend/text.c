@@ -6,19 +6,25 @@
 static void
 the_whole_grammar(void **state)
 {
-	static const char text[] = "# a comment\n"
-	    "<ir_version: 9, opset_import: [\"\" : 18, \"my.own\" : 2], producer_name: \"me\", producer_version: \"1\",\n"
-	    " domain: \"d\", model_version: 3, doc_string: \"says \\\"hi\\\"\", metadata_props: [\"k\": \"v\"]>\n"
+	static const char text[] =
+	    "# a comment\n"
+	    "<ir_version: 9, opset_import: [\"\" : 18, \"my.own\" : 2], producer_name: \"me\", "
+	    "producer_version: \"1\",\n"
+	    " domain: \"d\", model_version: 3, doc_string: \"says \\\"hi\\\"\", metadata_props: "
+	    "[\"k\": \"v\"]>\n"
 	    "agraph (float[N,?,2] x, float16[] z, int64 n = {7}) => (float[N,2,2] y, string[2] s)\n"
-	    "<float[2] w = {1, -2.5e-1}, double[2,0] empty = {}, bool[2] b = {true, 0}, uint64 big = {18446744073709551615},\n"
+	    "<float[2] w = {1, -2.5e-1}, double[2,0] empty = {}, bool[2] b = {true, 0}, uint64 big "
+	    "= {18446744073709551615},\n"
 	    " int4[3] i = {-8, 7, 0}, string[2] words = {\"a\", \"b,c\"}, complex64 c = {1, 2},\n"
 	    " float[4] far = [\"location\": \"w.bin\", \"offset\": \"4\"], float[N] info> {\n"
-	    "  [first] a, , \"b/c.0\" = my.own.Op : v1 <i = 1, f = 0.5, g : float = 2, s = \"t\", is = [1, 2], fs = [1, 2.5],\n"
+	    "  [first] a, , \"b/c.0\" = my.own.Op : v1 <i = 1, f = 0.5, g : float = 2, s = \"t\", "
+	    "is = [1, 2], fs = [1, 2.5],\n"
 	    "      ss = [\"p\", \"q\"], none : ints = [], t = float[2] {1, 2}, neg = -inf,\n"
 	    "      sub = inner (float[2] p) => (float[2] q) { q = Neg(p) }> (x, , w);\n"
 	    "  y = Neg(\"b/c.0\")  s = Identity(words)\n}\n"
 	    "<opset_import: [\"\" : 18], domain: \"my.own\", overload: \"v1\">\n"
-	    "Op <must, may : float = 1.5> (p, q, r) => (u, v, w) { u = Neg <alpha : float = @must> (p) v = Neg(p) w = Neg(p) }\n";
+	    "Op <must, may : float = 1.5> (p, q, r) => (u, v, w) { u = Neg <alpha : float = @must> "
+	    "(p) v = Neg(p) w = Neg(p) }\n";
 	struct onnx_file f;
 	Onnx__GraphProto *g;
 	Onnx__NodeProto *n;
@@ -63,8 +69,9 @@ the_whole_grammar(void **state)
 static void
 binary_says_the_same(void **state)
 {
-	static const char text[] = HEAD "g (float[2,3] x) => (float[2,2] y) <float[3,2] w = {1,2,3,4,5,6}, float[2] b = {0.5}> {\n"
-	    "  h = Gemm <alpha = 0.5> (x, w, b)  y = Relu(h) }";
+	static const char text[] = HEAD "g (float[2,3] x) => (float[2,2] y) <float[3,2] w = "
+					"{1,2,3,4,5,6}, float[2] b = {0.5}> {\n"
+					"  h = Gemm <alpha = 0.5> (x, w, b)  y = Relu(h) }";
 	struct import_opts o = {.model_name = "m"};
 	const char *in = put_text("m.onnxtxt", text), *out = file_of("m.onnx");
 	struct graph *a, *b;
@@ -88,21 +95,33 @@ mistakes_have_a_place(void **state)
 {
 	(void)state;
 	refused("x", "m.onnxtxt:1:1: '<' is expected to begin a model");
-	refused("<ir_vers: 8>", "m.onnxtxt:1:2: a model has no property \"ir_vers\"; did you mean \"ir_version\"?");
+	refused("<ir_vers: 8>",
+	    "m.onnxtxt:1:2: a model has no property \"ir_vers\"; did you mean \"ir_version\"?");
 	refused("<ir_version: 8> g () => () {}", "the model imports no opset");
-	refused(HEAD "g (flot[2] x) => (float[2] y) {}", "m.onnxtxt:2:4: \"flot\" is not a type; did you mean \"float\"?");
+	refused(HEAD "g (flot[2] x) => (float[2] y) {}",
+	    "m.onnxtxt:2:4: \"flot\" is not a type; did you mean \"float\"?");
 	refused(HEAD "g (float[2] x) -> (float[2] y) {}", "m.onnxtxt:2:16: \"=>\" is expected");
-	refused(HEAD "g (float[2] x) => (float[2] y) { y = Neg(x }", "m.onnxtxt:2:44: ')' is expected after the inputs of a node, not '}'");
-	refused(HEAD "g (float[2] x) => (float[2] y) { y = Neg(x)", "the text ends where '}' is expected");
-	refused(HEAD "g (float[2] x) => (float[2] y) <float[3] w = {1, 2}> {}", "2 numbers are given, the shape needs 3");
-	refused(HEAD "g (float[2] x) => (float[2] y) <float[N] w = {1, 2}> {}", "must be a number to hold values");
-	refused(HEAD "g (float[2] x) => (float[2] y) <int8[2] w = {1, 300}> {}", "m.onnxtxt:2:49: 300 does not fit in i8");
-	refused(HEAD "g (float[2] x) => (float[2] y) <int8[2] w = {1, 1.5}> {}", "a whole number is expected");
-	refused(HEAD "g (float[2] x) => (float[2] y) <float[1000000,1000000] w = {0}> {}", "more than 2 GB");
-	refused(HEAD "g (float[2] x) => (float[2] y) { y = Sum <axes = []> (x) }", "an empty list needs its type");
-	refused(HEAD "g (float[2] x) => (float[2] y) { y = Sum <a : int = \"b\"> (x) }", "attribute \"a\" must be an int");
+	refused(HEAD "g (float[2] x) => (float[2] y) { y = Neg(x }",
+	    "m.onnxtxt:2:44: ')' is expected after the inputs of a node, not '}'");
+	refused(HEAD "g (float[2] x) => (float[2] y) { y = Neg(x)",
+	    "the text ends where '}' is expected");
+	refused(HEAD "g (float[2] x) => (float[2] y) <float[3] w = {1, 2}> {}",
+	    "2 numbers are given, the shape needs 3");
+	refused(HEAD "g (float[2] x) => (float[2] y) <float[N] w = {1, 2}> {}",
+	    "must be a number to hold values");
+	refused(HEAD "g (float[2] x) => (float[2] y) <int8[2] w = {1, 300}> {}",
+	    "m.onnxtxt:2:49: 300 does not fit in i8");
+	refused(HEAD "g (float[2] x) => (float[2] y) <int8[2] w = {1, 1.5}> {}",
+	    "a whole number is expected");
+	refused(HEAD "g (float[2] x) => (float[2] y) <float[1000000,1000000] w = {0}> {}",
+	    "more than 2 GB");
+	refused(HEAD "g (float[2] x) => (float[2] y) { y = Sum <axes = []> (x) }",
+	    "an empty list needs its type");
+	refused(HEAD "g (float[2] x) => (float[2] y) { y = Sum <a : int = \"b\"> (x) }",
+	    "attribute \"a\" must be an int");
 	refused(HEAD "g (float[2] x) => (float[2] y) { y = \"Sum(x) }", "this string does not end");
-	refused(HEAD "g (float[2] x) => (float[2] y) { y = Sum <a = 1e> (x) }", "\"1e\" is not a number");
+	refused(HEAD "g (float[2] x) => (float[2] y) { y = Sum <a = 1e> (x) }",
+	    "\"1e\" is not a number");
 }
 
 static void
@@ -127,8 +146,8 @@ nesting_is_bounded(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {T(the_whole_grammar), T(binary_says_the_same), T(mistakes_have_a_place),
-	    T(nesting_is_bounded)};
+	const struct CMUnitTest tests[] = {T(the_whole_grammar), T(binary_says_the_same),
+	    T(mistakes_have_a_place), T(nesting_is_bounded)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

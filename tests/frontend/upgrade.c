@@ -12,33 +12,44 @@ attributes_become_inputs(void **state)
 	same_result(OLD(4) X4 "{ y = Reshape <shape = [2,3,16,1]> (x) }",
 	    NEW X4 "<int64[4] s = {2,3,16,1}> { y = Reshape(x, s) }");
 	same_result(OLD(9) X4 "{ y = Slice <starts = [1,-3], ends = [2,9], axes = [1,3]> (x) }",
-	    NEW X4 "<int64[2] s = {1,-3}, int64[2] e = {2,9}, int64[2] a = {1,3}> { y = Slice(x, s, e, a) }");
+	    NEW X4 "<int64[2] s = {1,-3}, int64[2] e = {2,9}, int64[2] a = {1,3}> { y = Slice(x, "
+		   "s, e, a) }");
 	same_result(OLD(1) X4 "{ y = Pad <paddings = [0,0,1,2,0,0,3,4], value = 2.5> (x) }",
 	    NEW X4 "<int64[8] p = {0,0,1,2,0,0,3,4}, float v = {2.5}> { y = Pad(x, p, v) }");
 	same_result(OLD(10) X4 "{ y = Pad <pads = [0,0,1,2,0,0,3,4], mode = \"edge\"> (x) }",
 	    NEW X4 "<int64[8] p = {0,0,1,2,0,0,3,4}> { y = Pad <mode = \"edge\"> (x, p) }");
-	same_result(OLD(6) X4 "{ y = Clip <max = 3.5> (x) }", NEW X4 "<float m = {3.5}> { y = Clip(x, , m) }");
-	same_result(OLD(11) "g (float[2,1,3,1] x) => (float[?,?] y) { y = Squeeze <axes = [1,3]> (x) }",
-	    NEW "g (float[2,1,3,1] x) => (float[?,?] y) <int64[2] a = {1,3}> { y = Squeeze(x, a) }");
-	same_result(OLD(11) "g (float[2,3] x) => (float[?,?,?] y) { y = Unsqueeze <axes = [1]> (x) }",
+	same_result(OLD(6) X4 "{ y = Clip <max = 3.5> (x) }",
+	    NEW X4 "<float m = {3.5}> { y = Clip(x, , m) }");
+	same_result(
+	    OLD(11) "g (float[2,1,3,1] x) => (float[?,?] y) { y = Squeeze <axes = [1,3]> (x) }", NEW
+	    "g (float[2,1,3,1] x) => (float[?,?] y) <int64[2] a = {1,3}> { y = Squeeze(x, a) }");
+	same_result(
+	    OLD(11) "g (float[2,3] x) => (float[?,?,?] y) { y = Unsqueeze <axes = [1]> (x) }",
 	    NEW "g (float[2,3] x) => (float[?,?,?] y) <int64[1] a = {1}> { y = Unsqueeze(x, a) }");
 	same_result(OLD(11) X4 "{ a, y = Split <axis = 1, split = [1,2]> (x) }",
 	    NEW X4 "<int64[2] s = {1,2}> { a, y = Split <axis = 1> (x, s) }");
-	same_result(OLD(11) X4 "{ a, y = Split <axis = 2> (x) }", NEW X4 "{ a, y = Split <axis = 2, num_outputs = 2> (x) }");
+	same_result(OLD(11) X4 "{ a, y = Split <axis = 2> (x) }",
+	    NEW X4 "{ a, y = Split <axis = 2, num_outputs = 2> (x) }");
 }
 
 static void
 reductions(void **state)
 {
-	static const char *const ops[] = {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1",
-	    "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"};
+	static const char *const ops[] = {"ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin",
+	    "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp",
+	    "ReduceSumSquare"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
-		same_result(arena_printf(arena, OLD(11) X4 "{ y = %s <axes = [1,-1], keepdims = 1> (x) }", ops[i]),
+		same_result(arena_printf(arena,
+				OLD(11) X4 "{ y = %s <axes = [1,-1], keepdims = 1> (x) }", ops[i]),
 		    arena_printf(arena, NEW X4 "<int64[2] a = {1,-1}> { y = %s(x, a) }", ops[i]));
-		same_result(arena_printf(arena, OLD(11) "g (float[2,3] x) => (float y) { y = %s <keepdims = 0> (x) }", ops[i]),
-		    arena_printf(arena, NEW "g (float[2,3] x) => (float y) { y = %s <keepdims = 0> (x) }", ops[i]));
+		same_result(
+		    arena_printf(arena,
+			OLD(11) "g (float[2,3] x) => (float y) { y = %s <keepdims = 0> (x) }",
+			ops[i]),
+		    arena_printf(arena,
+			NEW "g (float[2,3] x) => (float y) { y = %s <keepdims = 0> (x) }", ops[i]));
 	}
 }
 
@@ -48,17 +59,21 @@ old_broadcasting(void **state)
 	(void)state;
 	same_result(OLD(6) X4 "<float[3] b = {1,2,3}> { y = Add <broadcast = 1, axis = 1> (x, b) }",
 	    NEW X4 "<float[3,1,1] b = {1,2,3}> { y = Add(x, b) }");
-	same_result(OLD(6) X4 "<float[3,4] b = {1,2,3,4,5,6,7,8,9,10,11,12}> { y = Mul <broadcast = 1, axis = 1> (x, b) }",
+	same_result(OLD(6) X4 "<float[3,4] b = {1,2,3,4,5,6,7,8,9,10,11,12}> { y = Mul <broadcast "
+			      "= 1, axis = 1> (x, b) }",
 	    NEW X4 "<float[3,4,1] b = {1,2,3,4,5,6,7,8,9,10,11,12}> { y = Mul(x, b) }");
 	same_result(OLD(6) X4 "<float[4] b = {1,2,3,4}> { y = Sub <broadcast = 1> (x, b) }",
 	    NEW X4 "<float[4] b = {1,2,3,4}> { y = Sub(x, b) }");
-	same_result(OLD(6) "g (float[2,3] x) => (float[2,2] y) <float[3,2] w = {1,2,3,4,5,6}, float[2] c = {1,2}> "
-	    "{ y = Gemm <broadcast = 1> (x, w, c) }",
-	    NEW "g (float[2,3] x) => (float[2,2] y) <float[3,2] w = {1,2,3,4,5,6}, float[2] c = {1,2}> "
+	same_result(OLD(6) "g (float[2,3] x) => (float[2,2] y) <float[3,2] w = {1,2,3,4,5,6}, "
+			   "float[2] c = {1,2}> "
+			   "{ y = Gemm <broadcast = 1> (x, w, c) }",
+	    NEW
+	    "g (float[2,3] x) => (float[2,2] y) <float[3,2] w = {1,2,3,4,5,6}, float[2] c = {1,2}> "
 	    "{ y = Gemm(x, w, c) }");
 	same_result(OLD(6) X4 "<float[3] s = {0.1,0.2,0.3}> { n = Neg(x) y = PRelu(n, s) }",
 	    NEW X4 "<float[3,1,1] s = {0.1,0.2,0.3}> { n = Neg(x) y = PRelu(n, s) }");
-	refused(OLD(6) X4 "<float[3] b = {1,2,3}> { y = Add <broadcast = 1, axis = 4> (x, b) }", "broadcast along axis 4");
+	refused(OLD(6) X4 "<float[3] b = {1,2,3}> { y = Add <broadcast = 1, axis = 4> (x, b) }",
+	    "broadcast along axis 4");
 }
 
 static void
@@ -66,23 +81,33 @@ softmax_flattened(void **state)
 {
 	(void)state;
 	same_result(OLD(11) X4 "{ y = Softmax(x) }",
-	    NEW X4 "<int64[2] f = {2,48}, int64[4] s = {2,3,4,4}> { a = Reshape(x, f) b = Softmax(a) y = Reshape(b, s) }");
+	    NEW X4 "<int64[2] f = {2,48}, int64[4] s = {2,3,4,4}> { a = Reshape(x, f) b = "
+		   "Softmax(a) y = Reshape(b, s) }");
 	same_result(OLD(11) X4 "{ y = LogSoftmax <axis = 2> (x) }",
-	    NEW X4 "<int64[2] f = {6,16}, int64[4] s = {2,3,4,4}> { a = Reshape(x, f) b = LogSoftmax(a) y = Reshape(b, s) }");
-	same_result(OLD(11) X4 "{ y = Softmax <axis = 3> (x) }", NEW X4 "{ y = Softmax <axis = 3> (x) }");
+	    NEW X4 "<int64[2] f = {6,16}, int64[4] s = {2,3,4,4}> { a = Reshape(x, f) b = "
+		   "LogSoftmax(a) y = Reshape(b, s) }");
+	same_result(
+	    OLD(11) X4 "{ y = Softmax <axis = 3> (x) }", NEW X4 "{ y = Softmax <axis = 3> (x) }");
 }
 
 static void
 normalisation_and_casts(void **state)
 {
-	static const char bn[] = "<float[3] s = {1,2,3}, float[3] b = {0,1,0}, float[3] m = {0.5,1,2}, float[3] v = {1,4,9}>";
+	static const char bn[] = "<float[3] s = {1,2,3}, float[3] b = {0,1,0}, float[3] m = "
+				 "{0.5,1,2}, float[3] v = {1,4,9}>";
 
 	(void)state;
-	same_result(arena_printf(arena, OLD(6) X4 "%s { y = BatchNormalization <is_test = 1, spatial = 1, epsilon = 0.001> (x, s, b, m, v) }", bn),
-	    arena_printf(arena, NEW X4 "%s { y = BatchNormalization <epsilon = 0.001> (x, s, b, m, v) }", bn));
-	same_result(arena_printf(arena, OLD(9) X4 "%s { y, a, c, d, e = BatchNormalization(x, s, b, m, v) }", bn),
+	same_result(arena_printf(arena,
+			OLD(6) X4 "%s { y = BatchNormalization <is_test = 1, spatial = 1, epsilon "
+				  "= 0.001> (x, s, b, m, v) }",
+			bn),
+	    arena_printf(arena,
+		NEW X4 "%s { y = BatchNormalization <epsilon = 0.001> (x, s, b, m, v) }", bn));
+	same_result(arena_printf(arena,
+			OLD(9) X4 "%s { y, a, c, d, e = BatchNormalization(x, s, b, m, v) }", bn),
 	    arena_printf(arena, NEW X4 "%s { y = BatchNormalization(x, s, b, m, v) }", bn));
-	same_result(OLD(5) X4 "{ y = Cast <to = \"INT32\"> (x) }", NEW X4 "{ y = Cast <to = 6> (x) }");
+	same_result(
+	    OLD(5) X4 "{ y = Cast <to = \"INT32\"> (x) }", NEW X4 "{ y = Cast <to = 6> (x) }");
 	same_result(OLD(3) X4 "{ y = Concat(x, x) }", NEW X4 "{ y = Concat <axis = 1> (x, x) }");
 	same_result(OLD(5) X4 "{ n = Neg(x) y = Selu(n) }",
 	    NEW X4 "{ n = Neg(x) y = Selu <alpha = 1.6732, gamma = 1.0507> (n) }");
@@ -93,8 +118,8 @@ normalisation_and_casts(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {T(attributes_become_inputs), T(reductions), T(old_broadcasting),
-	    T(softmax_flattened), T(normalisation_and_casts)};
+	const struct CMUnitTest tests[] = {T(attributes_become_inputs), T(reductions),
+	    T(old_broadcasting), T(softmax_flattened), T(normalisation_and_casts)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -70,7 +70,8 @@ typed_lists(void **state)
 {
 	float f[4] = {0, 1, 2, 3};
 	double d[4] = {0, 1, 2, 3};
-	int32_t i32[4] = {0, 1, 2, 3}, f16[4] = {0, 0x3c00, 0x4000, 0x4200}, bf16[4] = {0, 0x3f80, 0x4000, 0x4040};
+	int32_t i32[4] = {0, 1, 2, 3}, f16[4] = {0, 0x3c00, 0x4000, 0x4200},
+		bf16[4] = {0, 0x3f80, 0x4000, 0x4040};
 	int32_t nibbles[2] = {0x10, 0x32}, crumbs[1] = {0xe4};
 	int64_t i64[4] = {0, 1, 2, 3};
 	uint64_t u64[4] = {0, 1, 2, 3};
@@ -171,8 +172,8 @@ external(const char *location, const char *offset, const char *length)
 {
 	Onnx__TensorProto p = proto(DT_f32, 1, four);
 	Onnx__StringStringEntryProto e[3], *list[3] = {&e[0], &e[1], &e[2]};
-	char *kv[3][2] = {{"location", (char *)(uintptr_t)location}, {"offset", (char *)(uintptr_t)offset},
-	    {"length", (char *)(uintptr_t)length}};
+	char *kv[3][2] = {{"location", (char *)(uintptr_t)location},
+	    {"offset", (char *)(uintptr_t)offset}, {"length", (char *)(uintptr_t)length}};
 
 	for (int i = 0; i < 3; i++) {
 		onnx__string_string_entry_proto__init(&e[i]);
@@ -238,7 +239,8 @@ external_data_stays_in_its_folder(void **state)
 static void
 sparse(void **state)
 {
-	int64_t dims[2] = {2, 3}, two = 2, at[4] = {0, 1, 1, 2}, flat[2] = {1, 5}, outside[2] = {1, 6}, pairs[2] = {2, 2};
+	int64_t dims[2] = {2, 3}, two = 2, at[4] = {0, 1, 1, 2}, flat[2] = {1, 5},
+		outside[2] = {1, 6}, pairs[2] = {2, 2};
 	float v[2] = {7, 8};
 	Onnx__TensorProto values = proto(DT_f32, 1, &two), indices = proto(DT_i64, 2, pairs);
 	Onnx__SparseTensorProto s;
@@ -271,8 +273,8 @@ sparse(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {T(raw_bytes), T(typed_lists), T(strings_and_scalars), T(sizes_that_lie),
-	    T(external_data), T(external_data_stays_in_its_folder), T(sparse)};
+	const struct CMUnitTest tests[] = {T(raw_bytes), T(typed_lists), T(strings_and_scalars),
+	    T(sizes_that_lie), T(external_data), T(external_data_stays_in_its_folder), T(sparse)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,8 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct arena *a = arena_create();
-	struct import_opts o = {.default_dim = 2, .states = size & 1, .training = size & 2, .keep_going = size & 4};
+	struct import_opts o = {
+	    .default_dim = 2, .states = size & 1, .training = size & 2, .keep_going = size & 4};
 	struct diag d;
 	const char *path = as_file(data, size);
 	struct graph *g;
