@@ -48,6 +48,9 @@ const Onnx__FunctionProto *import_function(struct import *, const Onnx__NodeProt
 /* An operator that needs no row of its own. */
 bool import_is_special(const char *op);
 
+/* ---- onnx_inputs.c */
+bool import_inputs(struct import *, struct scope *);
+
 /* ---- onnx_node.c */
 bool import_node(struct import *, struct scope *, const Onnx__NodeProto *, int index);
 

@@ -1,0 +1,262 @@
+/* onnx_inputs -- the graph's inputs with their sizes: from the options, from the
+ * tensors at hand, from the symbols the file shares between them. */
+#include "frontend/onnx_import.h"
+
+struct dims_in {
+	struct import *im;
+	struct map *given; /* symbol -> size + 1, from the shapes of inputs */
+	struct map *noted; /* symbols met */
+	VEC(const char *) symbols;
+};
+
+static const struct input_shape *
+shape_given(const struct import *im, const char *input)
+{
+	int i;
+
+	for (i = 0; i < im->opts->nshapes; i++)
+		if (strcmp(im->opts->shapes[i].input, input) == 0)
+			return &im->opts->shapes[i];
+	return NULL;
+}
+
+static int64_t
+given_dim(const struct input_shape *s, int axis)
+{
+	return s && axis < s->rank ? s->dims[axis] : -1;
+}
+
+static const Onnx__TypeProto__Tensor *
+tensor_type(const Onnx__ValueInfoProto *v)
+{
+	return v->type && v->type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE
+		   ? v->type->tensor_type
+		   : NULL;
+}
+
+/* A given size of a symbolic axis holds wherever the symbol stands. */
+static bool
+learn_symbols(struct dims_in *di, const Onnx__ValueInfoProto *v)
+{
+	const Onnx__TypeProto__Tensor *t = tensor_type(v);
+	const struct input_shape *s = shape_given(di->im, v->name);
+	struct loc loc = LOC_FILE(di->im->f.name);
+	size_t i;
+
+	loc.name = v->name;
+	if (!t || !t->shape || !s)
+		return true;
+	if ((size_t)s->rank > t->shape->n_dim)
+		return diag_invalid(di->im->d, loc, "is given %d axes, the model's input has %zu",
+		    s->rank, t->shape->n_dim);
+	for (i = 0; i < t->shape->n_dim; i++) {
+		const Onnx__TensorShapeProto__Dimension *dim = t->shape->dim[i];
+		int64_t size = given_dim(s, (int)i);
+		intptr_t before;
+
+		if (size < 0 ||
+		    dim->value_case != ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM ||
+		    !*onnx_str(dim->dim_param))
+			continue;
+		before = (intptr_t)map_get(di->given, dim->dim_param);
+		if (before && before - 1 != size)
+			return diag_invalid(di->im->d, loc,
+			    "axis %zu is given size %lld, but \"%s\" is %lld in another input", i,
+			    (long long)size, dim->dim_param, (long long)(before - 1));
+		map_put(di->given, dim->dim_param, (void *)(intptr_t)(size + 1));
+	}
+	return true;
+}
+
+static int64_t
+symbol_size(struct dims_in *di, const char *name)
+{
+	const struct import_opts *o = di->im->opts;
+	intptr_t given = (intptr_t)map_get(di->given, name);
+	bool met = map_get(di->noted, name);
+	int i;
+
+	if (!met) {
+		map_put(di->noted, name, di);
+		vec_push(di->im->f.own, &di->symbols, name);
+	}
+	if (given)
+		return given - 1;
+	for (i = 0; i < o->ndims; i++)
+		if (strcmp(o->dims[i].name, name) == 0)
+			return o->dims[i].lo == o->dims[i].hi
+				   ? o->dims[i].lo
+				   : dim_symbol(di->im->g, name, o->dims[i].lo, o->dims[i].hi);
+	if (o->default_dim > 0) {
+		if (!met)
+			diag_note(di->im->d, LOC_FILE(di->im->f.name),
+			    "symbolic dim \"%s\" taken as %lld; --dim %s=16 changes it", name,
+			    (long long)o->default_dim, name);
+		return o->default_dim;
+	}
+	return dim_symbol(di->im->g, name, 1, INT64_MAX);
+}
+
+/* An input with its value given is a constant of the graph. */
+static bool
+bound_input(struct import *im, struct scope *s, const char *name, const struct tensor *t, int elem)
+{
+	struct loc loc = LOC_FILE(im->f.name);
+	struct value *v;
+
+	loc.name = name;
+	if (elem != dtype_info[t->dtype].onnx)
+		return diag_invalid(im->d, loc, "takes element type %s, the given value is %s",
+		    dtype_info[dtype_from_onnx(elem)].name, dtype_info[t->dtype].name);
+	v = graph_const(im->g, name, t);
+	import_bind(im, s, name, v);
+	return true;
+}
+
+static const struct tensor *
+value_given(const struct import *im, const char *input)
+{
+	int i;
+
+	for (i = 0; i < im->opts->nvalues; i++)
+		if (strcmp(im->opts->values[i].input, input) == 0)
+			return im->opts->values[i].value;
+	return NULL;
+}
+
+static bool
+import_input(struct dims_in *di, struct scope *s, const Onnx__ValueInfoProto *v)
+{
+	struct import *im = di->im;
+	const Onnx__TypeProto__Tensor *t = tensor_type(v);
+	const struct input_shape *given = shape_given(im, v->name);
+	struct loc loc = LOC_FILE(arena_strdup(im->g->arena, im->f.name));
+	int64_t dims[MAX_RANK];
+	enum dtype dtype;
+	struct value *x;
+	size_t i, rank;
+
+	loc.name = intern(im->g->names, v->name);
+	loc.op = "input";
+	if (!t && v->type && v->type->value_case)
+		return diag_unsupported(im->d, loc, "is not a plain tensor");
+	if (!t)
+		return diag_invalid(im->d, loc, "has no type");
+	dtype = dtype_from_onnx(t->elem_type);
+	if (dtype == DT_none)
+		return diag_invalid(
+		    im->d, loc, "has element type %d, which is not one of ONNX", t->elem_type);
+	if (value_given(im, v->name))
+		return bound_input(im, s, v->name, value_given(im, v->name), t->elem_type);
+	if (!t->shape && !given)
+		return diag_unsupported(im->d, loc,
+		    "has no shape in the file; give it with --dim %s:0=1 and so on", v->name);
+	rank = t->shape ? t->shape->n_dim : (size_t)given->rank;
+	if (rank > MAX_RANK)
+		return diag_unsupported(
+		    im->d, loc, "has %zu axes, at most %d are supported", rank, MAX_RANK);
+	for (i = 0; i < rank; i++) {
+		const Onnx__TensorShapeProto__Dimension *dim = t->shape ? t->shape->dim[i] : NULL;
+		int64_t size = given_dim(given, (int)i);
+
+		if (size >= 0) {
+			dims[i] = size;
+			if (dim &&
+			    dim->value_case ==
+				ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
+			    *onnx_str(dim->dim_param))
+				symbol_size(di, dim->dim_param);
+		} else if (dim &&
+			   dim->value_case ==
+			       ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
+			   dim->dim_value >= 0) {
+			dims[i] = dim->dim_value;
+		} else if (dim &&
+			   dim->value_case ==
+			       ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_PARAM &&
+			   *onnx_str(dim->dim_param)) {
+			dims[i] = symbol_size(di, dim->dim_param);
+		} else {
+			dims[i] = symbol_size(di, arena_printf(im->f.own, "%s_%zu", v->name, i));
+		}
+	}
+	x = graph_input(im->g, v->name, dtype, (int)rank, dims);
+	x->loc = loc;
+	import_bind(im, s, v->name, x);
+	return true;
+}
+
+/* Sizes given for inputs or symbols that the model does not have are mistakes. */
+static bool
+check_given(struct dims_in *di)
+{
+	struct import *im = di->im;
+	const char **names = arena_array(im->f.own, const char *, im->g->inputs.n + 1), *near;
+	bool ok = true;
+	int i, k;
+
+	for (k = 0; k < im->g->inputs.n; k++)
+		names[k] = im->g->inputs.v[k]->name;
+	for (i = 0; i < im->opts->nshapes; i++) {
+		const char *want = im->opts->shapes[i].input;
+
+		for (k = 0; k < im->g->inputs.n && strcmp(names[k], want) != 0; k++)
+			;
+		if (k < im->g->inputs.n)
+			continue;
+		near = str_nearest(want, names, im->g->inputs.n);
+		ok = diag_invalid(im->d, LOC_FILE(im->f.name), "has no input \"%s\"; %s \"%s\"",
+		    want, near ? "did you mean" : "its first is",
+		    near	      ? near
+		    : im->g->inputs.n ? names[0]
+				      : "");
+	}
+	for (i = 0; i < im->opts->ndims; i++) {
+		const char *want = im->opts->dims[i].name;
+
+		if (map_get(di->noted, want))
+			continue;
+		near = di->symbols.n ? str_nearest(want, di->symbols.v, di->symbols.n) : NULL;
+		ok = diag_error(im->d, STATUS_USAGE, LOC_FILE(im->f.name),
+		    "has no symbolic dim \"%s\"; %s%s%s%s", want,
+		    near	    ? "did you mean \""
+		    : di->symbols.n ? "its first is \""
+				    : "its sizes are all fixed",
+		    near	    ? near
+		    : di->symbols.n ? di->symbols.v[0]
+				    : "",
+		    di->symbols.n ? "\"" : "", near ? "?" : "");
+	}
+	return ok;
+}
+
+bool
+import_inputs(struct import *im, struct scope *s)
+{
+	const Onnx__GraphProto *g = im->f.m->graph;
+	struct dims_in di = {
+	    .im = im, .given = map_create(im->f.own), .noted = map_create(im->f.own)};
+	bool ok = true;
+	size_t i;
+
+	for (i = 0; i < g->n_input; i++) {
+		struct loc loc = LOC_FILE(im->f.name);
+
+		if (!*onnx_str(g->input[i]->name))
+			return diag_invalid(im->d, loc, "graph input %zu has no name", i);
+		if (!map_get(s->names, g->input[i]->name))
+			ok &= learn_symbols(&di, g->input[i]);
+	}
+	for (i = 0; ok && i < g->n_input; i++) {
+		struct bind *b = map_get(s->names, g->input[i]->name);
+
+		if (b && (b->init || b->sparse))
+			continue; /* an input with a default: the initializer */
+		if (b)
+			ok = diag_invalid(im->d, LOC_FILE(im->f.name),
+			    "graph input \"%s\" is listed twice", b->name);
+		else
+			ok = import_input(&di, s, g->input[i]) || im->opts->keep_going;
+	}
+	return ok && check_given(&di);
+}
