@@ -25,6 +25,7 @@ struct nest {
 	int split;                    /* digit cut into parts, or -1 */
 	int64_t parts;
 	int partvar;
+	struct value *kept_value, *kept_in; /* a value that waits in an output's memory between phases */
 	struct value *partial[64];    /* by node of the cluster */
 };
 
@@ -182,11 +183,59 @@ masked(struct nest *n, const struct node *r, int reg)
 	return reg;
 }
 
+static bool
+costly(enum op op)
+{
+	return op == OP_exp || op == OP_log || op == OP_log1p || op == OP_tanh || op == OP_erf ||
+	       op == OP_sigmoid || op == OP_pow || op == OP_sin || op == OP_cos;
+}
+
+/* A costly full value that later phases use again waits in the memory of an output
+ * that is not written yet (softmax: the exponentials). */
+static void
+choose_kept(struct nest *n)
+{
+	struct lower *lo = n->lo;
+
+	for (int i = 0; i < n->cl->nodes.n; i++) {
+		struct value *v = n->cl->nodes.v[i]->out[0];
+		bool again = false;
+
+		if (!costly(n->cl->nodes.v[i]->op) || lo->small[v->id])
+			continue;
+		for (int k = 0; k < lo->users[v->id].n; k++) {
+			const struct node *u = lo->users[v->id].v[k];
+
+			again |= lo->cluster_of[u->id] == n->cl && lo->phase[u->out[0]->id] > lo->phase[v->id];
+		}
+		for (int k = 0; again && k < n->cl->outputs.n; k++) {
+			struct value *o = n->cl->outputs.v[k];
+
+			if (o == v || lo->small[o->id] || lo->phase[o->id] <= lo->phase[v->id] ||
+			    o->dtype != v->dtype || o->rank != v->rank || memcmp(lo->label[o->id], lo->label[v->id], MAX_RANK) ||
+			    lower_buffer(lo, o)->space == SPACE_STATE)
+				continue;
+			n->kept_value = v;
+			n->kept_in = o;
+			return;
+		}
+	}
+}
+
 static void
 phase_body(struct nest *n, int phase, const int *acc)
 {
 	struct index ix[MAX_RANK];
+	struct value *kept = n->kept_value;
 
+	if (kept && phase > n->lo->phase[kept->id]) {
+		index_by_label(n, kept, ix);
+		emit_note(n->e, kept, ix, emit_load(n->e, n->kept_in, ix, -1));
+	}
+	if (kept && phase == n->lo->phase[kept->id]) {
+		index_by_label(n, kept, ix);
+		emit_store(n->e, n->kept_in, ix, emit_value(n->e, kept, ix));
+	}
 	for (int i = 0; i < n->cl->nodes.n; i++) {
 		struct node *x = n->cl->nodes.v[i];
 		struct value *v = x->out[0];
@@ -344,6 +393,8 @@ whole_nest(struct nest *n)
 
 	for (int i = 0; i < n->order.n; i++)
 		n->var[i] = -1;
+	if (n->s.phases > 1)
+		choose_kept(n);
 	nest_loops(e, &n->order, n->kept, n->var);
 	inside = e->body;
 	for (int p = 0; p < n->s.phases; p++) {

@@ -345,6 +345,8 @@ nest_fits(struct lower *lo, struct node *const *nodes, int n, struct nest_space 
 		if (!v || dims_count(c->rank, c->dims) > dims_count(v->rank, v->dims))
 			v = c;
 	}
+	if (!v)
+		return false;
 	s->rank = v->rank;
 	memcpy(s->dims, v->dims, sizeof s->dims);
 	for (int i = 0; i < n && ok; i++) {
