@@ -425,62 +425,114 @@ room(const struct value *v, int d, int64_t *lo, int64_t *hi)
 	}
 }
 
+/* Room for the two that splitting loops may add. */
+enum { MAX_GUARDS = 8, MAX_LISTED = 32 + MAX_RANK };
+
 static void
-add_guard(struct stmt *s, const struct affine *x, int64_t lo, int64_t hi)
+add_guard(struct guard *list, int *n, const struct affine *x, int64_t lo, int64_t hi)
 {
-	for (int i = 0; i < s->nguard; i++)
-		if (s->guard[i].lo == lo && s->guard[i].hi == hi &&
-		    !memcmp(&s->guard[i].e, x, sizeof *x))
+	for (int i = 0; i < *n; i++)
+		if (list[i].lo == lo && list[i].hi == hi && !memcmp(&list[i].e, x, sizeof *x))
 			return;
-	if (s->nguard == 10)
-		die("more than 10 guards");
-	s->guard[s->nguard++] = (struct guard){*x, lo, hi};
+	list[(*n)++] = (struct guard){*x, lo, hi};
 }
 
-/* Guards in force, and those of v's own dims: anywhere within the buffer when
- * loads may read the zeroes of halos and spare lanes. */
-static void
-guards(struct emit *e, struct stmt *s, const struct value *v, const struct index *idx, bool spare)
+/* Those in force; what always holds is left out. */
+static int
+list_in_force(const struct emit *e, struct guard *list)
 {
-	int64_t min, max, lo, hi;
+	int64_t min, max;
+	int n = 0;
 
 	for (int i = 0; i < e->nguard; i++)
 		if (!emit_range(e, &e->guard[i].e, &min, &max) || min < e->guard[i].lo ||
 		    max >= e->guard[i].hi)
-			add_guard(s, &e->guard[i].e, e->guard[i].lo, e->guard[i].hi);
-	for (int d = 0; d < v->rank; d++) {
-		if (!emit_range(e, &idx[d].whole, &min, &max))
-			continue;
-		lo = 0;
-		hi = v->dims[d];
-		if (spare)
-			room(v, d, &lo, &hi);
-		if (min < lo || max >= hi)
-			add_guard(s, &idx[d].whole, 0, v->dims[d]);
+			add_guard(list, &n, &e->guard[i].e, e->guard[i].lo, e->guard[i].hi);
+	return n;
+}
+
+/* More than a statement holds become one, of a register that is their conjunction. */
+static int
+compacted(struct emit *e, struct guard *list, int n)
+{
+	int all = -1;
+
+	if (n <= MAX_GUARDS)
+		return n;
+	while (n > MAX_GUARDS - 1) {
+		const struct guard *g = &list[--n];
+		int c = emit_within(e, g->e, g->lo, g->hi);
+
+		all = all < 0 ? c : emit_op(e, OP_and, DT_bool, all, c, -1);
 	}
+	list[n++] = (struct guard){of_reg(emit_op(e, OP_cast, DT_i64, all, -1, -1)), 1, 2};
+	return n;
+}
+
+static void
+set_guards(struct stmt *s, const struct guard *list, int n)
+{
+	memcpy(s->guard, list, sizeof *list * (size_t)n);
+	s->nguard = n;
+}
+
+void
+emit_guard(struct emit *e, struct affine x, int64_t lo, int64_t hi)
+{
+	if (e->nguard == (int)(sizeof e->guard / sizeof *e->guard))
+		die("guards nested too deep");
+	e->guard[e->nguard++] = (struct guard){x, lo, hi};
 }
 
 int
-emit_load(struct emit *e, struct value *v, const struct index *idx, int fill)
+emit_load_at(struct emit *e, struct value *v, struct affine at, int fill, const struct guard *extra, int nextra)
 {
-	struct affine at = emit_address(e, v, idx);
+	struct guard list[MAX_LISTED];
+	int n = list_in_force(e, list);
 	struct stmt *s;
 
+	for (int i = 0; i < nextra; i++)
+		add_guard(list, &n, &extra[i].e, extra[i].lo, extra[i].hi);
+	n = compacted(e, list, n);
 	s = stmt_new(e->lo->a, e->body, S_LOAD);
 	s->buf = emit_buf(e, lower_buffer(e->lo, v), false);
 	s->type = v->dtype;
 	s->index = at;
 	s->src[0] = fill;
-	guards(e, s, v, idx, fill < 0);
+	set_guards(s, list, n);
 	return s->dst = kernel_reg(e->lo->a, e->k, v->dtype);
+}
+
+/* Guards of v's own dims: anywhere within the buffer when loads may read the
+ * zeroes of halos and spare lanes. */
+int
+emit_load(struct emit *e, struct value *v, const struct index *idx, int fill)
+{
+	struct affine at = emit_address(e, v, idx);
+	struct guard own[MAX_RANK];
+	int n = 0;
+
+	for (int d = 0; d < v->rank; d++) {
+		int64_t min, max, lo = 0, hi = v->dims[d];
+
+		if (!emit_range(e, &idx[d].whole, &min, &max))
+			continue;
+		if (fill < 0)
+			room(v, d, &lo, &hi);
+		if (min < lo || max >= hi)
+			own[n++] = (struct guard){idx[d].whole, 0, v->dims[d]};
+	}
+	return emit_load_at(e, v, at, fill, own, n);
 }
 
 void
 emit_store(struct emit *e, struct value *v, const struct index *idx, int reg)
 {
 	struct index ix[MAX_RANK];
+	struct guard list[MAX_LISTED];
 	struct affine at;
 	struct stmt *s;
+	int n;
 
 	memcpy(ix, idx, sizeof *ix * (size_t)v->rank);
 	for (int d = 0; d < v->rank; d++) {
@@ -496,24 +548,23 @@ emit_store(struct emit *e, struct value *v, const struct index *idx, int reg)
 		    dtype_is_float(v->dtype) ? emit_const(e, v->dtype, 0) : emit_const_i(e, v->dtype, 0));
 	}
 	at = emit_address(e, v, ix);
+	n = list_in_force(e, list);
+	for (int d = 0; d < v->rank; d++) {
+		int64_t min, max, lo = 0, hi = v->dims[d];
+		int first;
+
+		if (v->layout && digits_of(v->layout, d, &first) > 1)
+			room(v, d, &lo, &hi);
+		if (emit_range(e, &ix[d].whole, &min, &max) && (min < lo || max >= hi))
+			add_guard(list, &n, &ix[d].whole, lo, hi);
+	}
+	n = compacted(e, list, n);
 	s = stmt_new(e->lo->a, e->body, S_STORE);
 	s->buf = emit_buf(e, lower_buffer(e->lo, v), true);
 	s->type = v->dtype;
 	s->index = at;
 	s->src[0] = reg;
-	for (int i = 0; i < e->nguard; i++)
-		add_guard(s, &e->guard[i].e, e->guard[i].lo, e->guard[i].hi);
-	for (int d = 0; d < v->rank; d++) {
-		int64_t min, max, lo, hi;
-		int first;
-
-		lo = 0;
-		hi = v->dims[d];
-		if (v->layout && digits_of(v->layout, d, &first) > 1)
-			room(v, d, &lo, &hi);
-		if (emit_range(e, &ix[d].whole, &min, &max) && (min < lo || max >= hi))
-			add_guard(s, &ix[d].whole, lo, hi);
-	}
+	set_guards(s, list, n);
 	for (int i = 0; i < e->written.n; i++)
 		if (e->written.v[i] == v)
 			return;

@@ -124,21 +124,11 @@ map(struct emit *e, const struct node *n, const struct index *ix)
 static int
 load_flat(struct emit *e, struct value *v, struct affine flat)
 {
-	struct stmt *s = stmt_new(e->lo->a, e->body, S_LOAD);
 	int64_t min, max, count = dims_count(v->rank, v->dims);
+	struct guard own = {flat, 0, count};
+	bool leaves = emit_range(e, &flat, &min, &max) && (min < 0 || max >= count);
 
-	s->buf = emit_buf(e, lower_buffer(e->lo, v), false);
-	s->type = v->dtype;
-	s->index = flat;
-	s->src[0] = -1;
-	for (int i = 0; i < e->nguard; i++)
-		s->guard[s->nguard++] = e->guard[i];
-	if (emit_range(e, &flat, &min, &max) && (min < 0 || max >= count)) {
-		if (s->nguard == 10)
-			die("more than 10 guards");
-		s->guard[s->nguard++] = (struct guard){flat, 0, count};
-	}
-	return s->dst = kernel_reg(e->lo->a, e->k, v->dtype);
+	return emit_load_at(e, v, flat, -1, &own, leaves);
 }
 
 /* Maps idx over `to` dims to one over `from` dims, matching groups of dims with
@@ -245,9 +235,7 @@ pad(struct emit *e, const struct node *n, const struct index *idx)
 		}
 		if (emit_range(e, &ix[d].whole, &min, &max) && min >= 0 && max < x->dims[d])
 			continue;
-		if (e->nguard == 10)
-			die("more than 10 guards");
-		e->guard[e->nguard++] = (struct guard){ix[d].whole, 0, x->dims[d]};
+		emit_guard(e, ix[d].whole, 0, x->dims[d]);
 	}
 	if (stored && e->memo[x->id] < 0) {
 		reg = emit_load(e, x, ix, fill_reg(e, x->dtype, fill));
@@ -294,9 +282,7 @@ concat(struct emit *e, const struct node *n, const struct index *idx)
 			continue;
 		ix[axis] = index_of(idx[axis].whole);
 		ix[axis].whole.c -= off;
-		if (e->nguard == 10)
-			die("more than 10 guards");
-		e->guard[e->nguard++] = (struct guard){ix[axis].whole, 0, len};
+		emit_guard(e, ix[axis].whole, 0, len);
 		r = emit_value(e, x, ix);
 		unguard(e, e->nguard - 1);
 		reg = reg < 0 ? r : emit_op(e, OP_select, y->dtype,

@@ -82,7 +82,7 @@ struct emit {
 	struct body *body;               /* where statements go now */
 	int *memo;                       /* by value id: register holding it at the current index, or -1 */
 	int nguard;                      /* in force for every load and store */
-	struct guard guard[10];
+	struct guard guard[32];
 	VEC(int64_t) extent;             /* by variable; 0: not known (no range checks then) */
 	VEC(struct seen { struct value *v; struct index *at; int reg, nguard; struct body *body; }) seen;
 	VEC(struct scope { struct body *body, *parent; }) scopes;

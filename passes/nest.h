@@ -4,6 +4,10 @@
 
 #include "passes/lower.h"
 
+/* emit.c: a guard in force from here on (nguard--: no more); a load of element `at`
+ * of v's buffer under those in force and `extra` ones */
+void emit_guard(struct emit *, struct affine, int64_t lo, int64_t hi);
+int emit_load_at(struct emit *, struct value *, struct affine at, int fill, const struct guard *extra, int nextra);
 /* emit_value.c: an index from data, negative from the end, clamped to [0, n) */
 int emit_wrapped(struct emit *, int reg, enum dtype, int64_t n);
 /* a value in memory at an index that may leave its dims: zero there */

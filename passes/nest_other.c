@@ -86,7 +86,7 @@ place_operand(struct lower *lo, struct cluster *c, struct value *x, int axis, in
 			ix->block = 0;
 	}
 	if (emit_range(e, &idx[axis].whole, &min, &max) && max >= x->dims[axis])
-		e->guard[e->nguard++] = (struct guard){idx[axis].whole, 0, x->dims[axis]};
+		emit_guard(e, idx[axis].whole, 0, x->dims[axis]);
 	emit_store(e, y, to, emit_value(e, x, idx));
 	shape_collapse(e, &e->k->body);
 	shape_outer(e, o.n > 0, 1);
