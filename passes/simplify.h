@@ -28,6 +28,12 @@ bool sole_use(struct rewrite *, const struct value *v);
 bool is_constant(const struct value *v);
 /* Every element of the constant v is the same number, which goes to *x. */
 bool is_uniform(const struct value *v, double *x);
+/* Narrow floats round too coarsely for anything but what is exact. */
+static inline bool
+is_narrow(const struct value *v)
+{
+	return dtype_is_float(v->dtype) && dtype_info[v->dtype].bits < 32;
+}
 static inline bool
 is_node(const struct value *v, enum op op)
 {

@@ -89,7 +89,7 @@ div_const(struct rewrite *rw, struct node *n)
 	if (!dtype_is_float(n->out[0]->dtype) || !is_uniform(c, &x) || x == 0 || !isfinite(x) ||
 	    !operand(n, 0))
 		return NULL;
-	if (precise(rw) && fabs(frexp(x, &e)) != 0.5)
+	if ((precise(rw) || is_narrow(c)) && fabs(frexp(x, &e)) != 0.5)
 		return NULL;
 	if (fabs(x) < 0x1p-120 || fabs(x) > 0x1p120)
 		return NULL;
@@ -103,7 +103,7 @@ div_row(struct rewrite *rw, struct node *n)
 	struct value *x = n->in[0], *y = n->in[1];
 	int64_t nx, ny;
 
-	if (precise(rw) || !dtype_is_float(x->dtype) || is_constant(y) || !operand(n, 0))
+	if (precise(rw) || is_narrow(x) || !dtype_is_float(x->dtype) || is_constant(y) || !operand(n, 0))
 		return NULL;
 	nx = dims_count(x->rank, x->dims);
 	ny = dims_count(y->rank, y->dims);
@@ -119,7 +119,7 @@ div_sqrt(struct rewrite *rw, struct node *n)
 {
 	struct value *y = n->in[1];
 
-	if (!uniform(n->in[0], 1) || !is_node(y, OP_sqrt) || !operand(n, 1))
+	if (is_narrow(y) || !uniform(n->in[0], 1) || !is_node(y, OP_sqrt) || !operand(n, 1))
 		return NULL;
 	return b1(&rw->b, OP_rsqrt, y->def->in[0]);
 }
@@ -136,11 +136,11 @@ pow_const(struct rewrite *rw, struct node *n)
 		return x;
 	if (e == 2)
 		return b_mul(&rw->b, x, x);
-	if (e == 3)
+	if (e == 3 && !is_narrow(x))
 		return b_mul(&rw->b, b_mul(&rw->b, x, x), x);
 	if (e == 0.5)
 		return b_sqrt(&rw->b, x);
-	if (e == -0.5)
+	if (e == -0.5 && !is_narrow(x))
 		return b1(&rw->b, OP_rsqrt, x);
 	if (e == -1)
 		return b_div(&rw->b, b_scalar_like(&rw->b, x, 1), x);
@@ -178,7 +178,7 @@ regroup(struct rewrite *rw, struct node *n)
 	struct node *inner;
 	struct value *c;
 
-	if (k < 0 || !is_node(n->in[1 - k], n->op) || !sole_use(rw, n->in[1 - k]))
+	if (k < 0 || is_narrow(n->out[0]) || !is_node(n->in[1 - k], n->op) || !sole_use(rw, n->in[1 - k]))
 		return NULL;
 	inner = n->in[1 - k]->def;
 	j = const_side(inner);

@@ -193,7 +193,7 @@ reduce_reduce(struct rewrite *rw, struct node *n)
 	struct value *y = n->in[0];
 	int k = 0;
 
-	if (!is_node(y, n->op) || !sole_use(rw, y) || !reduced_axes(n, outer) ||
+	if (!is_node(y, n->op) || is_narrow(y) || !sole_use(rw, y) || !reduced_axes(n, outer) ||
 	    !reduced_axes(y->def, axes))
 		return NULL;
 	bool keep = attr_int(y->def, "keep") != 0;
@@ -237,7 +237,7 @@ sum_expand(struct rewrite *rw, struct node *n)
 	int64_t times = 1, list[MAX_RANK];
 	int shift, k = 0;
 
-	if (!is_node(y, OP_expand) || !reduced_axes(n, axes) || !dtype_is_float(y->dtype))
+	if (!is_node(y, OP_expand) || !reduced_axes(n, axes) || !dtype_is_float(y->dtype) || is_narrow(y))
 		return NULL;
 	x = y->def->in[0];
 	shift = y->rank - x->rank;

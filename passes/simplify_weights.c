@@ -173,7 +173,7 @@ scaled(struct rewrite *rw, struct value *y, struct value *c)
 static bool
 float_const(const struct value *v)
 {
-	return dtype_is_float(v->dtype) && is_constant(v);
+	return dtype_is_float(v->dtype) && !is_narrow(v) && is_constant(v);
 }
 
 /* Would scaled() succeed on y, looking through additions of constants? */
