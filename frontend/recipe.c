@@ -270,6 +270,50 @@ version(struct ydoc *y, ynode *root)
 		   (long long)v);
 }
 
+/* ---- image folders give images and, as classes, labels */
+static bool
+image_folder(const char *file)
+{
+	static const char *const suffix[] = {"-ubyte", "-ubyte.gz", ".idx", ".idx.gz", ".npy", ".npz", ".csv"};
+
+	if (strchr(path_base(file), '#') || strstr(file, ".npz:") || strstr(file, ".csv:"))
+		return false;
+	for (size_t i = 0; i < sizeof suffix / sizeof *suffix; i++)
+		if (str_ends(file, suffix[i]))
+			return false;
+	return file[0] != 0;
+}
+
+/* A field that is some task's target takes the class half of an image folder; where
+ * it is not listed and the split has one folder, that folder's classes are meant. */
+static void
+folder_labels(struct arena *a, const struct recipe *r, struct recipe_split *s)
+{
+	for (int t = 0; t < r->ntasks; t++) {
+		const char *target = r->tasks[t].target;
+		int folder = -1, folders = 0, have = -1;
+
+		for (int i = 0; target && i < s->n; i++) {
+			if (strcmp(s->fields[i].name, target) == 0)
+				have = i;
+			else if (image_folder(s->fields[i].file)) {
+				folder = i;
+				folders++;
+			}
+		}
+		if (have < 0 && folders == 1) {
+			struct recipe_field *f = arena_array(a, struct recipe_field, s->n + 1);
+
+			memcpy(f, s->fields, sizeof *f * (size_t)s->n);
+			have = s->n++;
+			f[have] = (struct recipe_field){.name = target, .file = f[folder].file, .line = f[folder].line};
+			s->fields = f;
+		}
+		if (have >= 0 && image_folder(s->fields[have].file))
+			s->fields[have].file = arena_printf(a, "%s#labels", s->fields[have].file);
+	}
+}
+
 struct recipe *
 recipe_read(struct arena *a, const char *path, const char *data_root, struct diag *d)
 {
@@ -300,6 +344,14 @@ recipe_read(struct arena *a, const char *path, const char *data_root, struct dia
 		recipe_train(&y, root, r);
 		cache(&y, root, r);
 		emit(&y, root, r);
+		folder_labels(a, r, &r->train);
+		folder_labels(a, r, &r->val);
+		folder_labels(a, r, &r->test);
+		for (int i = 0; i < r->nsets; i++) {
+			folder_labels(a, r, &r->sets[i].train);
+			folder_labels(a, r, &r->sets[i].val);
+			folder_labels(a, r, &r->sets[i].test);
+		}
 		recipe_check(r, a, d);
 	}
 	yaml_close(&y);
