@@ -191,7 +191,7 @@ costly(enum op op)
 }
 
 /* A costly full value that later phases use again waits in the memory of an output
- * that is not written yet (softmax: the exponentials). */
+ * that the last phase writes (softmax: the exponentials). */
 static void
 choose_kept(struct nest *n)
 {
@@ -211,7 +211,8 @@ choose_kept(struct nest *n)
 		for (int k = 0; again && k < n->cl->outputs.n; k++) {
 			struct value *o = n->cl->outputs.v[k];
 
-			if (o == v || lo->small[o->id] || lo->phase[o->id] <= lo->phase[v->id] ||
+			if (o == v || lo->small[o->id] || lo->phase[o->id] != n->s.phases - 1 ||
+			    lo->phase[v->id] == n->s.phases - 1 ||
 			    o->dtype != v->dtype || o->rank != v->rank || memcmp(lo->label[o->id], lo->label[v->id], MAX_RANK) ||
 			    lower_buffer(lo, o)->space == SPACE_STATE)
 				continue;
