@@ -110,6 +110,32 @@ pad_none(struct rewrite *rw, struct node *n)
 	return n->in[0];
 }
 
+/* Pads with the same fill add up, as long as none crops. */
+static struct value *
+pad_pad(struct rewrite *rw, struct node *n)
+{
+	struct value *y = n->in[0];
+	const int64_t *a[2], *b[2];
+	int64_t sum[2][MAX_RANK];
+
+	if (!is_node(y, OP_pad) || !sole_use(rw, y) ||
+	    attr_float(n, "fill") != attr_float(y->def, "fill"))
+		return NULL;
+	for (int side = 0; side < 2; side++) {
+		const char *name = side ? "hi" : "lo";
+
+		if (attr_ints(n, name, &a[side]) != y->rank ||
+		    attr_ints(y->def, name, &b[side]) != y->rank)
+			return NULL;
+		for (int i = 0; i < y->rank; i++) {
+			if (a[side][i] < 0 || b[side][i] < 0)
+				return NULL;
+			sum[side][i] = a[side][i] + b[side][i];
+		}
+	}
+	return b_pad(&rw->b, y->def->in[0], sum[0], sum[1], attr_float(n, "fill"));
+}
+
 /* One part is itself; a part that is a concat along the same axis is its parts. */
 static struct value *
 concat_flat(struct rewrite *rw, struct node *n)
@@ -237,7 +263,8 @@ sum_expand(struct rewrite *rw, struct node *n)
 	int64_t times = 1, list[MAX_RANK];
 	int shift, k = 0;
 
-	if (!is_node(y, OP_expand) || !reduced_axes(n, axes) || !dtype_is_float(y->dtype) || is_narrow(y))
+	if (!is_node(y, OP_expand) || !reduced_axes(n, axes) || !dtype_is_float(y->dtype) ||
+	    is_narrow(y))
 		return NULL;
 	x = y->def->in[0];
 	shift = y->rank - x->rank;
@@ -397,6 +424,7 @@ const struct simplify_rule simplify_shape[] = {
     {OP_slice, "slice of everything = x", slice_all},
     {OP_slice, "slice(slice x) = slice x", slice_slice},
     {OP_pad, "pad by nothing = x", pad_none},
+    {OP_pad, "pad(pad x) = pad x", pad_pad},
     {OP_concat, "concat x = x, concat(concat) = concat", concat_flat},
     {OP_reduce_sum, "sum over axes of 1 = reshape", reduce_ones},
     {OP_reduce_prod, "product over axes of 1 = reshape", reduce_ones},
