@@ -113,6 +113,35 @@ compare(const char *file, const char *name, const struct etensor *want, enum dty
 	return false;
 }
 
+/* Buffers that live at the same time lie apart, aligned, within the arena. */
+static bool
+plan_sound(const char *file, const struct program *p)
+{
+	bool ok = true;
+
+	for (int i = 0; i < p->buffers.n; i++) {
+		const struct buffer *a = p->buffers.v[i];
+
+		if (a->space != SPACE_WORK || a->alias || a->first < 0)
+			continue;
+		if (a->offset % 64 || a->offset + a->bytes > p->work_bytes) {
+			fprintf(stderr, "%s: buffer #%d is misplaced\n", file, a->id);
+			ok = false;
+		}
+		for (int k = 0; k < i; k++) {
+			const struct buffer *b = p->buffers.v[k];
+
+			if (b->space == SPACE_WORK && !b->alias && b->first >= 0 && a->first <= b->last &&
+			    b->first <= a->last && a->offset < b->offset + b->bytes &&
+			    b->offset < a->offset + a->bytes) {
+				fprintf(stderr, "%s: buffers #%d and #%d overlap\n", file, a->id, b->id);
+				ok = false;
+			}
+		}
+	}
+	return ok;
+}
+
 #ifdef WITH_JIT
 static bool
 run_native(const struct program *p, void **base, struct diag *d)
@@ -206,6 +235,7 @@ check(const char *file, bool jit, bool print)
 		fprintf(stderr, "\n");
 		ok = false;
 	}
+	ok &= plan_sound(file, ctx.program);
 	mem = open_memory(ctx.program);
 #ifdef WITH_JIT
 	if (jit)
