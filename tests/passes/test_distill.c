@@ -71,8 +71,8 @@ set_up(struct setup *s)
 		s->teacher[k].graph = model(s, "teacher.onnx", 40 + 10 * (uint64_t)k, false, HIDDEN_T, ROWS, &s->in[1 + k], w);
 	}
 	for (int k = 0; k < 3; k++) {
-		s->names[k][0] = (struct distill_name){"y", "logits"};
-		s->names[k][1] = (struct distill_name){"mid", "hidden_out"};
+		s->names[k][0] = (struct distill_name){.name = "y", .onnx = "logits"};
+		s->names[k][1] = (struct distill_name){.name = "mid", .onnx = "hidden_out"};
 	}
 	s->teachers[0] = "big.y";
 	s->teachers[1] = "other.y";
@@ -479,7 +479,7 @@ maps(struct setup *s, bool state, int64_t channels, int64_t kernel, struct disti
 static void
 hint_maps(void **state)
 {
-	struct distill_name name = {"m", "map"};
+	struct distill_name name = {.name = "m", .onnx = "map"};
 	const char *teacher = "big.m";
 
 	(void)state;

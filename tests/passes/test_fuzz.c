@@ -23,7 +23,7 @@ struct fuzz {
 	uint64_t seed;
 	struct value *v[KEEP];
 	int n;
-	bool trains;
+	bool trains, large;
 	struct value *param[KEEP];
 	int nparam;
 };
@@ -53,7 +53,14 @@ any(struct fuzz *f)
 	return f->v[k];
 }
 
-static const int64_t sizes[] = {1, 2, 3, 4};
+/* The extent of a new axis: a third of the graphs is of the size of real vectors. */
+static int64_t
+extent(struct fuzz *f)
+{
+	static const int64_t small[] = {1, 2, 3, 4}, large[] = {1, 5, 17, 32};
+
+	return (f->large ? large : small)[draw(f, 4)];
+}
 
 /* Constants are numbers, rows of equal ones, or noise. */
 static struct value *
@@ -215,7 +222,7 @@ expand(struct fuzz *f)
 	for (int i = 0; i < x->rank + more; i++) {
 		int64_t d = i < more ? 1 : x->dims[i - more];
 
-		dims[i] = d == 1 ? sizes[draw(f, 4)] : d;
+		dims[i] = d == 1 ? extent(f) : d;
 	}
 	return b_expand(&f->b, x, x->rank + more, dims);
 }
@@ -249,7 +256,7 @@ contract(struct fuzz *f)
 	int axis = draw(f, x->rank);
 
 	out[axis] = 'z';
-	dims[0] = sizes[draw(f, 4)];
+	dims[0] = extent(f);
 	dims[1] = x->dims[axis];
 	if (draw(f, 2))
 		return b_contract(&f->b, arena_printf(f->a, "%s,z%c->%s", in, in[axis], out), x, constant(f, 2, dims));
@@ -269,7 +276,7 @@ convolve(struct fuzz *f)
 	if (x->rank != 4)
 		return NULL;
 	attr[3].i = x->dims[1] % 2 == 0 && draw(f, 2) ? 2 : 1;
-	wdims[0] = 2 * (1 + draw(f, 2));
+	wdims[0] = 2 * (1 + draw(f, f->large ? 12 : 2));
 	wdims[1] = x->dims[1] / attr[3].i;
 	wdims[2] = x->dims[2] > 1 ? 2 : 1;
 	wdims[3] = 1;
@@ -343,7 +350,7 @@ grow(struct fuzz *f)
 		struct value *v = make[draw(f, sizeof make / sizeof make[0])](f);
 
 		used++;
-		if (v && dims_count(v->rank, v->dims) <= 2000)
+		if (v && dims_count(v->rank, v->dims) <= (f->large ? 20000 : 2000))
 			keep(f, v);
 	}
 	for (int i = f->n - 1; i >= 0 && i >= f->n - 3; i--)
@@ -372,7 +379,7 @@ static void
 one(uint64_t seed)
 {
 	static const char passes_of[] = "dce,cse,simplify,fold,expand,simplify,fold,cse,simplify,fold,cse,dce";
-	struct fuzz f = {.a = arena_create(), .seed = seed * 1000003, .trains = seed % 2};
+	struct fuzz f = {.a = arena_create(), .seed = seed * 1000003, .trains = seed % 2, .large = seed % 6 == 0 || seed % 6 == 5};
 	struct pass_opts opts = {.opt_level = 2, .verify_each = true};
 	struct pass_ctx ctx = {.arena = f.a, .opts = &opts, .diag = &f.d};
 	struct run before, after;
@@ -381,9 +388,9 @@ one(uint64_t seed)
 	diag_init(&f.d, stderr);
 	f.g = graph_create(f.a, "fuzz");
 	f.b = build_at(f.g, &f.d, LOC_NONE, NULL);
-	keep(&f, graph_input(f.g, "x", DT_f32, 4, (int64_t[]){2, 4, 3, 2}));
-	keep(&f, graph_input(f.g, "y", DT_f32, 3, (int64_t[]){2, 3, 4}));
-	keep(&f, graph_input(f.g, "z", DT_f32, 2, (int64_t[]){3, 4}));
+	keep(&f, graph_input(f.g, "x", DT_f32, 4, f.large ? (int64_t[]){2, 20, 9, 7} : (int64_t[]){2, 4, 3, 2}));
+	keep(&f, graph_input(f.g, "y", DT_f32, 3, f.large ? (int64_t[]){2, 6, 40} : (int64_t[]){2, 3, 4}));
+	keep(&f, graph_input(f.g, "z", DT_f32, 2, f.large ? (int64_t[]){33, 18} : (int64_t[]){3, 4}));
 	grow(&f);
 	if (f.trains)
 		append_gradients(&f);

@@ -74,7 +74,7 @@ open_step(struct step *s, const char *student, const char *teacher, struct optim
 	s->dir = arena_printf(s->a, "%s/vectors/%s/step", s->data, student);
 	s->x = vector(s, "x");
 	s->label = vector(s, "label");
-	s->name = (struct distill_name){"y", "logits"};
+	s->name = (struct distill_name){.name = "y", .onnx = "logits"};
 	s->field[0] = (struct distill_field){.name = "x", .dtype = s->x->dtype, .rank = s->x->rank - 1};
 	memcpy(s->field[0].dims, s->x->dims + 1, sizeof s->x->dims[0] * (size_t)s->field[0].rank);
 	s->field[1] = (struct distill_field){.name = "label", .dtype = s->label->dtype, .classes = 10};
