@@ -142,9 +142,9 @@ fill_model(struct job *j, const struct recipe_model *m, struct graph *g, struct 
 	out->nnames = m->noutputs + m->ntaps;
 	out->names = arena_array(a, struct distill_name, out->nnames + 1);
 	for (int i = 0; i < m->noutputs; i++)
-		out->names[i] = (struct distill_name){m->outputs[i].name, m->outputs[i].onnx};
+		out->names[i] = (struct distill_name){m->outputs[i].name, m->outputs[i].onnx, job_loc(j, m->outputs[i].line)};
 	for (int i = 0; i < m->ntaps; i++)
-		out->names[m->noutputs + i] = (struct distill_name){m->taps[i].name, m->taps[i].onnx};
+		out->names[m->noutputs + i] = (struct distill_name){m->taps[i].name, m->taps[i].onnx, job_loc(j, m->taps[i].line)};
 	return true;
 }
 

@@ -20,7 +20,7 @@ struct distill_model {
 	struct graph *graph_eval; /* student only: inference form over the same parameter names */
 	int ninputs; struct distill_input *inputs;
 	int nnames;              /* outputs and taps by the recipe's names */
-	struct distill_name { const char *name, *onnx; } *names;
+	struct distill_name { const char *name, *onnx; struct loc loc; } *names;
 	bool cached;             /* teacher whose outputs arrive as $teacher.NAME.OUT */
 };
 struct distill_field { const char *name; enum dtype dtype; int rank; int64_t dims[MAX_RANK]; /* of one sample */

@@ -342,7 +342,7 @@ onnx_value(const struct graph *g, const char *name)
 }
 
 static bool
-no_tensor(struct distiller *x, const struct made *m, const char *onnx, struct loc loc)
+no_tensor(struct distiller *x, const struct made *m, const struct distill_name *name)
 {
 	VEC(const char *) names = {0};
 	const char *near;
@@ -353,9 +353,9 @@ no_tensor(struct distiller *x, const struct made *m, const char *onnx, struct lo
 		for (int o = 0; o < m->src->nodes.v[i]->nout; o++)
 			if (m->src->nodes.v[i]->out[o] && m->src->nodes.v[i]->out[o]->name)
 				vec_push(x->scratch, &names, m->src->nodes.v[i]->out[o]->name);
-	near = str_nearest(onnx, names.v, names.n);
-	return diag_invalid(x->diag, loc,
-	    "%s has no tensor \"%s\"%s%s%s; `retort inspect` lists them", model_title(x, m), onnx,
+	near = str_nearest(name->onnx, names.v, names.n);
+	return diag_invalid(x->diag, name->loc,
+	    "%s has no tensor \"%s\"%s%s%s; `retort inspect` lists them", model_title(x, m), name->onnx,
 	    near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
@@ -384,7 +384,7 @@ distill_named(struct distiller *x, const struct made *m, const char *name, struc
 			continue;
 		v = onnx_value(m->src, m->m->names[i].onnx);
 		if (!v)
-			no_tensor(x, m, m->m->names[i].onnx, loc);
+			no_tensor(x, m, &m->m->names[i]);
 		return v;
 	}
 	no_name(x, m, name, loc);
@@ -495,6 +495,6 @@ distill_check_names(struct distiller *x, const struct made *m)
 
 	for (int i = 0; i < m->m->nnames; i++)
 		if (!onnx_value(m->src, m->m->names[i].onnx))
-			ok = no_tensor(x, m, m->m->names[i].onnx, LOC_NONE);
+			ok = no_tensor(x, m, &m->m->names[i]);
 	return ok;
 }
