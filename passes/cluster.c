@@ -593,30 +593,91 @@ cluster_depends(struct lower *lo, struct cluster *c, struct cluster *on)
 	return false;
 }
 
-static void
-visit(struct lower *lo, struct cluster *c, clusters *order)
+/* ---- order.  By id, what a cluster needs before it; but one that nothing depends
+ * on (the update of a parameter) runs as soon as it can, so that what it reads
+ * dies early, and scalars (an optimiser's factors) come first. */
+struct sorter {
+	struct lower *lo;
+	clusters order, last;    /* last: nothing depends on them */
+	bool *needed;            /* by index in lower->clusters */
+};
+
+static bool
+ready(struct sorter *s, const struct cluster *c)
 {
-	if (c->mark == lo->search)
-		return;
-	c->mark = lo->search;
 	for (int i = 0; i < c->deps.n; i++)
-		visit(lo, c->deps.v[i], order);
-	vec_push(lo->a, order, c);
+		if (c->deps.v[i]->mark != s->lo->search)
+			return false;
+	return true;
+}
+
+static void
+put(struct sorter *s, struct cluster *c)
+{
+	int kept = 0;
+
+	c->mark = s->lo->search;
+	vec_push(s->lo->tmp, &s->order, c);
+	for (int i = 0; i < s->last.n; i++) {
+		struct cluster *l = s->last.v[i];
+
+		if (l->mark != s->lo->search && ready(s, l)) {
+			l->mark = s->lo->search;
+			vec_push(s->lo->tmp, &s->order, l);
+		}
+		if (l->mark != s->lo->search)
+			s->last.v[kept++] = l;
+	}
+	s->last.n = kept;
+}
+
+static void
+visit(struct sorter *s, struct cluster *c)
+{
+	if (c->mark == s->lo->search)
+		return;
+	for (int i = 0; i < c->deps.n; i++)
+		visit(s, c->deps.v[i]);
+	if (c->mark != s->lo->search)
+		put(s, c);
+}
+
+static bool
+tiny(const struct cluster *c)
+{
+	for (int i = 0; i < c->nodes.n; i++)
+		if (count(c->nodes.v[i]->out[0]) > 1)
+			return false;
+	return !c->anchor;
 }
 
 void
 cluster_sort(struct lower *lo)
 {
-	clusters order = {0};
+	struct sorter s = {.lo = lo, .needed = arena_array(lo->tmp, bool, lo->clusters.n + 1)};
 
+	for (int i = 0; i < lo->clusters.n; i++)
+		lo->clusters.v[i]->id = i;
+	for (int i = 0; i < lo->clusters.n; i++)
+		for (int k = 0; !lo->clusters.v[i]->gone && k < lo->clusters.v[i]->deps.n; k++)
+			s.needed[lo->clusters.v[i]->deps.v[k]->id] = true;
+	for (int i = 0; i < lo->clusters.n; i++)
+		if (!lo->clusters.v[i]->gone && !s.needed[i])
+			vec_push(lo->tmp, &s.last, lo->clusters.v[i]);
 	lo->search++;
+	for (int i = 0; i < lo->clusters.n; i++) {
+		struct cluster *c = lo->clusters.v[i];
+
+		if (!c->gone && c->mark != lo->search && tiny(c) && ready(&s, c))
+			put(&s, c);
+	}
 	for (int i = 0; i < lo->clusters.n; i++)
 		if (!lo->clusters.v[i]->gone)
-			visit(lo, lo->clusters.v[i], &order);
+			visit(&s, lo->clusters.v[i]);
 	lo->clusters.n = 0;
-	for (int i = 0; i < order.n; i++) {
-		order.v[i]->id = i;
-		vec_push(lo->tmp, &lo->clusters, order.v[i]);
+	for (int i = 0; i < s.order.n; i++) {
+		s.order.v[i]->id = i;
+		vec_push(lo->tmp, &lo->clusters, s.order.v[i]);
 	}
 }
 
