@@ -304,6 +304,16 @@ schedule_line(struct str *s, const struct recipe_schedule *c)
 		str_addf(s, "warmup_epochs %.17g\n", c->warmup_epochs);
 }
 
+/* of the task that a term belongs to; 1 without one */
+static double
+task_weight(const struct recipe *r, const char *name)
+{
+	for (int i = 0; i < r->ntasks; i++)
+		if (name && strcmp(r->tasks[i].name, name) == 0)
+			return r->tasks[i].weight;
+	return 1;
+}
+
 const char *
 job_stage_config(struct job *j, const struct recipe_stage *st)
 {
@@ -318,7 +328,7 @@ job_stage_config(struct job *j, const struct recipe_stage *st)
 	for (int i = 0; i < n; i++) {
 		str_add(&s, "weight");
 		quote(&s, terms[i].name);
-		str_addf(&s, " %.17g\n", terms[i].weight);
+		str_addf(&s, " %.17g\n", terms[i].weight * task_weight(j->r, terms[i].task));
 	}
 	return keep(j->d->arena, &s);
 }

@@ -5,12 +5,39 @@
 #include <math.h>
 #include <string.h>
 
+/* A split's loss is the sum of its terms, each a mean over all the split's rows:
+ * with several sets a batch's loss is no mean over rows.  Where a term has no weight in
+ * the stage (another stage's terms), what the program says of the loss stands. */
+static double
+split_loss(const struct exec *e, const struct stage_config *s, const struct meter *loss)
+{
+	double sum = 0;
+	bool any = false;
+
+	for (int i = 0; i < e->nmeters; i++) {
+		const struct meter *m = &e->meters[i];
+		int w = 0;
+
+		if (strncmp(m->name, "term.", 5) != 0)
+			continue;
+		while (w < s->nweights && strcmp(s->weights[w].term, m->name + 5) != 0)
+			w++;
+		if (w == s->nweights)
+			return meter_value(loss);
+		if (m->sum_den != 0)
+			sum += s->weights[w].weight * meter_value(m);
+		any = true;
+	}
+	return any ? sum : meter_value(loss);
+}
+
 /* The loss first, then in the program's order. */
 static bool
 record_meters(struct record *x, const struct exec *e, const char *split, struct run *r)
 {
 	bool train = strcmp(split, "train") == 0;
 	char key[120];
+	double value;
 
 	for (int k = 0; k < 2 * e->nmeters; k++) {
 		const struct meter *m = &e->meters[k % e->nmeters];
@@ -22,7 +49,8 @@ record_meters(struct record *x, const struct exec *e, const char *split, struct 
 			snprintf(key, sizeof key, "%s", m->name);
 		else
 			snprintf(key, sizeof key, "%s.%s", split, metric ? m->name + 7 : m->name);
-		if (!record_add(x, key, meter_value(m)))
+		value = !train && k < e->nmeters ? split_loss(e, &r->stages[r->cur.stage], m) : meter_value(m);
+		if (!record_add(x, key, value))
 			return rt_fail(&r->msg, RT_INTERNAL, "out of memory");
 	}
 	return true;
