@@ -181,23 +181,6 @@ regroup(struct emit *e, int tr, const int64_t *to, const struct index *idx,
 	}
 }
 
-static int
-reshape(struct emit *e, const struct node *n, const struct index *idx)
-{
-	struct value *x = n->in[0], *y = n->out[0];
-	struct index ix[MAX_RANK];
-
-	if (!x->layout && lower_in_memory(e->lo, x, e->cl)) {
-		struct affine flat = AFFINE(0);
-
-		for (int64_t d = y->rank - 1, s = 1; d >= 0; s *= y->dims[d], d--)
-			affine_plus(e, &flat, &idx[d].whole, s);
-		return load_flat(e, x, flat);
-	}
-	regroup(e, y->rank, y->dims, idx, x->rank, x->dims, ix);
-	return emit_value(e, x, ix);
-}
-
 /* What was loaded under the guards that go is not good elsewhere. */
 static void
 unguard(struct emit *e, int n)
@@ -206,6 +189,33 @@ unguard(struct emit *e, int n)
 	for (int i = 0; i < e->seen.n; i++)
 		if (e->seen.v[i].nguard > n)
 			e->seen.v[i].v = NULL;
+}
+
+static int
+reshape(struct emit *e, const struct node *n, const struct index *idx)
+{
+	struct value *x = n->in[0], *y = n->out[0];
+	struct index ix[MAX_RANK];
+	int old = e->nguard, reg;
+
+	if (!x->layout && lower_in_memory(e->lo, x, e->cl)) {
+		struct affine flat = AFFINE(0);
+
+		for (int64_t d = y->rank - 1, s = 1; d >= 0; s *= y->dims[d], d--)
+			affine_plus(e, &flat, &idx[d].whole, s);
+		return load_flat(e, x, flat);
+	}
+	/* spare lanes of y have no place in x */
+	for (int d = 0; d < y->rank; d++) {
+		int64_t min, max;
+
+		if (emit_range(e, &idx[d].whole, &min, &max) && (min < 0 || max >= y->dims[d]))
+			emit_guard(e, idx[d].whole, 0, y->dims[d]);
+	}
+	regroup(e, y->rank, y->dims, idx, x->rank, x->dims, ix);
+	reg = emit_value(e, x, ix);
+	unguard(e, old);
+	return reg;
 }
 
 static int
@@ -425,4 +435,17 @@ emit_tap(struct emit *e, struct value *v, const struct index *idx)
 	r = emit_load(e, v, ix, -1);
 	vec_push(e->lo->tmp, &e->seen, (struct seen){v, ix, r, e->nguard, e->body});
 	return r;
+}
+
+/* All are computed before the first is stored: one may be a state's new content,
+ * another need the old. */
+void
+emit_outputs(struct emit *e, const struct index *idx)
+{
+	int *reg = arena_array(e->lo->tmp, int, e->cl->outputs.n + 1);
+
+	for (int i = 0; i < e->cl->outputs.n; i++)
+		reg[i] = emit_value(e, e->cl->outputs.v[i], idx);
+	for (int i = 0; i < e->cl->outputs.n; i++)
+		emit_store(e, e->cl->outputs.v[i], idx, reg[i]);
 }

@@ -100,6 +100,7 @@ struct affine emit_address(struct emit *, const struct value *, const struct ind
  * node inside the cluster, its operands first; views change the index. */
 int emit_value(struct emit *, struct value *, const struct index *);
 void emit_store(struct emit *, struct value *, const struct index *, int reg); /* zero in lanes past a blocked dim */
+void emit_outputs(struct emit *, const struct index *); /* the cluster's outputs, all at idx */
 void emit_forget(struct emit *);         /* memo: the index changes */
 /* A variable without a loop of emit_for's (a tile's row or column), its extent known. */
 int emit_var(struct emit *, int64_t extent);

@@ -26,6 +26,7 @@ struct nest {
 	int64_t parts;
 	int partvar;
 	struct value *kept_value, *kept_in; /* a value that waits in an output's memory between phases */
+	int small_reg[64];            /* by node of the cluster: of small outputs */
 	struct value *partial[64];    /* by node of the cluster */
 };
 
@@ -228,7 +229,9 @@ phase_body(struct nest *n, int phase, const int *acc)
 {
 	struct index ix[MAX_RANK];
 	struct value *kept = n->kept_value;
+	int reg[64];
 
+	memset(reg, -1, sizeof reg);
 	if (kept && phase > n->lo->phase[kept->id]) {
 		index_by_label(n, kept, ix);
 		emit_note(n->e, kept, ix, emit_load(n->e, n->kept_in, ix, -1));
@@ -249,9 +252,15 @@ phase_body(struct nest *n, int phase, const int *acc)
 			    to_type(n->e, masked(n, x, emit_value(n->e, x->in[0], ix)), v->dtype, acc_type(x)));
 		} else if (!n->lo->small[v->id] && is_output(n->cl, v)) {
 			index_by_label(n, v, ix);
-			emit_store(n->e, v, ix, emit_value(n->e, v, ix));
+			reg[i] = emit_value(n->e, v, ix);
 		}
 	}
+	/* stored when all is computed: one may be a state that another reads */
+	for (int i = 0; i < n->cl->nodes.n; i++)
+		if (reg[i] >= 0) {
+			index_by_label(n, n->cl->nodes.v[i]->out[0], ix);
+			emit_store(n->e, n->cl->nodes.v[i]->out[0], ix, reg[i]);
+		}
 }
 
 static void
@@ -349,7 +358,23 @@ small_values(struct nest *n, int phase, const int *acc)
 			reg = emit_value(n->e, v, ix);
 		}
 		if (is_output(n->cl, v))
-			emit_store(n->e, v, ix, reg);
+			n->small_reg[i] = reg;
+	}
+}
+
+/* After the last phase: a state's new content may overwrite what phases read. */
+static void
+store_small(struct nest *n)
+{
+	struct index ix[MAX_RANK];
+
+	for (int i = 0; i < n->cl->nodes.n; i++) {
+		struct value *v = n->cl->nodes.v[i]->out[0];
+
+		if (!n->lo->small[v->id] || !is_output(n->cl, v))
+			continue;
+		index_by_label(n, v, ix);
+		emit_store(n->e, v, ix, n->small_reg[i]);
 	}
 }
 
@@ -404,6 +429,7 @@ whole_nest(struct nest *n)
 		e->body = inside;
 		small_values(n, p, acc);
 	}
+	store_small(n);
 	shape_collapse(e, &e->k->body);
 	shape_outer(e, n->vector_kept && extent_of(n, n->kept) > 1, extent_of(n, n->s.reduced));
 	if (!n->vector_kept || extent_of(n, n->kept) == 1)
@@ -548,6 +574,7 @@ combine_kernel(struct nest *n)
 		}
 	e->body = inside;
 	small_values(n, 0, acc);
+	store_small(n);
 	shape_collapse(e, &e->k->body);
 	shape_outer(e, plain.n > 0, n->parts);
 	if (!plain.n)

@@ -26,8 +26,7 @@ static void
 finish(struct emit *e, struct cluster *cl, const struct index *idx, int reg)
 {
 	emit_note(e, cl->anchor->out[0], idx, reg);
-	for (int i = 0; i < cl->outputs.n; i++)
-		emit_store(e, cl->outputs.v[i], idx, emit_value(e, cl->outputs.v[i], idx));
+	emit_outputs(e, idx);
 }
 
 static void

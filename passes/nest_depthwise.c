@@ -176,8 +176,7 @@ combine(struct depthwise *d)
 	emit_reduce(e, OP_add, d->dw->dtype, acc, emit_load(e, d->part, pi, -1));
 	e->body = inside;
 	emit_note(e, d->dw, wi, acc);
-	for (int i = 0; i < d->cl->outputs.n; i++)
-		emit_store(e, d->cl->outputs.v[i], wi, emit_value(e, d->cl->outputs.v[i], wi));
+	emit_outputs(e, wi);
 	shape_collapse(e, &e->k->body);
 	shape_outer(e, d->dw->dims[0] > 1, d->part->dims[0]);
 	emit_end(e);

@@ -120,11 +120,7 @@ tile_epilogue(struct emit *e, struct tile *t, const struct index *idx)
 	emit_forget(e);
 	e->body = &t->epilogue;
 	e->memo[e->cl->anchor->out[0]->id] = t->acc;
-	for (int i = 0; i < e->cl->outputs.n; i++) {
-		struct value *v = e->cl->outputs.v[i];
-
-		emit_store(e, v, idx, emit_value(e, v, idx));
-	}
+	emit_outputs(e, idx);
 	e->body = outer;
 	emit_forget(e);
 }

@@ -312,8 +312,7 @@ zero_phase(struct conv *c, const struct axis *ax)
 	affine_add(&idx[1].whole, var, 1);
 	emit_forget(e);
 	emit_note(e, r, idx, emit_const(e, DT_f32, 0));
-	for (int i = 0; i < c->cl->outputs.n; i++)
-		emit_store(e, c->cl->outputs.v[i], idx, emit_value(e, c->cl->outputs.v[i], idx));
+	emit_outputs(e, idx);
 	e->body = top;
 	emit_end(e);
 }
