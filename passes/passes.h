@@ -41,7 +41,9 @@ extern const int npasses;
 bool passes_run(struct graph *, struct pass_ctx *);
 /* "fold,cse,dce": the named passes in order (retort opt). */
 bool passes_run_named(struct graph *, const char *names, struct pass_ctx *);
-struct program *compile_graph(struct graph *, struct pass_ctx *); /* the whole pipeline; NULL: reported */
+/* The whole pipeline; NULL: reported, or stopped after opts->stop_after with the
+ * graph printed to stderr. */
+struct program *compile_graph(struct graph *, struct pass_ctx *);
 
 /* the passes, in pipeline order; each in the file of its name */
 bool pass_simplify(struct graph *, struct pass_ctx *); /* algebra, BN and scale into conv weights, transposes into contract; before and after expand */

@@ -91,6 +91,8 @@ dump(const struct pass *p, struct graph *g, const struct pass_ctx *ctx)
 	graph_print(g, &text, 16);
 	if (ctx->program && strcmp(p->name, "lower") == 0)
 		program_print(ctx->program, &text);
+	if (text.n && text.s[text.n - 1] != '\n')
+		str_add(&text, "\n");
 	fwrite(text.s, 1, text.n, stderr);
 	str_free(&text);
 }
@@ -145,18 +147,18 @@ passes_run(struct graph *g, struct pass_ctx *ctx)
 struct program *
 compile_graph(struct graph *g, struct pass_ctx *ctx)
 {
-	struct pass_opts opts = *ctx->opts;
-	const struct pass_opts *given = ctx->opts;
-	bool ok;
+	const char *stop = ctx->opts->stop_after;
 
 	ctx->program = NULL;
-	if (opts.verify_each)
+	if (ctx->opts->verify_each)
 		graph_verify(g, "import");
-	opts.stop_after = NULL;
-	ctx->opts = &opts;
-	ok = passes_run(g, ctx);
-	ctx->opts = given;
-	if (ok)
-		require(ctx->program);
-	return ok ? ctx->program : NULL;
+	if (!passes_run(g, ctx))
+		return NULL;
+	if (stop) {
+		if (!listed(ctx->opts->dump, stop))
+			dump(pass_find(stop, strlen(stop)), g, ctx);
+		return NULL;
+	}
+	require(ctx->program);
+	return ctx->program;
 }
