@@ -115,13 +115,31 @@ run_one(const struct pass *p, struct graph *g, struct pass_ctx *ctx)
 	return true;
 }
 
+/* The first name of the comma list that is no pass, or NULL. */
+static const char *
+first_unknown(const char *list, struct arena *a)
+{
+	while (list && *list) {
+		size_t n = strcspn(list, ", ");
+
+		if (n && !pass_find(list, n))
+			return arena_strndup(a, list, n);
+		list += n;
+		list += strspn(list, ", ");
+	}
+	return NULL;
+}
+
 bool
 passes_run_named(struct graph *g, const char *names, struct pass_ctx *ctx)
 {
-	const char *stop = ctx->opts->stop_after;
+	const char *stop = ctx->opts->stop_after, *show = ctx->opts->dump, *wrong;
 
-	if (stop && !pass_find(stop, strlen(stop)))
-		return unknown_pass(ctx->diag, stop);
+	wrong = first_unknown(stop, ctx->arena);
+	if (!wrong && show && strcmp(show, "all") != 0)
+		wrong = first_unknown(show, ctx->arena);
+	if (wrong)
+		return unknown_pass(ctx->diag, wrong);
 	for (const char *s = names; *s;) {
 		size_t n = strcspn(s, ", ");
 		const struct pass *p = pass_find(s, n);
