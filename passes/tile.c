@@ -83,6 +83,8 @@ tile_mergeable(const struct cluster *cl, int d)
 {
 	const struct value *out = cl->anchor->out[0];
 
+	if (out->dims[d + 1] == 1) /* indexes along dims of size 1 are taken as 0 */
+		return false;
 	for (int i = 0; i < cl->outputs.n; i++)
 		if (cl->outputs.v[i]->rank != out->rank || !runs_over(cl->outputs.v[i], out, d))
 			return false;
