@@ -52,6 +52,8 @@ emit_end(struct emit *e)
 	kernel_finish(e->k);
 	for (int i = 0; i < e->written.n; i++)
 		lower_zero_halo(lo, e->written.v[i]);
+	for (int i = 0; i < e->spare.n; i++)
+		lower_zero_spare(lo, e->spare.v[i]);
 	lower_call(lo, e->k, e->args.v);
 }
 
@@ -557,6 +559,9 @@ emit_store(struct emit *e, struct value *v, const struct index *idx, int reg)
 			room(v, d, &lo, &hi);
 		if (emit_range(e, &ix[d].whole, &min, &max) && (min < lo || max >= hi))
 			add_guard(list, &n, &ix[d].whole, lo, hi);
+		/* a run that ends at the dim, not at the last lane; or not known to end there */
+		if (hi > v->dims[d] && lo == 0 && (!emit_range(e, &ix[d].whole, &min, &max) ? ix[d].whole.reg >= 0 : max + 1 < hi))
+			vec_push(e->lo->tmp, &e->spare, v);
 	}
 	n = compacted(e, list, n);
 	s = stmt_new(e->lo->a, e->body, S_STORE);

@@ -101,6 +101,7 @@ grow(struct lower *lo, int cap)
 	GROW(uses);
 	GROW(users);
 	GROW(halo_done);
+	GROW(spare_done);
 	GROW(alias);
 	GROW(label);
 	GROW(from);
@@ -239,6 +240,65 @@ lower_zero_halo(struct lower *lo, struct value *v)
 	shape_outer(e, false, 256);
 	kernel_finish(e->k);
 	lower_call(lo, e->k, e->args.v);
+}
+
+/* The lanes past dim d, whose last block is `outer`. */
+static void
+zero_lanes(struct lower *lo, struct value *v, int d, const struct phys *outer, const struct phys *inner)
+{
+	struct emit *e = emit_begin(lo, NULL, "zero_lanes");
+	int64_t rem = v->dims[d] - (outer->extent - 1) * outer->step, n = inner->extent - rem;
+	struct nest_order o, rest = {0};
+	struct index idx[MAX_RANK];
+	int var[MAX_DIGITS], lane;
+
+	if (v->def)
+		e->k->loc = v->def->loc;
+	memset(var, -1, sizeof var);
+	nest_order_of(v, NULL, &o);
+	for (int i = 0; i < o.n; i++)
+		if (o.d[i].axis != d)
+			rest.d[rest.n++] = o.d[i];
+	nest_loops(e, &rest, ~0u, var);
+	nest_index(&rest, var, v->rank, idx);
+	emit_for(e, FOR_SERIAL, n, &lane);
+	idx[d] = (struct index){.whole = AFFINE((outer->extent - 1) * outer->step + rem), .block = outer->step,
+	    .outer = AFFINE(outer->extent - 1), .inner = AFFINE(rem)};
+	affine_add(&idx[d].whole, lane, 1);
+	affine_add(&idx[d].inner, lane, 1);
+	emit_store(e, v, idx, dtype_is_float(v->dtype) ? emit_const(e, v->dtype, 0) : emit_const_i(e, v->dtype, 0));
+	shape_collapse(e, &e->k->body);
+	shape_outer(e, true, 1);
+	emit_end(e);
+}
+
+void
+lower_zero_spare(struct lower *lo, struct value *v)
+{
+	const struct layout *l = v->layout;
+
+	if (!l || lo->spare_done[v->id])
+		return;
+	lo->spare_done[v->id] = true;
+	for (int d = 0; d < v->rank; d++) {
+		const struct phys *outer = NULL, *inner = NULL;
+		int n = 0;
+
+		for (int p = 0; p < l->n; p++)
+			if (l->phys[p].dim == d) {
+				n++;
+				if (l->phys[p].step == 1)
+					inner = &l->phys[p];
+				else
+					outer = &l->phys[p];
+			}
+		if (n < 2)
+			continue;
+		if (n > 2 || !outer || !inner || outer->step != inner->extent)
+			die("a dim of more than two digits");
+		if (outer->extent * outer->step > v->dims[d])
+			zero_lanes(lo, v, d, outer, inner);
+	}
 }
 
 /* ---- copies */

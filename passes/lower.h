@@ -44,7 +44,7 @@ struct lower {
 	int cap;                         /* values that the arrays by value id have room for */
 	VEC(struct node *) *users;       /* by value id */
 	int *pos;                        /* by node id: place in the graph */
-	bool *halo_done;                 /* by value id */
+	bool *halo_done, *spare_done;    /* by value id */
 	char *in_set;                    /* by node id: lent to nest_fits */
 	struct value **alias;            /* by value id: the value whose memory it views, or NULL */
 	int8_t (*label)[MAX_RANK];       /* by value id: its dim's axis in its cluster's space, -1: none */
@@ -67,6 +67,9 @@ void lower_call(struct lower *, struct kernel *, struct buffer **args);
 /* Appends the call that zeroes the halo of v's buffer, if its layout has one.
  * Every writer of such a value calls it; lanes past a blocked dim are the writer's to zero. */
 void lower_zero_halo(struct lower *, struct value *);
+/* Appends the call that zeroes the lanes past v's blocked dims.  emit_end calls it for
+ * values that emit_store was seen not to cover. */
+void lower_zero_spare(struct lower *, struct value *);
 
 /* The position along one logical dim while emitting.  Where the loops split the
  * dim in blocks, outer and inner are its digits: whole = outer*block + inner. */
@@ -87,6 +90,7 @@ struct emit {
 	VEC(struct seen { struct value *v; struct index *at; int reg, nguard; struct body *body; }) seen;
 	VEC(struct scope { struct body *body, *parent; }) scopes;
 	VEC(struct value *) written;
+	VEC(struct value *) spare;       /* written, but not in the lanes past a blocked dim */
 };
 struct emit *emit_begin(struct lower *, struct cluster *, const char *name);
 void emit_end(struct emit *);            /* lower_call; halos of what was written */

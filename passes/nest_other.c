@@ -93,25 +93,6 @@ place_operand(struct lower *lo, struct cluster *c, struct value *x, int axis, in
 	emit_end(e);
 }
 
-/* Zero everywhere: lanes past a blocked axis belong to no operand. */
-static void
-clear(struct lower *lo, struct cluster *c, struct value *y)
-{
-	struct emit *e = emit_begin(lo, c, "clear");
-	struct nest_order o;
-	struct index idx[MAX_RANK];
-	int var[MAX_DIGITS];
-
-	memset(var, -1, sizeof var);
-	nest_order_of(y, NULL, &o);
-	nest_loops(e, &o, ~0u, var);
-	nest_index(&o, var, y->rank, idx);
-	emit_store(e, y, idx, dtype_is_float(y->dtype) ? emit_const(e, y->dtype, 0) : emit_const_i(e, y->dtype, 0));
-	shape_collapse(e, &e->k->body);
-	shape_outer(e, o.n > 0, 1);
-	emit_end(e);
-}
-
 /* Lanes past a blocked axis, which no operand writes. */
 static bool
 spare_lanes(const struct value *y)
@@ -213,8 +194,6 @@ lower_concat(struct lower *lo, struct cluster *c)
 	int axis = axis_of(n, y->rank);
 	int64_t at = 0;
 
-	if (spare_lanes(y))
-		clear(lo, c, y);
 	for (int k = 0; k < n->nin; k++) {
 		if (dims_count(n->in[k]->rank, n->in[k]->dims) && !in_place(lo, n->in[k], y, axis, at))
 			place_operand(lo, c, n->in[k], axis, at);
