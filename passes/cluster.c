@@ -31,7 +31,8 @@ is_anchor(enum op op)
 bool
 nest_is_reduce(enum op op)
 {
-	return op == OP_reduce_sum || op == OP_reduce_prod || op == OP_reduce_max || op == OP_reduce_min;
+	return op == OP_reduce_sum || op == OP_reduce_prod || op == OP_reduce_max ||
+	       op == OP_reduce_min;
 }
 
 /* A reshape that only adds or removes dims of size 1. */
@@ -65,8 +66,8 @@ pulls(const struct node *n, int k)
 	case OC_view:
 		return n->op != OP_reshape || nest_ones_only(n);
 	default:
-		return n->op == OP_relayout || n->op == OP_rng ||
-		       (n->op == OP_gather && k == 1) || (n->op == OP_scatter_add && k == 0);
+		return n->op == OP_relayout || n->op == OP_rng || (n->op == OP_gather && k == 1) ||
+		       (n->op == OP_scatter_add && k == 0);
 	}
 }
 
@@ -79,9 +80,9 @@ count(const struct value *v)
 /* ---- which nodes are computed where they are used */
 struct inliner {
 	struct lower *lo;
-	bool *inlined;          /* by node id */
-	bool *memory;           /* by value id: someone wants it in memory */
-	struct value **base;    /* by value id: the one large value that a cheap map reads */
+	bool *inlined;	     /* by node id */
+	bool *memory;	     /* by value id: someone wants it in memory */
+	struct value **base; /* by value id: the one large value that a cheap map reads */
 	int *cost;
 };
 
@@ -89,8 +90,20 @@ static bool
 cheap(enum op op)
 {
 	switch (op) {
-	case OP_neg: case OP_abs: case OP_not: case OP_cast: case OP_add: case OP_sub: case OP_mul:
-	case OP_max: case OP_min: case OP_and: case OP_or: case OP_eq: case OP_lt: case OP_le:
+	case OP_neg:
+	case OP_abs:
+	case OP_not:
+	case OP_cast:
+	case OP_add:
+	case OP_sub:
+	case OP_mul:
+	case OP_max:
+	case OP_min:
+	case OP_and:
+	case OP_or:
+	case OP_eq:
+	case OP_lt:
+	case OP_le:
 	case OP_select:
 		return true;
 	default:
@@ -107,8 +120,9 @@ only_large(const struct node *n)
 	for (int i = 0; i < n->nin; i++) {
 		struct value *v = n->in[i];
 
-		while (v->kind == VAL_NODE && (v->def->op == OP_expand ||
-		           (v->def->op == OP_reshape && nest_ones_only(v->def))))
+		while (v->kind == VAL_NODE &&
+		       (v->def->op == OP_expand ||
+			   (v->def->op == OP_reshape && nest_ones_only(v->def))))
 			v = v->def->in[0];
 		if (v == big || count(v) * 8 <= count(n->out[0]))
 			continue;
@@ -183,8 +197,7 @@ choose_inline(struct inliner *in)
 			if (!pulls(n, k))
 				in->memory[n->in[k]->id] = true;
 		plain = !out->layout && n->nin && !n->in[0]->layout;
-		if (n->op == OP_reshape && plain &&
-		    (in->memory[out->id] || !nest_ones_only(n))) {
+		if (n->op == OP_reshape && plain && (in->memory[out->id] || !nest_ones_only(n))) {
 			in->memory[n->in[0]->id] = true;
 			lo->alias[out->id] = n->in[0];
 			in->inlined[n->id] = true;
@@ -204,10 +217,8 @@ choose_inline(struct inliner *in)
 }
 
 /* ---- dependences while clusters form */
-typedef VEC(struct cluster *) clusters;
-
 static void
-add_source(struct lower *lo, struct value *v, clusters *to)
+add_source(struct lower *lo, struct value *v, struct clusters *to)
 {
 	struct cluster *c;
 
@@ -228,10 +239,10 @@ add_source(struct lower *lo, struct value *v, clusters *to)
 	vec_push(lo->a, to, c);
 }
 
-static clusters
+static struct clusters
 sources(struct lower *lo, struct node *n)
 {
-	clusters r = {0};
+	struct clusters r = {0};
 
 	for (int k = 0; k < n->nin; k++)
 		add_source(lo, n->in[k], &r);
@@ -274,7 +285,7 @@ add_dep(struct lower *lo, struct cluster *c, struct cluster *on)
 /* Joining these clusters and a node with these sources leaves no cycle: nothing
  * outside that one of them needs depends on another of them. */
 static bool
-acyclic(struct lower *lo, const clusters *join, const clusters *src)
+acyclic(struct lower *lo, const struct clusters *join, const struct clusters *src)
 {
 	for (int i = 0; i < join->n; i++) {
 		for (int k = 0; k < src->n; k++) {
@@ -312,7 +323,7 @@ cluster_new(struct lower *lo, enum cluster_kind kind, struct node *n)
 }
 
 static void
-add_node(struct lower *lo, struct cluster *c, struct node *n, const clusters *src)
+add_node(struct lower *lo, struct cluster *c, struct node *n, const struct clusters *src)
 {
 	vec_push(lo->tmp, &c->nodes, n);
 	lo->cluster_of[n->id] = c;
@@ -366,7 +377,8 @@ absorb(struct lower *lo, struct cluster *c, struct cluster *from)
 
 /* n with the clusters of join as one nest: done if it fits. */
 static bool
-join_nests(struct lower *lo, const clusters *join, struct node *n, const clusters *src)
+join_nests(
+    struct lower *lo, const struct clusters *join, struct node *n, const struct clusters *src)
 {
 	VEC(struct node *) all = {0};
 	struct cluster *c = join->v[0];
@@ -395,17 +407,17 @@ join_nests(struct lower *lo, const clusters *join, struct node *n, const cluster
 /* A map after a contraction or convolution: every operand that comes from its
  * cluster has the anchor's dims and is read as it is. */
 static bool
-join_anchor(struct lower *lo, struct cluster *c, struct node *n, const clusters *src)
+join_anchor(struct lower *lo, struct cluster *c, struct node *n, const struct clusters *src)
 {
 	const struct value *y = c->anchor->out[0];
-	clusters join = {0};
+	struct clusters join = {0};
 
 	if (op_info[n->op].class != OC_map || c->nodes.n >= MAX_NODES ||
 	    !dims_equal(y->rank, y->dims, n->out[0]->rank, n->out[0]->dims))
 		return false;
 	for (int k = 0; k < n->nin; k++) {
 		struct value *v = n->in[k];
-		clusters s = {0};
+		struct clusters s = {0};
 
 		if (v->kind == VAL_NODE && lo->cluster_of[v->def->id] == c) {
 			if (!dims_equal(y->rank, y->dims, v->rank, v->dims))
@@ -433,7 +445,7 @@ absorb_makers(struct lower *lo, struct cluster *c, const struct node *n)
 	for (int k = 0; k < n->nin; k++) {
 		struct value *v = n->in[k];
 		struct cluster *p = v->kind == VAL_NODE ? lo->cluster_of[v->def->id] : NULL;
-		clusters join = {0}, none = {0};
+		struct clusters join = {0}, none = {0};
 		bool fit = true;
 
 		if (!p || p == c || p->kind != CL_NEST || p->nodes.n + c->nodes.n > MAX_NODES)
@@ -442,7 +454,8 @@ absorb_makers(struct lower *lo, struct cluster *c, const struct node *n)
 			const struct node *m = p->nodes.v[i];
 			const struct value *o = m->out[0];
 
-			fit &= op_info[m->op].class == OC_map && dims_equal(y->rank, y->dims, o->rank, o->dims);
+			fit &= op_info[m->op].class == OC_map &&
+			       dims_equal(y->rank, y->dims, o->rank, o->dims);
 			for (int u = 0; u < lo->users[o->id].n; u++) {
 				const struct node *un = lo->users[o->id].v[u];
 				const struct cluster *uc = lo->cluster_of[un->id];
@@ -461,7 +474,7 @@ absorb_makers(struct lower *lo, struct cluster *c, const struct node *n)
 
 /* Reductions that read the same run together.  (Maps wait for their readers.) */
 static bool
-join_sibling(struct lower *lo, struct node *n, const clusters *src)
+join_sibling(struct lower *lo, struct node *n, const struct clusters *src)
 {
 	if (!nest_is_reduce(n->op))
 		return false;
@@ -475,7 +488,7 @@ join_sibling(struct lower *lo, struct node *n, const clusters *src)
 		for (int i = 0; i < lo->users[v->id].n; i++) {
 			struct node *u = lo->users[v->id].v[i];
 			struct cluster *c = lo->cluster_of[u->id];
-			clusters join = {0};
+			struct clusters join = {0};
 
 			if (!c || c->kind != CL_NEST)
 				continue;
@@ -490,7 +503,7 @@ join_sibling(struct lower *lo, struct node *n, const clusters *src)
 static void
 place(struct lower *lo, struct node *n)
 {
-	clusters src = sources(lo, n), nests = {0}, none = {0};
+	struct clusters src = sources(lo, n), nests = {0}, none = {0};
 	struct cluster *c;
 	struct nest_space space;
 
@@ -507,7 +520,10 @@ place(struct lower *lo, struct node *n)
 		}
 	if (is_anchor(n->op) || !nest_fits(lo, &n, 1, &space)) {
 		c = cluster_new(lo,
-		    n->op == OP_contract ? CL_CONTRACT : is_anchor(n->op) ? CL_CONV : CL_OTHER, n);
+		    n->op == OP_contract ? CL_CONTRACT
+		    : is_anchor(n->op)	 ? CL_CONV
+					 : CL_OTHER,
+		    n);
 		c->anchor = n;
 		add_node(lo, c, n, &src);
 		return;
@@ -518,7 +534,7 @@ place(struct lower *lo, struct node *n)
 	if (nests.n > 1 && join_nests(lo, &nests, n, &src))
 		return;
 	for (int i = nests.n - 1; i >= 0; i--) {
-		clusters one = {0};
+		struct clusters one = {0};
 
 		vec_push(lo->tmp, &one, nests.v[i]);
 		if (join_nests(lo, &one, n, &src))
@@ -529,156 +545,6 @@ place(struct lower *lo, struct node *n)
 	c = cluster_new(lo, CL_NEST, n);
 	vec_push(lo->tmp, &none, c);
 	join_nests(lo, &none, n, &src);
-}
-
-/* ---- after forming */
-static void
-find_outputs(struct lower *lo)
-{
-	struct graph *g = lo->g;
-	bool *wanted = arena_array(lo->a, bool, g->nvalue + 1);
-
-	for (int i = 0; i < g->outputs.n; i++)
-		wanted[g->outputs.v[i]->id] = true;
-	for (int i = 0; i < g->updates.n; i++)
-		wanted[g->updates.v[i].next->id] = true;
-	/* through what is computed or viewed where it is used, users first */
-	for (int i = g->nodes.n - 1; i >= 0; i--) {
-		struct node *n = g->nodes.v[i];
-
-		if (n->dead || lo->cluster_of[n->id])
-			continue;
-		if (n->nout && lo->alias[n->out[0]->id] && wanted[n->out[0]->id])
-			wanted[n->in[0]->id] = true;
-	}
-	for (int i = 0; i < lo->clusters.n; i++) {
-		struct cluster *c = lo->clusters.v[i];
-
-		for (int k = 0; !c->gone && k < c->nodes.n; k++)
-			for (int o = 0; o < c->nodes.v[k]->nout; o++) {
-				struct value *v = c->nodes.v[k]->out[o];
-
-				if (v && (wanted[v->id] || nest_read_elsewhere(lo, v, c)))
-					vec_push(lo->tmp, &c->outputs, v);
-			}
-	}
-}
-
-bool
-nest_read_elsewhere(const struct lower *lo, const struct value *v, const struct cluster *c)
-{
-	for (int i = 0; i < lo->users[v->id].n; i++) {
-		struct node *u = lo->users[v->id].v[i];
-		struct cluster *uc = lo->cluster_of[u->id];
-
-		if (uc && uc != c)
-			return true;
-		if (!uc && u->nout && nest_read_elsewhere(lo, u->out[0], c))
-			return true;
-	}
-	return false;
-}
-
-bool
-cluster_depends(struct lower *lo, struct cluster *c, struct cluster *on)
-{
-	if (c == on)
-		return true;
-	if (c->mark == lo->search)
-		return false;
-	c->mark = lo->search;
-	for (int i = 0; i < c->deps.n; i++)
-		if (cluster_depends(lo, c->deps.v[i], on))
-			return true;
-	return false;
-}
-
-/* ---- order.  By id, what a cluster needs before it; but one that nothing depends
- * on (the update of a parameter) runs as soon as it can, so that what it reads
- * dies early, and scalars (an optimiser's factors) come first. */
-struct sorter {
-	struct lower *lo;
-	clusters order, last;    /* last: nothing depends on them */
-	bool *needed;            /* by index in lower->clusters */
-};
-
-static bool
-ready(struct sorter *s, const struct cluster *c)
-{
-	for (int i = 0; i < c->deps.n; i++)
-		if (c->deps.v[i]->mark != s->lo->search)
-			return false;
-	return true;
-}
-
-static void
-put(struct sorter *s, struct cluster *c)
-{
-	int kept = 0;
-
-	c->mark = s->lo->search;
-	vec_push(s->lo->tmp, &s->order, c);
-	for (int i = 0; i < s->last.n; i++) {
-		struct cluster *l = s->last.v[i];
-
-		if (l->mark != s->lo->search && ready(s, l)) {
-			l->mark = s->lo->search;
-			vec_push(s->lo->tmp, &s->order, l);
-		}
-		if (l->mark != s->lo->search)
-			s->last.v[kept++] = l;
-	}
-	s->last.n = kept;
-}
-
-static void
-visit(struct sorter *s, struct cluster *c)
-{
-	if (c->mark == s->lo->search)
-		return;
-	for (int i = 0; i < c->deps.n; i++)
-		visit(s, c->deps.v[i]);
-	if (c->mark != s->lo->search)
-		put(s, c);
-}
-
-static bool
-tiny(const struct cluster *c)
-{
-	for (int i = 0; i < c->nodes.n; i++)
-		if (count(c->nodes.v[i]->out[0]) > 1)
-			return false;
-	return !c->anchor;
-}
-
-void
-cluster_sort(struct lower *lo)
-{
-	struct sorter s = {.lo = lo, .needed = arena_array(lo->tmp, bool, lo->clusters.n + 1)};
-
-	for (int i = 0; i < lo->clusters.n; i++)
-		lo->clusters.v[i]->id = i;
-	for (int i = 0; i < lo->clusters.n; i++)
-		for (int k = 0; !lo->clusters.v[i]->gone && k < lo->clusters.v[i]->deps.n; k++)
-			s.needed[lo->clusters.v[i]->deps.v[k]->id] = true;
-	for (int i = 0; i < lo->clusters.n; i++)
-		if (!lo->clusters.v[i]->gone && !s.needed[i])
-			vec_push(lo->tmp, &s.last, lo->clusters.v[i]);
-	lo->search++;
-	for (int i = 0; i < lo->clusters.n; i++) {
-		struct cluster *c = lo->clusters.v[i];
-
-		if (!c->gone && c->mark != lo->search && tiny(c) && ready(&s, c))
-			put(&s, c);
-	}
-	for (int i = 0; i < lo->clusters.n; i++)
-		if (!lo->clusters.v[i]->gone)
-			visit(&s, lo->clusters.v[i]);
-	lo->clusters.n = 0;
-	for (int i = 0; i < s.order.n; i++) {
-		s.order.v[i]->id = i;
-		vec_push(lo->tmp, &lo->clusters, s.order.v[i]);
-	}
 }
 
 bool
@@ -699,6 +565,6 @@ cluster_build(struct lower *lo)
 		if (!n->dead && !in.inlined[n->id])
 			place(lo, n);
 	}
-	find_outputs(lo);
+	cluster_outputs(lo);
 	return true;
 }

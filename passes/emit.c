@@ -151,11 +151,16 @@ emit_index(struct emit *e, struct affine x)
 static void
 identity(enum op op, enum dtype t, double *f, int64_t *i)
 {
-	static const struct { int64_t lo, hi; } bound[NDTYPE] = {
-	    [DT_bool] = {0, 1},           [DT_u8] = {0, UINT8_MAX},
-	    [DT_i8] = {INT8_MIN, INT8_MAX},   [DT_u16] = {0, UINT16_MAX},
-	    [DT_i16] = {INT16_MIN, INT16_MAX}, [DT_i32] = {INT32_MIN, INT32_MAX},
-	    [DT_u32] = {0, UINT32_MAX},   [DT_i64] = {INT64_MIN, INT64_MAX},
+	static const struct {
+		int64_t lo, hi;
+	} bound[NDTYPE] = {[DT_bool] = {0, 1},
+	    [DT_u8] = {0, UINT8_MAX},
+	    [DT_i8] = {INT8_MIN, INT8_MAX},
+	    [DT_u16] = {0, UINT16_MAX},
+	    [DT_i16] = {INT16_MIN, INT16_MAX},
+	    [DT_i32] = {INT32_MIN, INT32_MAX},
+	    [DT_u32] = {0, UINT32_MAX},
+	    [DT_i64] = {INT64_MIN, INT64_MAX},
 	    [DT_u64] = {0, -1}};
 
 	*f = 0;
@@ -292,7 +297,8 @@ of_reg(int reg)
 /* x = q*step + rem with 0 <= rem < step.  Exact on the terms where the loops
  * allow it, else by integer instructions (x is not negative there). */
 void
-emit_divide(struct emit *e, const struct affine *x, int64_t step, struct affine *q, struct affine *rem)
+emit_divide(
+    struct emit *e, const struct affine *x, int64_t step, struct affine *q, struct affine *rem)
 {
 	int64_t min, max;
 	int whole, quot;
@@ -311,20 +317,23 @@ emit_divide(struct emit *e, const struct affine *x, int64_t step, struct affine 
 		if (emit_range(e, rem, &min, &max) && min >= 0 && max < step)
 			return;
 	} else if (x->regcoef % step == 0 && emit_range(e, rem, &min, &max) && min >= 0 &&
-	           max < step) {
+		   max < step) {
 		q->reg = x->reg;
 		q->regcoef = x->regcoef / step;
 		return;
 	}
 	whole = emit_index(e, *x);
 	if ((step & (step - 1)) == 0) {
-		quot = emit_op(e, OP_shr, DT_i64, whole, emit_const_i(e, DT_i64, __builtin_ctzll((uint64_t)step)), -1);
-		*rem = of_reg(emit_op(e, OP_band, DT_i64, whole, emit_const_i(e, DT_i64, step - 1), -1));
+		quot = emit_op(e, OP_shr, DT_i64, whole,
+		    emit_const_i(e, DT_i64, __builtin_ctzll((uint64_t)step)), -1);
+		*rem = of_reg(
+		    emit_op(e, OP_band, DT_i64, whole, emit_const_i(e, DT_i64, step - 1), -1));
 	} else {
 		int d = emit_const_i(e, DT_i64, step);
 
 		quot = emit_op(e, OP_div, DT_i64, whole, d, -1);
-		*rem = of_reg(emit_op(e, OP_sub, DT_i64, whole, emit_op(e, OP_mul, DT_i64, quot, d, -1), -1));
+		*rem = of_reg(
+		    emit_op(e, OP_sub, DT_i64, whole, emit_op(e, OP_mul, DT_i64, quot, d, -1), -1));
 	}
 	*q = of_reg(quot);
 }
@@ -487,7 +496,8 @@ emit_guard(struct emit *e, struct affine x, int64_t lo, int64_t hi)
 }
 
 int
-emit_load_at(struct emit *e, struct value *v, struct affine at, int fill, const struct guard *extra, int nextra)
+emit_load_at(struct emit *e, struct value *v, struct affine at, int fill, const struct guard *extra,
+    int nextra)
 {
 	struct guard list[MAX_LISTED];
 	int n = list_in_force(e, list);
@@ -546,8 +556,10 @@ emit_store(struct emit *e, struct value *v, const struct index *idx, int reg)
 		if (!v->layout || digits_of(v->layout, d, &first) < 2 ||
 		    !emit_range(e, &ix[d].whole, &min, &max) || max < v->dims[d])
 			continue;
-		reg = emit_op(e, OP_select, v->dtype, emit_within(e, ix[d].whole, 0, v->dims[d]), reg,
-		    dtype_is_float(v->dtype) ? emit_const(e, v->dtype, 0) : emit_const_i(e, v->dtype, 0));
+		reg =
+		    emit_op(e, OP_select, v->dtype, emit_within(e, ix[d].whole, 0, v->dims[d]), reg,
+			dtype_is_float(v->dtype) ? emit_const(e, v->dtype, 0)
+						 : emit_const_i(e, v->dtype, 0));
 	}
 	at = emit_address(e, v, ix);
 	n = list_in_force(e, list);
@@ -560,7 +572,9 @@ emit_store(struct emit *e, struct value *v, const struct index *idx, int reg)
 		if (emit_range(e, &ix[d].whole, &min, &max) && (min < lo || max >= hi))
 			add_guard(list, &n, &ix[d].whole, lo, hi);
 		/* a run that ends at the dim, not at the last lane; or not known to end there */
-		if (hi > v->dims[d] && lo == 0 && (!emit_range(e, &ix[d].whole, &min, &max) ? ix[d].whole.reg >= 0 : max + 1 < hi))
+		if (hi > v->dims[d] && lo == 0 &&
+		    (!emit_range(e, &ix[d].whole, &min, &max) ? ix[d].whole.reg >= 0
+							      : max + 1 < hi))
 			vec_push(e->lo->tmp, &e->spare, v);
 	}
 	n = compacted(e, list, n);

@@ -134,8 +134,8 @@ load_flat(struct emit *e, struct value *v, struct affine flat)
 /* Maps idx over `to` dims to one over `from` dims, matching groups of dims with
  * equal products so that little has to be divided. */
 static void
-regroup(struct emit *e, int tr, const int64_t *to, const struct index *idx,
-    int fr, const int64_t *from, struct index *ix)
+regroup(struct emit *e, int tr, const int64_t *to, const struct index *idx, int fr,
+    const int64_t *from, struct index *ix)
 {
 	int t = 0, f = 0;
 
@@ -295,8 +295,9 @@ concat(struct emit *e, const struct node *n, const struct index *idx)
 		emit_guard(e, ix[axis].whole, 0, len);
 		r = emit_value(e, x, ix);
 		unguard(e, e->nguard - 1);
-		reg = reg < 0 ? r : emit_op(e, OP_select, y->dtype,
-		    emit_within(e, ix[axis].whole, INT64_MIN, len), r, reg);
+		reg = reg < 0 ? r
+			      : emit_op(e, OP_select, y->dtype,
+				    emit_within(e, ix[axis].whole, INT64_MIN, len), r, reg);
 	}
 	return reg;
 }

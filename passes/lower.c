@@ -89,12 +89,12 @@ static void
 grow(struct lower *lo, int cap)
 {
 	int old = lo->cap;
-#define GROW(f)                                                                          \
-	do {                                                                             \
-		void *p_ = arena_alloc(lo->tmp, sizeof *lo->f * (size_t)cap);            \
-		if (old)                                                                 \
-			memcpy(p_, lo->f, sizeof *lo->f * (size_t)old);                  \
-		lo->f = p_;                                                              \
+#define GROW(f)                                                                                    \
+	do {                                                                                       \
+		void *p_ = arena_alloc(lo->tmp, sizeof *lo->f * (size_t)cap);                      \
+		if (old)                                                                           \
+			memcpy(p_, lo->f, sizeof *lo->f *(size_t)old);                             \
+		lo->f = p_;                                                                        \
 	} while (0)
 
 	GROW(buf);
@@ -244,7 +244,8 @@ lower_zero_halo(struct lower *lo, struct value *v)
 
 /* The lanes past dim d, whose last block is `outer`. */
 static void
-zero_lanes(struct lower *lo, struct value *v, int d, const struct phys *outer, const struct phys *inner)
+zero_lanes(
+    struct lower *lo, struct value *v, int d, const struct phys *outer, const struct phys *inner)
 {
 	struct emit *e = emit_begin(lo, NULL, "zero_lanes");
 	int64_t rem = v->dims[d] - (outer->extent - 1) * outer->step, n = inner->extent - rem;
@@ -262,11 +263,14 @@ zero_lanes(struct lower *lo, struct value *v, int d, const struct phys *outer, c
 	nest_loops(e, &rest, ~0u, var);
 	nest_index(&rest, var, v->rank, idx);
 	emit_for(e, FOR_SERIAL, n, &lane);
-	idx[d] = (struct index){.whole = AFFINE((outer->extent - 1) * outer->step + rem), .block = outer->step,
-	    .outer = AFFINE(outer->extent - 1), .inner = AFFINE(rem)};
+	idx[d] = (struct index){.whole = AFFINE((outer->extent - 1) * outer->step + rem),
+	    .block = outer->step,
+	    .outer = AFFINE(outer->extent - 1),
+	    .inner = AFFINE(rem)};
 	affine_add(&idx[d].whole, lane, 1);
 	affine_add(&idx[d].inner, lane, 1);
-	emit_store(e, v, idx, dtype_is_float(v->dtype) ? emit_const(e, v->dtype, 0) : emit_const_i(e, v->dtype, 0));
+	emit_store(e, v, idx,
+	    dtype_is_float(v->dtype) ? emit_const(e, v->dtype, 0) : emit_const_i(e, v->dtype, 0));
 	shape_collapse(e, &e->k->body);
 	shape_outer(e, true, 1);
 	emit_end(e);
@@ -347,7 +351,8 @@ root_of(const struct lower *lo, struct value *v)
  * Within `writer` every read must be at the writer's own index: `same` turns
  * false at the first that is not. */
 static void
-readers(struct lower *lo, struct value *v, struct cluster *writer, bool plain, void *set, bool *same)
+readers(
+    struct lower *lo, struct value *v, struct cluster *writer, bool plain, void *set, bool *same)
 {
 	VEC(struct cluster *) *out = set;
 
@@ -355,14 +360,15 @@ readers(struct lower *lo, struct value *v, struct cluster *writer, bool plain, v
 		struct node *u = lo->users[v->id].v[i];
 		struct cluster *c = lo->cluster_of[u->id];
 		bool map = plain && op_info[u->op].class == OC_map &&
-		           dims_equal(u->out[0]->rank, u->out[0]->dims, v->rank, v->dims);
+			   dims_equal(u->out[0]->rank, u->out[0]->dims, v->rank, v->dims);
 
 		if (!c) {
 			readers(lo, u->out[0], writer, map, set, same);
 			continue;
 		}
 		if (c == writer) {
-			*same &= map && u != c->anchor && (c->kind != CL_NEST || !c->reduced || lo->small[u->out[0]->id]);
+			*same &= map && u != c->anchor &&
+				 (c->kind != CL_NEST || !c->reduced || lo->small[u->out[0]->id]);
 			continue;
 		}
 		vec_push(lo->tmp, out, c);
@@ -378,8 +384,7 @@ update_in_place(struct lower *lo, const struct update *u)
 	bool same = true;
 
 	if (u->next->kind != VAL_NODE || lo->alias[u->next->id] || u->next->layout ||
-	    lo->buf[u->next->id] || !(c = lo->cluster_of[u->next->def->id]) ||
-	    c->kind == CL_OTHER)
+	    lo->buf[u->next->id] || !(c = lo->cluster_of[u->next->def->id]) || c->kind == CL_OTHER)
 		return false;
 	if (c->kind == CL_NEST && !nest_fits(lo, c->nodes.v, c->nodes.n, &s))
 		die("cluster without loops");
@@ -438,7 +443,9 @@ updated(const struct lower *lo, const struct value *state)
 	return false;
 }
 
-struct copies { VEC(struct copying { struct value *from, *to; }) first, last; };
+struct copies {
+	VEC(struct copying { struct value *from, *to; }) first, last;
+};
 
 static void
 plan_updates(struct lower *lo, struct copies *c)
@@ -508,7 +515,9 @@ has_code(enum dtype t)
 {
 	const struct dtype_info *i = &dtype_info[t];
 
-	return i->class == DC_FLOAT ? i->bits >= 16 : i->class != DC_STRING && i->class != DC_COMPLEX && i->bits >= 8;
+	return i->class == DC_FLOAT
+		   ? i->bits >= 16
+		   : i->class != DC_STRING && i->class != DC_COMPLEX && i->bits >= 8;
 }
 
 static bool
@@ -528,16 +537,20 @@ acceptable(struct graph *g, struct diag *d)
 
 			for (int k = 0; v && k < v->rank; k++)
 				if (!dim_const(v->dims[k])) {
-					ok = diag_unsupported(d, n->loc, "dim %s is not known when compiling; give it with --dim", dim_text(g, v->dims[k]));
+					ok = diag_unsupported(d, n->loc,
+					    "dim %s is not known when compiling; give it with "
+					    "--dim",
+					    dim_text(g, v->dims[k]));
 					break;
 				}
 			if (v && !has_code(v->dtype))
-				ok = diag_unsupported(d, n->loc, "no code for elements of type %s", dtype_info[v->dtype].name);
+				ok = diag_unsupported(d, n->loc, "no code for elements of type %s",
+				    dtype_info[v->dtype].name);
 		}
 		for (int k = 0; k < n->nin; k++)
 			if (n->in[k] && !has_code(n->in[k]->dtype))
-				ok = diag_unsupported(
-				    d, n->loc, "no code for elements of type %s", dtype_info[n->in[k]->dtype].name);
+				ok = diag_unsupported(d, n->loc, "no code for elements of type %s",
+				    dtype_info[n->in[k]->dtype].name);
 	}
 	return ok;
 }

@@ -19,15 +19,16 @@ struct nest {
 	struct emit *e;
 	struct nest_order order;
 	int var[MAX_DIGITS];
-	struct index idx[MAX_RANK];   /* of the space's axes */
+	struct index idx[MAX_RANK]; /* of the space's axes */
 	unsigned all, kept;
-	bool vector_kept;             /* the vector loop runs over kept axes */
-	int split;                    /* digit cut into parts, or -1 */
+	bool vector_kept; /* the vector loop runs over kept axes */
+	int split;	  /* digit cut into parts, or -1 */
 	int64_t parts;
 	int partvar;
-	struct value *kept_value, *kept_in; /* a value that waits in an output's memory between phases */
-	int small_reg[64];            /* by node of the cluster: of small outputs */
-	struct value *partial[64];    /* by node of the cluster */
+	struct value *kept_value,
+	    *kept_in;		   /* a value that waits in an output's memory between phases */
+	int small_reg[64];	   /* by node of the cluster: of small outputs */
+	struct value *partial[64]; /* by node of the cluster */
 };
 
 static bool
@@ -124,7 +125,8 @@ choose_order(struct nest *n)
 	for (int i = 0; !best && i < n->cl->nodes.n; i++)
 		if (nest_is_reduce(n->cl->nodes.v[i]->op))
 			best = n->cl->nodes.v[i]->in[0];
-	if (!nest_poll(lo, n->cl->nodes.v, n->cl->nodes.n, &n->s, n->cl->outputs.v, n->cl->outputs.n, &n->order))
+	if (!nest_poll(lo, n->cl->nodes.v, n->cl->nodes.n, &n->s, n->cl->outputs.v,
+		n->cl->outputs.n, &n->order))
 		nest_order_of(best, label, &n->order);
 	n->all = (1u << n->s.rank) - 1;
 	n->kept = n->all & ~n->s.reduced;
@@ -207,14 +209,16 @@ choose_kept(struct nest *n)
 		for (int k = 0; k < lo->users[v->id].n; k++) {
 			const struct node *u = lo->users[v->id].v[k];
 
-			again |= lo->cluster_of[u->id] == n->cl && lo->phase[u->out[0]->id] > lo->phase[v->id];
+			again |= lo->cluster_of[u->id] == n->cl &&
+				 lo->phase[u->out[0]->id] > lo->phase[v->id];
 		}
 		for (int k = 0; again && k < n->cl->outputs.n; k++) {
 			struct value *o = n->cl->outputs.v[k];
 
 			if (o == v || lo->small[o->id] || lo->phase[o->id] != n->s.phases - 1 ||
-			    lo->phase[v->id] == n->s.phases - 1 ||
-			    o->dtype != v->dtype || o->rank != v->rank || memcmp(lo->label[o->id], lo->label[v->id], MAX_RANK) ||
+			    lo->phase[v->id] == n->s.phases - 1 || o->dtype != v->dtype ||
+			    o->rank != v->rank ||
+			    memcmp(lo->label[o->id], lo->label[v->id], MAX_RANK) ||
 			    lower_buffer(lo, o)->space == SPACE_STATE)
 				continue;
 			n->kept_value = v;
@@ -249,7 +253,8 @@ phase_body(struct nest *n, int phase, const int *acc)
 		if (nest_is_reduce(x->op)) {
 			operand_index(n, x, ix);
 			emit_reduce(n->e, bool_op(x), acc_type(x), acc[i],
-			    to_type(n->e, masked(n, x, emit_value(n->e, x->in[0], ix)), v->dtype, acc_type(x)));
+			    to_type(n->e, masked(n, x, emit_value(n->e, x->in[0], ix)), v->dtype,
+				acc_type(x)));
 		} else if (!n->lo->small[v->id] && is_output(n->cl, v)) {
 			index_by_label(n, v, ix);
 			reg[i] = emit_value(n->e, v, ix);
@@ -329,7 +334,8 @@ reduce_loops(struct nest *n, int i, int phase, const int *acc)
 	}
 	for (int k = 0; k < n->cl->nodes.n; k++)
 		if (inner[k] >= 0)
-			emit_reduce(n->e, bool_op(n->cl->nodes.v[k]), acc_type(n->cl->nodes.v[k]), acc[k], inner[k]);
+			emit_reduce(n->e, bool_op(n->cl->nodes.v[k]), acc_type(n->cl->nodes.v[k]),
+			    acc[k], inner[k]);
 	n->e->body = back;
 }
 
@@ -446,7 +452,8 @@ choose_split(struct nest *n)
 	int64_t pieces = 1, best = 1;
 
 	n->split = -1;
-	if (!n->s.reduced || n->s.rows || n->s.rank == MAX_RANK || extent_of(n, n->all) < SPLIT_WORK)
+	if (!n->s.reduced || n->s.rows || n->s.rank == MAX_RANK ||
+	    extent_of(n, n->all) < SPLIT_WORK)
 		return;
 	for (int i = 0; i < n->order.n; i++)
 		if (n->kept & 1u << n->order.d[i].axis) {
@@ -459,7 +466,8 @@ choose_split(struct nest *n)
 	for (int i = 0; i < n->order.n; i++) {
 		int64_t d, x = n->order.d[i].extent;
 
-		if (!(n->s.reduced & 1u << n->order.d[i].axis) || (x < SPLIT_MAX * 64 && i == n->order.n - 1 && best >= 4))
+		if (!(n->s.reduced & 1u << n->order.d[i].axis) ||
+		    (x < SPLIT_MAX * 64 && i == n->order.n - 1 && best >= 4))
 			continue;
 		d = shape_divisor(x, SPLIT_MAX);
 		if (d > best && best < 16) {
@@ -471,7 +479,8 @@ choose_split(struct nest *n)
 		int64_t longest = 0;
 
 		for (int i = 0; i < n->order.n; i++)
-			if (n->s.reduced & 1u << n->order.d[i].axis && n->order.d[i].extent > longest) {
+			if (n->s.reduced & 1u << n->order.d[i].axis &&
+			    n->order.d[i].extent > longest) {
 				longest = n->order.d[i].extent;
 				n->split = i;
 			}
@@ -503,7 +512,8 @@ partial_kernel(struct nest *n)
 
 			dims[0] = n->parts;
 			memcpy(dims + 1, v->dims, sizeof *dims * (size_t)v->rank);
-			n->partial[i] = lower_fresh(n->lo, acc_type(n->cl->nodes.v[i]), v->rank + 1, dims);
+			n->partial[i] =
+			    lower_fresh(n->lo, acc_type(n->cl->nodes.v[i]), v->rank + 1, dims);
 		}
 	e = n->e = emit_begin(n->lo, n->cl, name_of(n, "_part"));
 	for (int i = 0; i < n->order.n; i++)

@@ -13,12 +13,12 @@ struct conv {
 	struct cluster *cl;
 	struct emit *e;
 	struct node *n;
-	struct value *x, *w, *y;      /* image side, weights, the other side; whichever are operands */
+	struct value *x, *w, *y; /* image side, weights, the other side; whichever are operands */
 	struct nest_window win;
-	int64_t group, cin, cout;     /* channels of x and of y, per group */
+	int64_t group, cin, cout; /* channels of x and of y, per group */
 	struct nest_order o;
 	int var[MAX_DIGITS];
-	struct index idx[MAX_RANK];   /* of the result */
+	struct index idx[MAX_RANK]; /* of the result */
 };
 
 /* Stores the cluster's outputs where the anchor's value is in reg. */
@@ -63,7 +63,8 @@ bool
 lower_contract_nest(struct lower *lo, struct cluster *cl)
 {
 	struct conv c = {.lo = lo, .cl = cl, .n = cl->anchor};
-	const char *spec = attr_string(c.n, "spec"), *comma = strchr(spec, ','), *res = result_letters(spec);
+	const char *spec = attr_string(c.n, "spec"), *comma = strchr(spec, ','),
+		   *res = result_letters(spec);
 	struct value *a = c.n->in[0], *b = c.n->in[1], *y = c.n->out[0];
 	const char *la = spec, *lb = comma + 1;
 	struct index ia[MAX_RANK], ib[MAX_RANK];
@@ -145,7 +146,8 @@ taps(const struct conv *c)
 
 /* The group of a channel and its place in it. */
 static void
-split_channel(struct conv *c, const struct index *ch, int64_t per, struct affine *group, struct affine *at)
+split_channel(
+    struct conv *c, const struct index *ch, int64_t per, struct affine *group, struct affine *at)
 {
 	if (c->group == 1) {
 		*group = AFFINE(0);
@@ -160,7 +162,8 @@ split_channel(struct conv *c, const struct index *ch, int64_t per, struct affine
 
 /* group*per + at; the channel itself where a group is one channel on both sides */
 static struct index
-channel(struct conv *c, const struct index *other, const struct affine *group, int64_t per, struct affine at)
+channel(struct conv *c, const struct index *other, const struct affine *group, int64_t per,
+    struct affine at)
 {
 	if (c->cin == 1 && c->cout == 1 && c->group > 1)
 		return *other;
@@ -187,7 +190,8 @@ done(struct conv *c, bool lanes, int64_t inside)
 	shape_outer(c->e, lanes, inside);
 	if (!lanes)
 		shape_inner_vector(&c->e->k->body);
-	c->e->k->flops = 2.0 * (double)dims_count(c->y->rank, c->y->dims) * (double)c->cin * (double)taps(c);
+	c->e->k->flops =
+	    2.0 * (double)dims_count(c->y->rank, c->y->dims) * (double)c->cin * (double)taps(c);
 	emit_end(c->e);
 }
 
@@ -233,7 +237,8 @@ forward_taps(struct conv *c, int run, const int *acc)
 		}
 		for (int r = 0; r < run; r++) {
 			emit_reduce(e, OP_add, c->y->dtype, acc[r],
-			    product(e, c->y->dtype, emit_tap(e, c->x, xi), emit_value(e, c->w, wi)));
+			    product(
+				e, c->y->dtype, emit_tap(e, c->x, xi), emit_value(e, c->w, wi)));
 			xi[last].whole.c += c->win.stride[last - 2];
 		}
 		return;
@@ -293,7 +298,8 @@ static bool
 covering(const struct conv *c, const int64_t *residue, const int64_t *tap, struct index *out)
 {
 	for (int i = 0; i < c->win.n; i++) {
-		int64_t s = c->win.stride[i], k = residue[i] + c->win.lo[i] - tap[i] * c->win.dilation[i];
+		int64_t s = c->win.stride[i],
+			k = residue[i] + c->win.lo[i] - tap[i] * c->win.dilation[i];
 		struct affine a = c->idx[i + 2].whole;
 
 		if (k % s)

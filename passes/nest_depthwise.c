@@ -15,8 +15,8 @@ struct depthwise {
 	struct emit *e;
 	struct value *x, *dy, *dw, *part;
 	struct nest_window win;
-	int looped;                  /* kernel axes that loops run over */
-	int64_t taps;                /* of the other ones */
+	int looped;		     /* kernel axes that loops run over */
+	int64_t taps;		     /* of the other ones */
 	struct affine tap[MAX_RANK]; /* along the looped axes */
 	struct index n, c;
 	struct nest_order order;
@@ -74,16 +74,19 @@ accumulate(struct depthwise *d, struct index *yi, int run, const int *acc)
 		memset(k, 0, sizeof k);
 		for (int64_t t = 0; t < d->taps; t++) {
 			for (int i = 0; i < d->win.n; i++) {
-				xi[i + 2] = index_of(affine_scaled(&yi[i + 2].whole, d->win.stride[i]));
+				xi[i + 2] =
+				    index_of(affine_scaled(&yi[i + 2].whole, d->win.stride[i]));
 				xi[i + 2].whole.c -= d->win.lo[i];
 				if (i < d->looped)
-					affine_plus(e, &xi[i + 2].whole, &d->tap[i], d->win.dilation[i]);
+					affine_plus(
+					    e, &xi[i + 2].whole, &d->tap[i], d->win.dilation[i]);
 				else
 					xi[i + 2].whole.c += k[i] * d->win.dilation[i];
 			}
 			emit_reduce(e, OP_add, d->dw->dtype, acc[t],
 			    emit_op(e, OP_mul, d->dw->dtype, emit_tap(e, d->x, xi), dy, -1));
-			for (int i = d->win.n - 1; i >= d->looped && ++k[i] == d->win.kernel[i]; i--)
+			for (int i = d->win.n - 1; i >= d->looped && ++k[i] == d->win.kernel[i];
+			    i--)
 				k[i] = 0;
 		}
 		yi[last].whole.c++;
@@ -145,7 +148,8 @@ partial_sums(struct depthwise *d)
 	}
 	shape_collapse(e, &e->k->body);
 	shape_outer(e, true, dims_count(d->dy->rank - 2, d->dy->dims + 2) * d->taps);
-	e->k->flops = 2.0 * (double)dims_count(d->dy->rank, d->dy->dims) * (double)dims_count(d->win.n, d->win.kernel);
+	e->k->flops = 2.0 * (double)dims_count(d->dy->rank, d->dy->dims) *
+		      (double)dims_count(d->win.n, d->win.kernel);
 	emit_end(e);
 }
 
@@ -189,8 +193,8 @@ lower_depthwise_grad(struct lower *lo, struct cluster *cl)
 	struct depthwise d = {.lo = lo, .cl = cl, .x = n->in[0], .dy = n->in[1], .dw = n->out[0]};
 	int64_t dims[3];
 
-	if (attr_int(n, "group") != d.x->dims[1] || d.x->dims[1] != d.dy->dims[1] || d.x->dims[1] < 2 ||
-	    !channels_innermost(d.x) || !channels_innermost(d.dy))
+	if (attr_int(n, "group") != d.x->dims[1] || d.x->dims[1] != d.dy->dims[1] ||
+	    d.x->dims[1] < 2 || !channels_innermost(d.x) || !channels_innermost(d.dy))
 		return false;
 	nest_window_of(n, d.x->rank - 2, d.dw->dims + 2, &d.win);
 	d.taps = dims_count(d.win.n, d.win.kernel);

@@ -45,8 +45,10 @@ emit_rng(struct emit *e, const struct node *n, const struct index *idx)
 	c[3] = u64_op(e, OP_shr, step, half);
 	for (int r = 0; r < 10; r++) {
 		int p0 = u64_op(e, OP_mul, m0, c[0]), p1 = u64_op(e, OP_mul, m1, c[2]);
-		int n0 = u64_op(e, OP_bxor, u64_op(e, OP_bxor, u64_op(e, OP_shr, p1, half), c[1]), k0);
-		int n2 = u64_op(e, OP_bxor, u64_op(e, OP_bxor, u64_op(e, OP_shr, p0, half), c[3]), k1);
+		int n0 =
+		    u64_op(e, OP_bxor, u64_op(e, OP_bxor, u64_op(e, OP_shr, p1, half), c[1]), k0);
+		int n2 =
+		    u64_op(e, OP_bxor, u64_op(e, OP_bxor, u64_op(e, OP_shr, p0, half), c[3]), k1);
 
 		c[1] = u64_op(e, OP_band, p1, word);
 		c[3] = u64_op(e, OP_band, p0, word);
@@ -127,10 +129,11 @@ piece_of(const struct value *x, const struct value *y, int axis, int64_t at)
 	if (!ly) {
 		int64_t inner = dims_count(y->rank - axis - 1, y->dims + axis + 1);
 
-		return dims_count(axis, y->dims) == 1 ? (int64_t)dtype_bytes(x->dtype, at * inner) : -1;
+		return dims_count(axis, y->dims) == 1 ? (int64_t)dtype_bytes(x->dtype, at * inner)
+						      : -1;
 	}
-	if (lx->n != ly->n || memcmp(lx->lo, ly->lo, sizeof plain.lo) || memcmp(lx->hi, ly->hi, sizeof plain.hi) ||
-	    ly->lo[axis] || ly->hi[axis])
+	if (lx->n != ly->n || memcmp(lx->lo, ly->lo, sizeof plain.lo) ||
+	    memcmp(lx->hi, ly->hi, sizeof plain.hi) || ly->lo[axis] || ly->hi[axis])
 		return -1;
 	layout_strides(ly, stride);
 	for (int p = 0; p < ly->n; p++) {
@@ -147,8 +150,8 @@ piece_of(const struct value *x, const struct value *y, int axis, int64_t at)
 		if (first < 0)
 			before *= b->extent;
 	}
-	if (before != 1 || first < 0 || at % ly->phys[first].step || x->dims[axis] % ly->phys[first].step ||
-	    y->dims[axis] % ly->phys[first].step)
+	if (before != 1 || first < 0 || at % ly->phys[first].step ||
+	    x->dims[axis] % ly->phys[first].step || y->dims[axis] % ly->phys[first].step)
 		return -1;
 	return (int64_t)dtype_bytes(x->dtype, at / ly->phys[first].step * stride[first]);
 }
@@ -168,8 +171,8 @@ nest_share_concat(struct lower *lo, struct cluster *c)
 		struct value *x = n->in[k];
 		int64_t place;
 
-		if (x->kind != VAL_NODE || lo->alias[x->id] || lo->buf[x->id] || !lo->cluster_of[x->def->id] ||
-		    lo->cluster_of[x->def->id] == c)
+		if (x->kind != VAL_NODE || lo->alias[x->id] || lo->buf[x->id] ||
+		    !lo->cluster_of[x->def->id] || lo->cluster_of[x->def->id] == c)
 			continue;
 		place = piece_of(x, y, axis, at);
 		if (place < 0 || place % 64 || lower_buffer(lo, y)->space != SPACE_WORK)
@@ -195,7 +198,8 @@ lower_concat(struct lower *lo, struct cluster *c)
 	int64_t at = 0;
 
 	for (int k = 0; k < n->nin; k++) {
-		if (dims_count(n->in[k]->rank, n->in[k]->dims) && !in_place(lo, n->in[k], y, axis, at))
+		if (dims_count(n->in[k]->rank, n->in[k]->dims) &&
+		    !in_place(lo, n->in[k], y, axis, at))
 			place_operand(lo, c, n->in[k], axis, at);
 		at += n->in[k]->dims[axis];
 	}
@@ -213,13 +217,15 @@ over_axis(struct emit *e, const struct nest_order *o, int axis, int *var, const 
 }
 
 static int
-in_dim(struct emit *e, const struct value *x, const struct index *ix, int axis, enum dtype t, int reg, int other)
+in_dim(struct emit *e, const struct value *x, const struct index *ix, int axis, enum dtype t,
+    int reg, int other)
 {
 	int64_t min, max;
 
 	if (!emit_range(e, &ix[axis].whole, &min, &max) || max < x->dims[axis])
 		return reg;
-	return emit_op(e, OP_select, t, emit_within(e, ix[axis].whole, 0, x->dims[axis]), reg, other);
+	return emit_op(
+	    e, OP_select, t, emit_within(e, ix[axis].whole, 0, x->dims[axis]), reg, other);
 }
 
 static bool
@@ -244,13 +250,16 @@ lower_argreduce(struct lower *lo, struct cluster *c)
 	best = emit_acc(e, op, x->dtype);
 	over_axis(e, &o, axis, var, x, idx);
 	emit_reduce(e, op, x->dtype, best,
-	    in_dim(e, x, idx, axis, x->dtype, emit_value(e, x, idx), emit_identity(e, op, x->dtype)));
+	    in_dim(
+		e, x, idx, axis, x->dtype, emit_value(e, x, idx), emit_identity(e, op, x->dtype)));
 	e->body = inside;
 	at = emit_acc(e, pick, DT_i64);
 	over_axis(e, &o, axis, var, x, idx);
 	reg = emit_op(e, OP_eq, x->dtype, emit_value(e, x, idx), best, -1);
-	reg = emit_op(e, OP_select, DT_i64, reg, emit_index(e, idx[axis].whole), emit_identity(e, pick, DT_i64));
-	emit_reduce(e, pick, DT_i64, at, in_dim(e, x, idx, axis, DT_i64, reg, emit_identity(e, pick, DT_i64)));
+	reg = emit_op(e, OP_select, DT_i64, reg, emit_index(e, idx[axis].whole),
+	    emit_identity(e, pick, DT_i64));
+	emit_reduce(e, pick, DT_i64, at,
+	    in_dim(e, x, idx, axis, DT_i64, reg, emit_identity(e, pick, DT_i64)));
 	e->body = inside;
 	for (int i = 0; i < o.n; i++)
 		if (o.d[i].axis == axis)
@@ -261,7 +270,8 @@ lower_argreduce(struct lower *lo, struct cluster *c)
 			to[d++] = i == axis ? index_of(AFFINE(0)) : idx[i];
 	/* nothing is equal to NaN: then 0 */
 	reg = emit_op(e, OP_lt, DT_i64, at, emit_const_i(e, DT_i64, work), -1);
-	reg = emit_op(e, OP_and, DT_bool, reg, emit_op(e, OP_le, DT_i64, emit_const_i(e, DT_i64, 0), at, -1), -1);
+	reg = emit_op(e, OP_and, DT_bool, reg,
+	    emit_op(e, OP_le, DT_i64, emit_const_i(e, DT_i64, 0), at, -1), -1);
 	emit_store(e, y, to, emit_op(e, OP_select, DT_i64, reg, at, emit_const_i(e, DT_i64, 0)));
 	shape_collapse(e, &e->k->body);
 	shape_outer(e, within, work);

@@ -41,12 +41,13 @@ struct pool {
 	struct nest_order o;
 	int var[MAX_DIGITS];
 	struct index idx[MAX_RANK];
-	struct value *chosen;    /* of max_pool_grad: a window's tap, like y */
+	struct value *chosen; /* of max_pool_grad: a window's tap, like y */
 };
 
 /* Index of tap k of the window at output idx. */
 static void
-tap_index(const struct pool *p, int rank, const struct index *out, const int64_t *k, struct index *ix)
+tap_index(
+    const struct pool *p, int rank, const struct index *out, const int64_t *k, struct index *ix)
 {
 	ix[0] = out[0];
 	ix[1] = out[1];
@@ -79,7 +80,8 @@ forward(struct pool *p)
 	struct value *x = p->n->in[0];
 	enum op op = p->n->op == OP_max_pool ? OP_max : OP_add;
 	int64_t tap[MAX_RANK] = {0};
-	int acc = emit_acc(e, op, x->dtype), fill = op == OP_max ? emit_identity(e, op, x->dtype) : -1;
+	int acc = emit_acc(e, op, x->dtype),
+	    fill = op == OP_max ? emit_identity(e, op, x->dtype) : -1;
 	struct body *back = e->body;
 
 	if (taps(&p->w) <= MAX_TAPS) {
@@ -173,9 +175,11 @@ choose_taps(struct pool *p)
 		int eq = emit_op(e, OP_eq, x->dtype, tap_load(p, x, p->idx, tap, fill), max, -1);
 
 		tap_index(p, x->rank, p->idx, tap, ix);
-		for (int d = 2; d < x->rank; d++) /* a tap outside does not count, whatever the maximum */
+		for (int d = 2; d < x->rank;
+		    d++) /* a tap outside does not count, whatever the maximum */
 			if (!emit_range(e, &ix[d].whole, &lo, &hi) || lo < 0 || hi >= x->dims[d])
-				eq = emit_op(e, OP_and, DT_bool, eq, emit_within(e, ix[d].whole, 0, x->dims[d]), -1);
+				eq = emit_op(e, OP_and, DT_bool, eq,
+				    emit_within(e, ix[d].whole, 0, x->dims[d]), -1);
 		at = emit_op(e, OP_select, DT_i32, eq, emit_const_i(e, DT_i32, t), at);
 		for (int i = p->w.n - 1; i >= 0 && --tap[i] < 0; i--)
 			tap[i] = p->w.kernel[i] - 1;
@@ -200,7 +204,8 @@ residues(struct pool *p, int i, int64_t *residue)
 }
 
 static void
-open_loops(struct pool *p, const char *name, struct cluster *c, const struct value *over, bool strided)
+open_loops(
+    struct pool *p, const char *name, struct cluster *c, const struct value *over, bool strided)
 {
 	p->e = emit_begin(p->lo, c, name);
 	memset(p->var, -1, sizeof p->var);

@@ -5,7 +5,13 @@
 
 #include <string.h>
 
-enum { MIN_PIECES = 16, MAX_PIECES = 1024, SMALL_WORK = 4096, SHORT_VECTOR = 512, RAISED_VECTOR = 64 };
+enum {
+	MIN_PIECES = 16,
+	MAX_PIECES = 1024,
+	SMALL_WORK = 4096,
+	SHORT_VECTOR = 512,
+	RAISED_VECTOR = 64
+};
 
 /* ---- over every affine of a body */
 typedef bool visit_fn(struct affine *, void *);
@@ -40,7 +46,10 @@ coef_of(const struct affine *a, int var)
 	return 0;
 }
 
-struct pair { int outer, inner; int64_t extent; };
+struct pair {
+	int outer, inner;
+	int64_t extent;
+};
 
 static bool
 mergeable(struct affine *a, void *arg)
@@ -100,7 +109,10 @@ shape_collapse(struct emit *e, struct body *b)
 		}
 }
 
-struct splitting { int outer, inner; int64_t len; };
+struct splitting {
+	int outer, inner;
+	int64_t len;
+};
 
 static bool
 split_affine(struct affine *a, void *arg)
@@ -355,7 +367,7 @@ enum { MAX_HOISTED = 24 };
 
 struct hoist {
 	const struct kernel *k;
-	char *local;             /* by register: set, or summed up, within the loop */
+	char *local; /* by register: set, or summed up, within the loop */
 	VEC(int) marked;
 };
 

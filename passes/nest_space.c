@@ -11,7 +11,7 @@
 enum { ROW_ELEMENTS = 1 << 16, MAX_PHASES = 8 };
 
 struct walk {
-	bool any, full, small;   /* members reached */
+	bool any, full, small; /* members reached */
 	int full_phase, small_phase;
 	int8_t label[MAX_RANK];
 };
@@ -248,8 +248,14 @@ fit_map(struct lower *lo, struct nest_space *s, struct node *n, struct walk *w)
 }
 
 /* ---- in whose memory order the loops run: that of most of what is read and written */
-struct vote { struct nest_order o; int n; };
-struct poll { VEC(struct vote) v; const struct nest_space *s; };
+struct vote {
+	struct nest_order o;
+	int n;
+};
+struct poll {
+	VEC(struct vote) v;
+	const struct nest_space *s;
+};
 
 static void
 vote(struct lower *lo, struct poll *p, const struct value *v, const int8_t *label, int weight)
@@ -377,7 +383,8 @@ nest_order_of(const struct value *v, const int8_t *label, struct nest_order *o)
 	if (!v->layout) {
 		for (int d = 0; d < v->rank; d++)
 			if (v->dims[d] != 1)
-				o->d[o->n++] = (struct nest_digit){label ? label[d] : d, v->dims[d], 1};
+				o->d[o->n++] =
+				    (struct nest_digit){label ? label[d] : d, v->dims[d], 1};
 		return;
 	}
 	for (int p = 0; p < v->layout->n; p++) {
@@ -389,9 +396,11 @@ nest_order_of(const struct value *v, const int8_t *label, struct nest_order *o)
 			others += v->layout->phys[q].dim == ph->dim;
 		if (others == 1)
 			extent = v->dims[ph->dim];
-		if (extent == 1 || (label && label[ph->dim] < 0 && v->dims[ph->dim] == 1 && others == 1))
+		if (extent == 1 ||
+		    (label && label[ph->dim] < 0 && v->dims[ph->dim] == 1 && others == 1))
 			continue;
-		o->d[o->n++] = (struct nest_digit){label && label[ph->dim] >= 0 ? label[ph->dim] : ph->dim, extent, ph->step};
+		o->d[o->n++] = (struct nest_digit){
+		    label && label[ph->dim] >= 0 ? label[ph->dim] : ph->dim, extent, ph->step};
 	}
 }
 

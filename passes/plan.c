@@ -47,7 +47,7 @@ find_lives(struct program *p)
 
 /* ---- in place */
 struct scan {
-	int stores, blocked;         /* blocked: tiles and the like */
+	int stores, blocked; /* blocked: tiles and the like */
 	const struct stmt *store;
 	const struct body *where;
 };
@@ -169,7 +169,8 @@ by_offset(const void *a, const void *b)
 static int64_t
 place_all(struct arena *tmp, struct buffer **b, int n)
 {
-	struct buffer **placed = arena_array(tmp, struct buffer *, n), **busy = arena_array(tmp, struct buffer *, n);
+	struct buffer **placed = arena_array(tmp, struct buffer *, n),
+		      **busy = arena_array(tmp, struct buffer *, n);
 	int64_t top = 0;
 
 	if (n)
@@ -183,7 +184,8 @@ place_all(struct arena *tmp, struct buffer **b, int n)
 				busy[nbusy++] = placed[k];
 		qsort(busy, (size_t)nbusy, sizeof *busy, by_offset);
 		for (int k = 0; k < nbusy; k++) {
-			int64_t gap = busy[k]->offset - at, end = busy[k]->offset + aligned(busy[k]->bytes);
+			int64_t gap = busy[k]->offset - at,
+				end = busy[k]->offset + aligned(busy[k]->bytes);
 
 			if (gap >= size && gap - size < waste) {
 				best = at;
@@ -213,7 +215,8 @@ place_in_order(struct program *p, enum space space)
 		for (int k = 0; space == SPACE_CONST && k < i; k++) {
 			struct buffer *o = p->buffers.v[k];
 
-			if (o->space == space && !o->alias && o->data == b->data && o->bytes == b->bytes) {
+			if (o->space == space && !o->alias && o->data == b->data &&
+			    o->bytes == b->bytes) {
 				b->alias = o;
 				break;
 			}
@@ -308,22 +311,26 @@ plan_print(const struct program *p, struct str *s)
 			sum += b->bytes;
 	}
 	str_addf(s, "memory of %s\n", p->name ? p->name : "program");
-	str_addf(s, "  work      %10.3f MiB in one arena (%.3f MiB without reuse, %.3f MiB alive at the peak)\n",
+	str_addf(s,
+	    "  work      %10.3f MiB in one arena (%.3f MiB without reuse, %.3f MiB alive at the "
+	    "peak)\n",
 	    mib(p->work_bytes), mib(sum), mib(live));
 	str_addf(s, "  constants %10.3f MiB\n", mib(p->const_bytes));
 	str_addf(s, "  states    %10.3f MiB\n", mib(p->state_bytes));
 	str_addf(s, "  in, out   %10.3f MiB, the caller's\n", mib(io));
 	if (!p->calls.n)
 		return;
-	str_addf(s, "  peak at call %d of %d, %s; its largest:\n", at, p->calls.n, p->calls.v[at].kernel->name);
+	str_addf(s, "  peak at call %d of %d, %s; its largest:\n", at, p->calls.n,
+	    p->calls.v[at].kernel->name);
 	for (int64_t below = INT64_MAX; shown < 8; shown++) {
 		const struct buffer *big = NULL;
 
 		for (int i = 0; i < p->buffers.n; i++) {
 			const struct buffer *b = p->buffers.v[i];
 
-			if (b->space == SPACE_WORK && !b->alias && b->first >= 0 && b->first <= at &&
-			    b->last >= at && b->bytes < below && (!big || b->bytes > big->bytes))
+			if (b->space == SPACE_WORK && !b->alias && b->first >= 0 &&
+			    b->first <= at && b->last >= at && b->bytes < below &&
+			    (!big || b->bytes > big->bytes))
 				big = b;
 		}
 		if (!big)

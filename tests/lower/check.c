@@ -36,7 +36,10 @@ fill(const char *name, enum dtype t, void *data, int64_t n)
 	for (int64_t i = 0; i < n; i++) {
 		double x = noise(&h);
 
-		dtype_put_f(t, data, i, dtype_is_float(t) ? x : t == DT_bool ? x > 0 : floor((x + 1) * 1.5));
+		dtype_put_f(t, data, i,
+		    dtype_is_float(t) ? x
+		    : t == DT_bool    ? x > 0
+				      : floor((x + 1) * 1.5));
 	}
 }
 
@@ -48,7 +51,10 @@ remark(const char *text, const char *word)
 	return p ? p + strlen(word) : NULL;
 }
 
-struct bases { void **v; int n; };
+struct bases {
+	void **v;
+	int n;
+};
 
 /* Memory of one run, poisoned where nothing is promised. */
 static struct bases
@@ -59,8 +65,10 @@ open_memory(const struct program *p)
 
 	b.v = xcalloc((size_t)b.n, sizeof *b.v);
 	for (int i = 0; i < b.n; i++) {
-		int64_t bytes = i < 3 ? size[i] : i - 3 < p->inputs.n ? p->inputs.v[i - 3].buffer->bytes :
-		    p->outputs.v[i - 3 - p->inputs.n].buffer->bytes;
+		int64_t bytes = i < 3 ? size[i]
+				: i - 3 < p->inputs.n
+				    ? p->inputs.v[i - 3].buffer->bytes
+				    : p->outputs.v[i - 3 - p->inputs.n].buffer->bytes;
 
 		b.v[i] = aligned_alloc(64, ((size_t)bytes / 64 + 2) * 64);
 		memset(b.v[i], 0xff, ((size_t)bytes / 64 + 2) * 64);
@@ -69,10 +77,12 @@ open_memory(const struct program *p)
 		const struct buffer *x = p->buffers.v[i];
 
 		if (x->data && (x->space == SPACE_CONST || x->space == SPACE_STATE))
-			memcpy((char *)b.v[x->space == SPACE_CONST ? 1 : 2] + x->offset, x->data, (size_t)x->bytes);
+			memcpy((char *)b.v[x->space == SPACE_CONST ? 1 : 2] + x->offset, x->data,
+			    (size_t)x->bytes);
 	}
 	for (int i = 0; i < p->inputs.n; i++)
-		fill(p->inputs.v[i].name, p->inputs.v[i].buffer->dtype, b.v[3 + i], p->inputs.v[i].buffer->count);
+		fill(p->inputs.v[i].name, p->inputs.v[i].buffer->dtype, b.v[3 + i],
+		    p->inputs.v[i].buffer->count);
 	return b;
 }
 
@@ -82,7 +92,8 @@ worst(const struct etensor *want, enum dtype t, const void *got)
 	double diff = 0, size = 1e-30;
 
 	for (int64_t i = 0; i < want->count; i++) {
-		double x = want->f ? dtype_get_f(t, got, i) : (double)dtype_get_i(t, got, i), y = et_get(want, i);
+		double x = want->f ? dtype_get_f(t, got, i) : (double)dtype_get_i(t, got, i),
+		       y = et_get(want, i);
 
 		if (isnan(x) != isnan(y))
 			return INFINITY;
@@ -95,7 +106,8 @@ worst(const struct etensor *want, enum dtype t, const void *got)
 }
 
 static bool
-compare(const char *file, const char *name, const struct etensor *want, enum dtype t, const void *got, double tolerance)
+compare(const char *file, const char *name, const struct etensor *want, enum dtype t,
+    const void *got, double tolerance)
 {
 	double w = worst(want, t, got);
 
@@ -103,7 +115,8 @@ compare(const char *file, const char *name, const struct etensor *want, enum dty
 		return true;
 	fprintf(stderr, "%s: %s differs by %.3g of its largest\n", file, name, w);
 	for (int64_t i = 0, shown = 0; i < want->count && shown < 6; i++) {
-		double x = want->f ? dtype_get_f(t, got, i) : (double)dtype_get_i(t, got, i), y = et_get(want, i);
+		double x = want->f ? dtype_get_f(t, got, i) : (double)dtype_get_i(t, got, i),
+		       y = et_get(want, i);
 
 		if (!(fabs(x - y) <= tolerance * fmax(1, fabs(y)))) {
 			fprintf(stderr, "  [%lld] %.9g, wanted %.9g\n", (long long)i, x, y);
@@ -131,10 +144,11 @@ plan_sound(const char *file, const struct program *p)
 		for (int k = 0; k < i; k++) {
 			const struct buffer *b = p->buffers.v[k];
 
-			if (b->space == SPACE_WORK && !b->alias && b->first >= 0 && a->first <= b->last &&
-			    b->first <= a->last && a->offset < b->offset + b->bytes &&
-			    b->offset < a->offset + a->bytes) {
-				fprintf(stderr, "%s: buffers #%d and #%d overlap\n", file, a->id, b->id);
+			if (b->space == SPACE_WORK && !b->alias && b->first >= 0 &&
+			    a->first <= b->last && b->first <= a->last &&
+			    a->offset < b->offset + b->bytes && b->offset < a->offset + a->bytes) {
+				fprintf(stderr, "%s: buffers #%d and #%d overlap\n", file, a->id,
+				    b->id);
 				ok = false;
 			}
 		}
@@ -174,7 +188,8 @@ check(const char *file, bool jit, bool print)
 {
 	struct arena *a = arena_create();
 	struct diag d;
-	struct pass_opts opts = {.machine = {512, 32, true, 32768, 1 << 20}, .opt_level = 2, .verify_each = true};
+	struct pass_opts opts = {
+	    .machine = {512, 32, true, 32768, 1 << 20}, .opt_level = 2, .verify_each = true};
 	struct pass_ctx ctx = {.arena = a, .diag = &d, .opts = &opts};
 	struct eval_opts eo = {.arena = a};
 	struct etensor **in, **out, **next;
@@ -207,7 +222,8 @@ check(const char *file, bool jit, bool print)
 	out = arena_array(a, struct etensor *, g->outputs.n + 1);
 	next = arena_array(a, struct etensor *, g->updates.n + 1);
 	for (int i = 0; i < g->inputs.n; i++) {
-		struct tensor *t = tensor_new(a, g->inputs.v[i]->dtype, g->inputs.v[i]->rank, g->inputs.v[i]->dims);
+		struct tensor *t = tensor_new(
+		    a, g->inputs.v[i]->dtype, g->inputs.v[i]->rank, g->inputs.v[i]->dims);
 
 		fill(g->inputs.v[i]->name, t->dtype, t->data, tensor_count(t));
 		in[i] = etensor_from(a, t);
@@ -229,7 +245,8 @@ check(const char *file, bool jit, bool print)
 	for (int c = 0; c < ctx.program->calls.n; c++)
 		kernel_verify(ctx.program->calls.v[c].kernel);
 	if ((mark = remark(text, "# calls ")) && atoi(mark) != ctx.program->calls.n) {
-		fprintf(stderr, "%s: %d calls, %d expected:", file, ctx.program->calls.n, atoi(mark));
+		fprintf(
+		    stderr, "%s: %d calls, %d expected:", file, ctx.program->calls.n, atoi(mark));
 		for (int c = 0; c < ctx.program->calls.n; c++)
 			fprintf(stderr, " %s", ctx.program->calls.v[c].kernel->name);
 		fprintf(stderr, "\n");
@@ -245,12 +262,15 @@ check(const char *file, bool jit, bool print)
 		ok &= interp_run(ctx.program, mem.v);
 	(void)jit;
 	for (int i = 0; i < g->outputs.n; i++)
-		ok &= compare(file, g->output_names.v[i], out[i], g->outputs.v[i]->dtype, mem.v[3 + g->inputs.n + i], tolerance);
+		ok &= compare(file, g->output_names.v[i], out[i], g->outputs.v[i]->dtype,
+		    mem.v[3 + g->inputs.n + i], tolerance);
 	for (int i = 0; i < g->updates.n; i++)
 		for (int s = 0; s < ctx.program->states.n; s++)
 			if (ctx.program->states.v[s].value == g->updates.v[i].state)
-				ok &= compare(file, g->updates.v[i].state->name, next[i], g->updates.v[i].state->dtype,
-				    (char *)mem.v[2] + ctx.program->states.v[s].buffer->offset, tolerance);
+				ok &= compare(file, g->updates.v[i].state->name, next[i],
+				    g->updates.v[i].state->dtype,
+				    (char *)mem.v[2] + ctx.program->states.v[s].buffer->offset,
+				    tolerance);
 	for (int i = 0; i < mem.n; i++)
 		free(mem.v[i]);
 	free(mem.v);

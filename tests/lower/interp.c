@@ -4,7 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct num { double f; int64_t i; };
+struct num {
+	double f;
+	int64_t i;
+};
 struct run {
 	const struct program *p;
 	const struct call *call;
@@ -88,40 +91,74 @@ static double
 fop(enum op op, double a, double b)
 {
 	switch (op) {
-	case OP_neg: return -a;
-	case OP_abs: return fabs(a);
-	case OP_exp: return exp(a);
-	case OP_log: return log(a);
-	case OP_log1p: return log1p(a);
-	case OP_sqrt: return sqrt(a);
-	case OP_rsqrt: return 1 / sqrt(a);
-	case OP_sin: return sin(a);
-	case OP_cos: return cos(a);
-	case OP_tan: return tan(a);
-	case OP_asin: return asin(a);
-	case OP_acos: return acos(a);
-	case OP_atan: return atan(a);
-	case OP_sinh: return sinh(a);
-	case OP_cosh: return cosh(a);
-	case OP_tanh: return tanh(a);
-	case OP_asinh: return asinh(a);
-	case OP_acosh: return acosh(a);
-	case OP_atanh: return atanh(a);
-	case OP_erf: return erf(a);
-	case OP_sigmoid: return 1 / (1 + exp(-a));
-	case OP_floor: return floor(a);
-	case OP_ceil: return ceil(a);
-	case OP_round: return nearbyint(a);
-	case OP_sign: return (a > 0) - (a < 0);
-	case OP_add: return a + b;
-	case OP_sub: return a - b;
-	case OP_mul: return a * b;
-	case OP_div: return a / b;
-	case OP_pow: return pow(a, b);
-	case OP_max: return isnan(a) || isnan(b) ? NAN : a > b ? a : b;
-	case OP_min: return isnan(a) || isnan(b) ? NAN : a < b ? a : b;
-	case OP_fmod: return fmod(a, b);
-	default: die("interp: %s of floats", op_info[op].id);
+	case OP_neg:
+		return -a;
+	case OP_abs:
+		return fabs(a);
+	case OP_exp:
+		return exp(a);
+	case OP_log:
+		return log(a);
+	case OP_log1p:
+		return log1p(a);
+	case OP_sqrt:
+		return sqrt(a);
+	case OP_rsqrt:
+		return 1 / sqrt(a);
+	case OP_sin:
+		return sin(a);
+	case OP_cos:
+		return cos(a);
+	case OP_tan:
+		return tan(a);
+	case OP_asin:
+		return asin(a);
+	case OP_acos:
+		return acos(a);
+	case OP_atan:
+		return atan(a);
+	case OP_sinh:
+		return sinh(a);
+	case OP_cosh:
+		return cosh(a);
+	case OP_tanh:
+		return tanh(a);
+	case OP_asinh:
+		return asinh(a);
+	case OP_acosh:
+		return acosh(a);
+	case OP_atanh:
+		return atanh(a);
+	case OP_erf:
+		return erf(a);
+	case OP_sigmoid:
+		return 1 / (1 + exp(-a));
+	case OP_floor:
+		return floor(a);
+	case OP_ceil:
+		return ceil(a);
+	case OP_round:
+		return nearbyint(a);
+	case OP_sign:
+		return (a > 0) - (a < 0);
+	case OP_add:
+		return a + b;
+	case OP_sub:
+		return a - b;
+	case OP_mul:
+		return a * b;
+	case OP_div:
+		return a / b;
+	case OP_pow:
+		return pow(a, b);
+	case OP_max:
+		return isnan(a) || isnan(b) ? NAN : a > b ? a : b;
+	case OP_min:
+		return isnan(a) || isnan(b) ? NAN : a < b ? a : b;
+	case OP_fmod:
+		return fmod(a, b);
+	default:
+		die("interp: %s of floats", op_info[op].id);
 	}
 }
 
@@ -131,29 +168,50 @@ iop(enum op op, enum dtype t, int64_t a, int64_t b)
 	bool u = t == DT_u64;
 
 	switch (op) {
-	case OP_neg: return -a;
-	case OP_abs: return a < 0 && !u ? -a : a;
-	case OP_sign: return (a > 0) - (a < 0);
-	case OP_not: return !a;
-	case OP_bnot: return ~a;
-	case OP_add: return (int64_t)((uint64_t)a + (uint64_t)b);
-	case OP_sub: return (int64_t)((uint64_t)a - (uint64_t)b);
-	case OP_mul: return (int64_t)((uint64_t)a * (uint64_t)b);
-	case OP_div: return !b ? 0 : u ? (int64_t)((uint64_t)a / (uint64_t)b) : a / b;
-	case OP_fmod: return !b ? 0 : a % b;
-	case OP_max: return u ? ((uint64_t)a > (uint64_t)b ? a : b) : a > b ? a : b;
-	case OP_min: return u ? ((uint64_t)a < (uint64_t)b ? a : b) : a < b ? a : b;
-	case OP_and: case OP_band: return a & b;
-	case OP_or: case OP_bor: return a | b;
-	case OP_xor: case OP_bxor: return a ^ b;
+	case OP_neg:
+		return -a;
+	case OP_abs:
+		return a < 0 && !u ? -a : a;
+	case OP_sign:
+		return (a > 0) - (a < 0);
+	case OP_not:
+		return !a;
+	case OP_bnot:
+		return ~a;
+	case OP_add:
+		return (int64_t)((uint64_t)a + (uint64_t)b);
+	case OP_sub:
+		return (int64_t)((uint64_t)a - (uint64_t)b);
+	case OP_mul:
+		return (int64_t)((uint64_t)a * (uint64_t)b);
+	case OP_div:
+		return !b ? 0 : u ? (int64_t)((uint64_t)a / (uint64_t)b) : a / b;
+	case OP_fmod:
+		return !b ? 0 : a % b;
+	case OP_max:
+		return u ? ((uint64_t)a > (uint64_t)b ? a : b) : a > b ? a : b;
+	case OP_min:
+		return u ? ((uint64_t)a < (uint64_t)b ? a : b) : a < b ? a : b;
+	case OP_and:
+	case OP_band:
+		return a & b;
+	case OP_or:
+	case OP_bor:
+		return a | b;
+	case OP_xor:
+	case OP_bxor:
+		return a ^ b;
 	/* as the evaluator: shifts by the width or more leave nothing but a sign */
-	case OP_shl: return b < 0 || b >= dtype_info[t].bits ? 0 : (int64_t)((uint64_t)a << b);
+	case OP_shl:
+		return b < 0 || b >= dtype_info[t].bits ? 0 : (int64_t)((uint64_t)a << b);
 	case OP_shr:
 		if (b < 0 || b >= dtype_info[t].bits)
 			return !u && a < 0 ? -1 : 0;
 		return u ? (int64_t)((uint64_t)a >> b) : a >> b;
-	case OP_pow: return (int64_t)llround(pow((double)a, (double)b));
-	default: die("interp: %s of integers", op_info[op].id);
+	case OP_pow:
+		return (int64_t)llround(pow((double)a, (double)b));
+	default:
+		die("interp: %s of integers", op_info[op].id);
 	}
 }
 
@@ -214,7 +272,9 @@ operate(const struct run *r, const struct stmt *s)
 		x.i = f ? a.f < b.f : s->type == DT_u64 ? (uint64_t)a.i < (uint64_t)b.i : a.i < b.i;
 		return x;
 	case OP_le:
-		x.i = f ? a.f <= b.f : s->type == DT_u64 ? (uint64_t)a.i <= (uint64_t)b.i : a.i <= b.i;
+		x.i = f			  ? a.f <= b.f
+		      : s->type == DT_u64 ? (uint64_t)a.i <= (uint64_t)b.i
+					  : a.i <= b.i;
 		return x;
 	case OP_isnan:
 		x.i = f && isnan(a.f);
@@ -248,7 +308,8 @@ tile(struct run *r, const struct tile *t)
 					double sum = 0;
 
 					for (int64_t k = 0; k < n; k++) {
-						int64_t at = a0 + i * t->a.rstride[0] + j * t->a.rstride[1];
+						int64_t at =
+						    a0 + i * t->a.rstride[0] + j * t->a.rstride[1];
 						int64_t bt = b0 + c + g * t->b.cbstride, rest = k;
 
 						for (int d = t->nk - 1; d >= 0; d--) {
@@ -256,7 +317,8 @@ tile(struct run *r, const struct tile *t)
 							bt += rest % t->k[d] * t->b.kstride[d];
 							rest /= t->k[d];
 						}
-						sum += element(r, t->a.buf, at) * element(r, t->b.buf, bt);
+						sum += element(r, t->a.buf, at) *
+						       element(r, t->b.buf, bt);
 					}
 					r->var[t->rowvar[0]] = i;
 					r->var[t->rowvar[1]] = j;
@@ -304,7 +366,8 @@ statement(struct run *r, const struct stmt *s)
 		r->reg[s->dst] = x;
 		break;
 	case S_STORE:
-		if (!allowed(r, s) || (at = value_of(r, &s->index), !in_bounds(r, s->buf, at, "store")))
+		if (!allowed(r, s) ||
+		    (at = value_of(r, &s->index), !in_bounds(r, s->buf, at, "store")))
 			break;
 		if (dtype_is_float(b->dtype))
 			dtype_put_f(b->dtype, memory(r, b), at, r->reg[s->src[0]].f);
