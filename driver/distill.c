@@ -259,11 +259,15 @@ emit_student(struct job *j)
 		{arena_printf(a, "%s/lib%s.so", j->out, name), EMIT_SHARED, r->emit_shared},
 		{arena_printf(a, "%s/%s", j->out, name), EMIT_EXE, r->emit_exe},
 	};
-	struct graph *g = model_import(d, onnx, 0, NULL, NULL);
-	struct target *t = g ? model_target(d) : NULL;
+	struct graph *g;
+	struct target *t;
 	struct program *p;
 	bool ok;
 
+	d->diag.quiet = true; /* advice on --dim is for who compiles it himself */
+	g = model_import(d, onnx, 0, NULL, NULL);
+	d->diag.quiet = d->o.quiet;
+	t = g ? model_target(d) : NULL;
 	if (!t)
 		return false;
 	manifest = model_manifest(d, t, onnx, g);

@@ -1,8 +1,10 @@
-/* retort inspect: what a model asks of a machine; or the manifest that a library,
- * an executable or a trainer carries. */
+/* retort inspect: what a model asks of a machine; the manifest that a library or an
+ * executable carries, the configuration of a trainer, where a checkpoint is. */
 #include "driver/driver.h"
+#include "runtime/checkpoint.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,6 +125,61 @@ inspect_model(struct driver *d, const char *path)
 	return true;
 }
 
+/* A trainer's configuration as docs/trainer-config.md has it, but for the recipe's text. */
+static bool
+print_trainer(const char *bytes, size_t size)
+{
+	static const char start[] = "retort_trainer 1\nname ";
+	const char *p = memmem(bytes, size, start, sizeof start - 1), *end;
+
+	if (!p || !memchr(p, 0, size - (size_t)(p - bytes)))
+		return false;
+	for (; *p; p = *end ? end + 1 : end) {
+		end = strchr(p, '\n');
+		if (!end)
+			end = p + strlen(p);
+		if (strncmp(p, "recipe ", 7) != 0)
+			printf("%.*s\n", (int)(end - p), p);
+	}
+	return true;
+}
+
+static bool
+inspect_checkpoint(struct driver *d, const char *path)
+{
+	struct cursor c;
+	int64_t bytes;
+	size_t size;
+	void *file = file_read(&d->diag, path, &size);
+	const char *wrong;
+
+	if (!file)
+		return false;
+	wrong = checkpoint_read(file, size, &c, &bytes);
+	free(file);
+	if (wrong)
+		return diag_invalid(&d->diag, LOC_FILE(path), "%s", wrong);
+	if (d->o.json) {
+		printf("{\"stage\":%" PRId64 ",\"epoch\":%" PRId64 ",\"step\":%" PRId64 ",\"total_epochs\":%" PRId64
+		       ",\"total_updates\":%" PRId64 ",\"done\":%s,\"seconds\":%.6g,\"state_bytes\":%" PRId64,
+		       c.stage, c.epoch, c.step, c.total_epochs, c.total_updates, c.done ? "true" : "false", c.seconds, bytes);
+		if (!isnan(c.best))
+			printf(",\"best\":%.9g,\"best_epoch\":%" PRId64, c.best, c.best_epoch);
+		puts("}");
+		return true;
+	}
+	printf("%s: checkpoint, checksum right\n", path);
+	if (c.done)
+		printf("%-10s training is over\n", "next");
+	else
+		printf("%-10s stage %" PRId64 ", epoch %" PRId64 ", step %" PRId64 "\n", "next", c.stage + 1, c.epoch + 1, c.step + 1);
+	printf("%-10s %" PRId64 " epochs, %" PRId64 " updates, %.1f s\n", "so far", c.total_epochs, c.total_updates, c.seconds);
+	if (!isnan(c.best))
+		printf("%-10s %.6g in epoch %" PRId64 "\n", "best", c.best, c.best_epoch);
+	printf("%-10s %" PRId64 " bytes of weights and optimiser states\n", "states", bytes);
+	return true;
+}
+
 /* The JSON object that starts with {"retort": in any file of ours. */
 static bool
 inspect_binary(struct driver *d, const char *path)
@@ -142,6 +199,8 @@ inspect_binary(struct driver *d, const char *path)
 			found++;
 		}
 	}
+	if (!found && !d->o.json && print_trainer(bytes, size))
+		found++;
 	free(bytes);
 	if (!found)
 		return diag_invalid(&d->diag, LOC_FILE(path), "carries no manifest of retort's: neither a model nor something retort made");
@@ -151,7 +210,7 @@ inspect_binary(struct driver *d, const char *path)
 bool
 verb_inspect(struct driver *d)
 {
-	const char *path = opts_one(d, "a model, library or executable");
+	const char *path = opts_one(d, "a model, library, executable or checkpoint");
 	unsigned char head[8] = {0};
 	FILE *f;
 
@@ -163,6 +222,8 @@ verb_inspect(struct driver *d)
 	if (fread(head, 1, sizeof head, f) < 4)
 		memset(head, 0, sizeof head);
 	fclose(f);
+	if (memcmp(head, "RTCKPT\r\n", 8) == 0)
+		return inspect_checkpoint(d, path);
 	if (memcmp(head, "\177ELF", 4) == 0 || memcmp(head, "!<arch>", 7) == 0)
 		return inspect_binary(d, path);
 	return inspect_model(d, path);

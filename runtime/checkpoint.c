@@ -207,3 +207,29 @@ checkpoint_load(struct run *r, bool *found)
 	}
 	return p || (absent && rt_fail(&r->msg, RT_IO, "%s/best.ckpt is missing", r->checkpoints));
 }
+
+/* A checkpoint without its trainer, for inspection: what is wrong with it, or NULL. */
+const char *
+checkpoint_read(const void *file, size_t n, struct cursor *c, int64_t *state_bytes)
+{
+	const unsigned char *p = file;
+	struct head h;
+	uint64_t sums, hash;
+
+	if (n < sizeof h + sizeof *c || memcmp(p, "RTCKPT\r\n", 8) != 0)
+		return "not a checkpoint, or truncated";
+	memcpy(&h, p, sizeof h);
+	memcpy(c, p + sizeof h, sizeof *c);
+	if (h.version != VERSION)
+		return "a checkpoint of another version of retort";
+	if (h.bytes != n - sizeof h)
+		return "truncated";
+	sums = (uint64_t)c->nsums * sizeof(double);
+	if (c->nsums < 0 || c->nsums > 1 << 20 || sizeof *c + sums > h.bytes)
+		return "damaged";
+	hash = rt_hash(0, p + sizeof h, sizeof *c);
+	hash = rt_hash(hash, p + sizeof h + sizeof *c, sums);
+	hash = rt_hash(hash, p + sizeof h + sizeof *c + sums, h.bytes - sizeof *c - sums);
+	*state_bytes = (int64_t)(h.bytes - sizeof *c - sums);
+	return hash == h.hash ? NULL : "damaged: its checksum does not match";
+}

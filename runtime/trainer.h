@@ -3,6 +3,7 @@
 #ifndef RETORT_TRAINER_H
 #define RETORT_TRAINER_H
 
+#include "runtime/checkpoint.h"
 #include "runtime/config.h"
 
 /* ---- dataset.c: the arrays behind one split of one set.  A split is a view:
@@ -147,20 +148,7 @@ struct options {
 bool options_parse(struct options *, int argc, char **argv, struct rt_msg *);
 void options_help(FILE *, const char *exe, const char *name);
 
-/* ---- checkpoint.c: where a run is; all a resumed run needs besides the states */
-struct cursor {
-	int64_t stage, epoch, step; /* epoch in the stage, step in the epoch: what comes next */
-	int64_t updates, total_epochs, total_updates; /* updates in the stage; over all stages */
-	int64_t stopped;			      /* the stage was ended by early stopping */
-	int64_t done;
-	double best;			/* monitored value; NAN: none yet */
-	int64_t best_epoch, bad_epochs; /* total epoch of best; evaluations without gain */
-	double plateau_best, plateau_scale;
-	int64_t plateau_bad;
-	double seconds, epoch_from;	/* training time so far, and when the epoch began */
-	int64_t log_bytes, event_bytes; /* what of metrics.jsonl and the event file counts */
-	int64_t nsums;			/* partial sums of the epoch: num, den of each meter */
-};
+/* ---- checkpoint.c: struct cursor is in checkpoint.h */
 struct run {
 	const struct rt_trainer *t;
 	struct config cfg;

@@ -51,4 +51,16 @@ for f in train student.onnx student.h libstudent.a libstudent.so student metrics
 done
 expect 0 '' "$RETORT" check out/student.onnx
 expect 0 'logits' "$RETORT" inspect out/student.onnx
+expect 0 'field "image"' "$RETORT" inspect out/train
+expect 0 'so far     2 epochs' "$RETORT" inspect out/checkpoints/last.ckpt
+expect 0 '"total_epochs":2,' "$RETORT" inspect --json out/checkpoints/last.ckpt
+head -c 3000 out/checkpoints/last.ckpt >cut.ckpt
+expect 2 'cut.ckpt: truncated' "$RETORT" inspect cut.ckpt
+cp out/checkpoints/last.ckpt bad.ckpt
+printf 'damage' | dd of=bad.ckpt bs=1 seek=2000 conv=notrunc 2>/dev/null
+expect 2 'bad.ckpt: damaged' "$RETORT" inspect bad.ckpt
+expect 0 '' "$RETORT" inspect out/student.onnx --svg net.svg
+for text in '>image<' '>logits<' '>Conv<' 'pooling'; do
+	grep -qF "$text" net.svg || fail "net.svg lacks $text"
+done
 finish

@@ -1,0 +1,26 @@
+/* checkpoint -- what a checkpoint says of the run it is from; for the trainer and
+ * for who inspects the file without it. */
+#ifndef RETORT_CHECKPOINT_H
+#define RETORT_CHECKPOINT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where a run is: all a resumed run needs besides the states. */
+struct cursor {
+	int64_t stage, epoch, step; /* epoch in the stage, step in the epoch: what comes next */
+	int64_t updates, total_epochs, total_updates; /* updates in the stage; over all stages */
+	int64_t stopped;			      /* the stage was ended by early stopping */
+	int64_t done;
+	double best;			/* monitored value; NAN: none yet */
+	int64_t best_epoch, bad_epochs; /* total epoch of best; evaluations without gain */
+	double plateau_best, plateau_scale;
+	int64_t plateau_bad;
+	double seconds, epoch_from;	/* training time so far, and when the epoch began */
+	int64_t log_bytes, event_bytes; /* what of metrics.jsonl and the event file counts */
+	int64_t nsums;			/* partial sums of the epoch: num, den of each meter */
+};
+/* Of a whole file in memory, without its trainer: what is wrong, or NULL. */
+const char *checkpoint_read(const void *file, size_t n, struct cursor *, int64_t *state_bytes);
+
+#endif
