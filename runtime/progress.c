@@ -88,7 +88,8 @@ duration(char *out, size_t n, double s)
 		snprintf(out, n, "%ld:%02ld", t / 60, t % 60);
 }
 
-/* After every step; draws at most ten times a second. */
+/* After every step; draws at most ten times a second. A narrow screen cuts the
+ * line's end, so what is asked first stands first. */
 void
 progress_step(struct run *r, const struct exec *e, int64_t epochs, int64_t left_steps, double lr)
 {
@@ -114,8 +115,8 @@ progress_step(struct run *r, const struct exec *e, int64_t epochs, int64_t left_
 		    i < done	? "="
 		    : i == done ? ">"
 				: " ");
-	n += snprintf(text + n, sizeof text - (size_t)n, "] %lld/%lld", (long long)r->cur.step,
-	    (long long)r->batches.per_epoch);
+	n += snprintf(text + n, sizeof text - (size_t)n, "] %lld/%lld  %s left",
+	    (long long)r->cur.step, (long long)r->batches.per_epoch, left);
 	for (int k = 0; k < 2 * e->nmeters && n < (int)sizeof text - 160; k++) {
 		const struct meter *m = &e->meters[k % e->nmeters];
 		const char *dot = strchr(m->name, '.');
@@ -125,7 +126,7 @@ progress_step(struct run *r, const struct exec *e, int64_t epochs, int64_t left_
 		n += snprintf(text + n, sizeof text - (size_t)n, "  %.60s %.4g",
 		    dot ? dot + 1 : m->name, meter_value(m));
 	}
-	snprintf(text + n, sizeof text - (size_t)n, "  lr %.3g  %s left", lr, left);
+	snprintf(text + n, sizeof text - (size_t)n, "  lr %.3g", lr);
 	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 10 && strlen(text) >= w.ws_col)
 		text[w.ws_col - 1] = 0;
 	clear(p);

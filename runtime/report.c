@@ -145,7 +145,7 @@ escape(FILE *f, const char *s)
 #define LEFT 64
 #define RIGHT 16
 #define TOP 16
-#define BOTTOM 34
+#define BOTTOM 44
 
 /* 1, 2 or 5 times a power of ten, so that about five fit the range */
 static double
@@ -153,7 +153,7 @@ tick(double range)
 {
 	double raw = range / 5, unit = pow(10, floor(log10(raw))), k = raw / unit;
 
-	return (k <= 1 ? 1 : k <= 2 ? 2 : k <= 5 ? 5 : 10) * unit;
+	return (k <= 1.5 ? 1 : k <= 3.5 ? 2 : k <= 7.5 ? 5 : 10) * unit;
 }
 
 static void
@@ -175,8 +175,10 @@ axes(FILE *f, double lo, double hi, int64_t n)
 		    LEFT + (n > 1 ? (double)e / (double)(n - 1) : 0.5) * (WIDTH - LEFT - RIGHT);
 
 		fprintf(f, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%lld</text>\n", x,
-		    HEIGHT - 14, (long long)e + 1);
+		    HEIGHT - 27, (long long)e + 1);
 	}
+	fprintf(f, "<text x=\"%d\" y=\"%d\" text-anchor=\"middle\">epoch</text>\n",
+	    LEFT + (WIDTH - LEFT - RIGHT) / 2, HEIGHT - 9);
 }
 
 /* The line, then a point with its value per epoch where they are few. */
