@@ -6,6 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Is there a tab in the white space that line begins with? */
+static bool
+tab_indents(const char *text, size_t size, size_t line)
+{
+	const char *end = text + size;
+
+	for (; line > 0; line--) {
+		text = memchr(text, '\n', (size_t)(end - text));
+		if (!text)
+			return false;
+		text++;
+	}
+	while (text < end && *text == ' ')
+		text++;
+	return text < end && *text == '\t';
+}
+
 ynode *
 yaml_open(struct ydoc *y, struct arena *a, const char *path, struct diag *d)
 {
@@ -25,9 +42,12 @@ yaml_open(struct ydoc *y, struct arena *a, const char *path, struct diag *d)
 	ok = yaml_parser_load(&parser, &y->doc);
 	if (!ok) {
 		loc.line = (int)parser.problem_mark.line + 1;
-		diag_invalid(d, loc, "not YAML: %s%s%s",
-		    parser.problem ? parser.problem : "unreadable", parser.context ? ", " : "",
-		    parser.context ? parser.context : "");
+		if (tab_indents((const char *)text, size, parser.problem_mark.line))
+			diag_invalid(d, loc, "a tab at the start of the line; YAML indents with spaces only");
+		else
+			diag_invalid(d, loc, "not YAML: %s%s%s",
+			    parser.problem ? parser.problem : "unreadable", parser.context ? ", " : "",
+			    parser.context ? parser.context : "");
 	} else {
 		root = yaml_document_get_root_node(&y->doc);
 		if (!root || root->type != YAML_MAPPING_NODE) {
