@@ -35,6 +35,10 @@ struct module {
 	struct str text;          /* scratch */
 	int nkernel;
 	const struct graph *graph; /* of the program being emitted: its symbols */
+	/* where the constants of several programs are one: the place of each of the
+	 * program's buffers, by id, and the end of the last; NULL: buffer->offset */
+	const int64_t *const_at;
+	int64_t const_bytes;
 };
 struct module *module_open(struct target *, const char *name);
 void module_close(struct module *);
@@ -52,6 +56,7 @@ void module_finish(struct module *);
 LLVMMemoryBufferRef module_object(struct module *, LLVMCodeGenFileType);
 /* Bytes of the constants and of the states' initial content; heap, NULL if empty. */
 unsigned char *program_blob(const struct program *, enum space, int64_t bytes);
+void buffer_content(const struct buffer *, void *to);
 int64_t call_pieces(const struct call *);
 double call_flops(const struct call *);
 const char *call_name(struct arena *, const struct call *);
@@ -132,17 +137,35 @@ LLVMValueRef math_const(LLVMTypeRef like, double);
 LLVMValueRef math_iconst(LLVMTypeRef like, int64_t);
 
 /* ---- object.c */
+/* The read-only data of one object: pieces in order of their place, never as one
+ * block of memory.  What they point to lives until module_write. */
+struct piece {
+	int64_t at, bytes;
+	const void *data;
+	const struct buffer *pack; /* data is what this buffer is packed from; or NULL */
+	uint64_t hash;
+	int next;                  /* of the same bucket */
+};
+enum { BLOB_BUCKETS = 1024 };
 struct blobs {
-	struct str path;
-	FILE *f;
+	struct str path, symbols;
+	struct arena *a;
+	VEC(struct piece) pieces;
 	int64_t at;
-	bool kept, failed;
+	int bucket[BLOB_BUCKETS];  /* index + 1 of the newest piece */
+	bool kept;                 /* a side file, which the text refers to */
 };
 void blobs_open(struct blobs *, enum emit, const char *path);
-LLVMValueRef blobs_add(struct blobs *, struct module *, const char *symbol, const void *, int64_t bytes, struct diag *);
-bool blobs_ready(struct blobs *, struct diag *);
+/* Nothing is copied; NULL where there is nothing. */
+LLVMValueRef blobs_add(struct blobs *, struct module *, const char *symbol, const void *, int64_t bytes);
+LLVMValueRef blobs_space(struct blobs *, struct module *, const char *symbol, const struct program *, enum space);
+/* The constants of several programs, equal ones once: where each lies, by buffer id,
+ * and their end; before anything else is added.  Then a symbol for all. */
+const int64_t *blobs_share(struct blobs *, const struct program *, int64_t *end);
+LLVMValueRef blobs_shared(struct blobs *, struct module *, const char *symbol);
+bool blobs_ready(struct blobs *, struct module *, struct diag *);
 void blobs_close(struct blobs *, bool done);
-bool module_write(struct module *, enum emit, const char *path, struct diag *);
+bool module_write(struct module *, const struct blobs *, enum emit, const char *path, struct diag *);
 
 /* ---- library.c: the C entry points around a program's call function */
 struct entry_points { LLVMValueRef call, constants, state; };

@@ -283,14 +283,11 @@ writes_state(const struct program *p)
 static bool
 build(struct module *m, struct blobs *b, const struct program *p, const char *name, const char *manifest, bool exe, struct diag *d)
 {
-	unsigned char *c = program_blob(p, SPACE_CONST, p->const_bytes), *s = program_blob(p, SPACE_STATE, p->state_bytes);
 	struct entry_points e;
 	LLVMValueRef rt, ref;
 
-	e.constants = blobs_add(b, m, arena_printf(m->a, "%s_constants", name), c, p->const_bytes, d);
-	e.state = blobs_add(b, m, arena_printf(m->a, "%s_state", name), s, p->state_bytes, d);
-	free(c);
-	free(s);
+	e.constants = blobs_space(b, m, arena_printf(m->a, "%s_constants", name), p, SPACE_CONST);
+	e.state = blobs_space(b, m, arena_printf(m->a, "%s_state", name), p, SPACE_STATE);
 	e.call = module_call(m, p, arena_printf(m->a, "%s_call", name), false);
 	if (exe) {
 		rt = module_program(m, p, e.call, e.constants, e.state, arena_printf(m->a, "%s_program", name), manifest, false);
@@ -299,7 +296,7 @@ build(struct module *m, struct blobs *b, const struct program *p, const char *na
 		LLVMSetGlobalConstant(ref, 1);
 	} else
 		library_entries(m, p, name, manifest, e);
-	return blobs_ready(b, d);
+	return blobs_ready(b, m, d);
 }
 
 bool
@@ -320,7 +317,7 @@ emit_library(struct target *t, const struct program *p, const char *name, const 
 		object = arena_printf(m->a, "%s/%s.retort%s.o", path_dir(m->a, path), name,
 		    exe ? "-exe" : kind == EMIT_SHARED ? "-so" : "");
 	blobs_open(&b, kind, path);
-	ok = build(m, &b, p, name, manifest, exe, d) && module_write(m, kind, object, d);
+	ok = build(m, &b, p, name, manifest, exe, d) && module_write(m, &b, kind, object, d);
 	blobs_close(&b, ok);
 	if (ok && linked)
 		ok = exe ? link_exe(t, object, path, false, uses_blas(p), d)
@@ -332,38 +329,60 @@ emit_library(struct target *t, const struct program *p, const char *name, const 
 }
 
 /* ---- a trainer: many programs, one object */
-static LLVMValueRef
-trainer_program(struct module *m, struct blobs *b, const struct program *p, const char *prefix, struct diag *d)
-{
-	unsigned char *c = program_blob(p, SPACE_CONST, p->const_bytes), *s = program_blob(p, SPACE_STATE, p->state_bytes);
-	LLVMValueRef constants = blobs_add(b, m, arena_printf(m->a, "%s_constants", prefix), c, p->const_bytes, d),
-	    state = blobs_add(b, m, arena_printf(m->a, "%s_state", prefix), s, p->state_bytes, d),
-	    call = module_call(m, p, arena_printf(m->a, "%s_call", prefix), false);
+struct placed { const int64_t *at; int64_t end; };
 
-	free(c);
-	free(s);
-	return module_program(m, p, call, constants, state, arena_printf(m->a, "%s_program", prefix), "", false);
+static LLVMValueRef
+trainer_program(struct module *m, struct blobs *b, const struct program *p, struct placed at, LLVMValueRef constants, const char *prefix)
+{
+	LLVMValueRef state = blobs_space(b, m, arena_printf(m->a, "%s_state", prefix), p, SPACE_STATE), call, v;
+
+	m->const_at = at.at;
+	m->const_bytes = at.end;
+	call = module_call(m, p, arena_printf(m->a, "%s_call", prefix), false);
+	v = module_program(m, p, call, constants, state, arena_printf(m->a, "%s_program", prefix), "", false);
+	m->const_at = NULL;
+	return v;
+}
+
+static struct placed
+place(struct blobs *b, const struct program *p)
+{
+	struct placed x;
+
+	x.at = blobs_share(b, p, &x.end);
+	return x;
 }
 
 static void
-trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im, struct diag *d)
+trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 {
 	LLVMValueRef *stage = arena_array(m->a, LLVMValueRef, im->nstages + 1), *cached = arena_array(m->a, LLVMValueRef, im->ncached + 1),
 	    *patch = arena_array(m->a, LLVMValueRef, im->npatches + 1), v, g, onnx, eval, null = LLVMConstNull(m->ptr);
 	LLVMTypeRef stage_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->ptr}, 2, 0),
 	    patch_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->i64, m->i64}, 3, 0);
+	struct placed *at_cached = arena_array(m->a, struct placed, im->ncached + 1), *at_train = arena_array(m->a, struct placed, im->nstages + 1),
+	    at_eval = {0};
+	LLVMValueRef constants;
 
+	/* first what is cached: the key of its cache is its constants, up to its end */
+	for (int i = 0; i < im->ncached; i++)
+		at_cached[i] = place(b, im->cached[i]);
+	for (int i = 0; i < im->nstages; i++)
+		at_train[i] = place(b, im->train[i]);
+	if (im->eval)
+		at_eval = place(b, im->eval);
+	constants = blobs_shared(b, m, "constants");
 	for (int i = 0; i < im->nstages; i++)
 		stage[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){
-			trainer_program(m, b, im->train[i], arena_printf(m->a, "train%d", i), d),
+			trainer_program(m, b, im->train[i], at_train[i], constants, arena_printf(m->a, "train%d", i)),
 			module_string(m, im->stage_config[i])}, 2, 0);
-	eval = im->eval ? trainer_program(m, b, im->eval, "eval", d) : null;
+	eval = im->eval ? trainer_program(m, b, im->eval, at_eval, constants, "eval") : null;
 	for (int i = 0; i < im->ncached; i++)
-		cached[i] = trainer_program(m, b, im->cached[i], arena_printf(m->a, "cached%d", i), d);
+		cached[i] = trainer_program(m, b, im->cached[i], at_cached[i], constants, arena_printf(m->a, "cached%d", i));
 	for (int i = 0; i < im->npatches; i++)
 		patch[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){module_string(m, im->patches[i].state),
 			n64(m, im->patches[i].offset), n64(m, im->patches[i].bytes)}, 3, 0);
-	onnx = blobs_add(b, m, "student_onnx", im->onnx, (int64_t)im->onnx_bytes, d);
+	onnx = blobs_add(b, m, "student_onnx", im->onnx, (int64_t)im->onnx_bytes);
 #define W(x) LLVMConstInt(m->i32, (unsigned long long)(x), 0)
 	v = LLVMConstStructInContext(m->c, (LLVMValueRef[]){W(RT_ABI), module_string(m, im->config), W(im->nstages),
 		module_array(m, stage_type, stage, im->nstages, "stages"), eval, W(im->ncached),
@@ -388,8 +407,8 @@ emit_trainer(struct target *t, const struct trainer_image *im, const char *path,
 	for (int i = 0; i < im->ncached; i++)
 		blas |= uses_blas(im->cached[i]);
 	blobs_open(&b, EMIT_EXE, path);
-	trainer_table(m, &b, im, d);
-	ok = blobs_ready(&b, d) && module_write(m, EMIT_OBJECT, object, d);
+	trainer_table(m, &b, im);
+	ok = blobs_ready(&b, m, d) && module_write(m, &b, EMIT_OBJECT, object, d);
 	blobs_close(&b, ok);
 	if (ok)
 		ok = link_exe(t, object, path, true, blas, d);

@@ -2,6 +2,8 @@
  * program, and the tables of runtime/abi.h as constants. */
 #include "codegen/gen.h"
 
+#include "ir/layout.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -325,7 +327,9 @@ buffer_pointer(struct module *m, LLVMValueRef base, const struct buffer *b, int6
 	LLVMValueRef at = LLVMConstInt(m->i64, (unsigned long long)slot, 0), p, off;
 
 	p = LLVMBuildLoad2(m->b, m->ptr, LLVMBuildInBoundsGEP2(m->b, m->ptr, base, &at, 1, ""), "");
-	if (b->space != SPACE_IO)
+	if (b->space == SPACE_CONST && m->const_at)
+		bytes += m->const_at[b->id];
+	else if (b->space != SPACE_IO)
 		bytes += b->offset;
 	if (!bytes)
 		return p;
@@ -463,7 +467,7 @@ module_program(struct module *m, const struct program *p, LLVMValueRef call, LLV
 		W(p->graph ? dim_symbols(p->graph, sym, 64) : 0),
 		module_i64s(m, pieces, n, "pieces"), module_array(m, m->ptr, names, n, "names"),
 		module_array(m, m->f64, flops, n, "flops"), call,
-		D(p->work_bytes), D(p->const_bytes), D(p->state_bytes),
+		D(p->work_bytes), D(m->const_at ? m->const_bytes : p->const_bytes), D(p->state_bytes),
 		constants ? constants : null, state_init ? state_init : null,
 		tensor_table(m, p, p->inputs.v, p->inputs.n, "inputs"),
 		tensor_table(m, p, p->outputs.v, p->outputs.n, "outputs"),
@@ -497,9 +501,19 @@ program_blob(const struct program *p, enum space space, int64_t bytes)
 			continue;
 		if (x->offset < 0 || x->bytes > bytes - x->offset)
 			die("buffer %d lies outside its space", x->id);
-		memcpy(b + x->offset, x->data, (size_t)x->bytes);
+		buffer_content(x, b + x->offset);
 	}
 	return b;
+}
+
+/* What the buffer holds at first: b->bytes of it. */
+void
+buffer_content(const struct buffer *b, void *to)
+{
+	if (b->pack)
+		layout_pack(b->pack, b->dtype, b->value->rank, b->value->dims, b->data, to);
+	else
+		memcpy(to, b->data, (size_t)b->bytes);
 }
 
 /* ---- what every call says of itself */

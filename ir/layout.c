@@ -120,46 +120,126 @@ offset_of(const struct layout *l, const int64_t *stride, int d, int64_t index)
 	return at;
 }
 
+/* Consecutive indices of a dim that lie next to each other in the buffer. */
+struct run {
+	int64_t first, n, at;
+};
+
+/* n elements `stride` elements apart, next to each other */
+static void
+gather(char *to, const char *from, size_t size, int64_t n, int64_t stride)
+{
+	int64_t i;
+
+#define GATHER(type)                                                                     \
+	for (i = 0; i < n; i++)                                                          \
+		memcpy(to + i * (int64_t)sizeof(type), from + i * stride * (int64_t)sizeof(type), sizeof(type))
+	if (stride == 1)
+		memcpy(to, from, (size_t)n * size);
+	else if (size == 4)
+		GATHER(uint32_t);
+	else if (size == 2)
+		GATHER(uint16_t);
+	else if (size == 1)
+		GATHER(uint8_t);
+	else if (size == 8)
+		GATHER(uint64_t);
+	else
+		for (i = 0; i < n; i++)
+			memcpy(to + i * (int64_t)size, from + i * stride * (int64_t)size, size);
+#undef GATHER
+}
+
+/* The dim that lies innermost in the buffer is copied by runs.  Where it is also
+ * innermost in the plain data all runs of a row go at once; else run by run, the
+ * other dims within, so that both sides are walked in order. */
+struct packing {
+	const int64_t *dims;
+	int64_t *table[MAX_RANK], stride[MAX_RANK];
+	int rank, inner, nrun;
+	struct run *run;
+	size_t size;
+};
+
+/* the given runs at every index of the dims but `inner` */
+static void
+pack_runs(const struct packing *p, const struct run *run, int nrun, const char *from, char *to)
+{
+	int64_t index[MAX_RANK] = {0}, at = 0, source = 0, size = (int64_t)p->size;
+	int d, r;
+
+	for (d = 0; d < p->rank; d++)
+		at += d == p->inner ? 0 : p->table[d][0];
+	do {
+		for (r = 0; r < nrun; r++)
+			gather(to + (at + run[r].at) * size, from + (source + run[r].first * p->stride[p->inner]) * size,
+			    p->size, run[r].n, p->stride[p->inner]);
+		for (d = p->rank - 1; d >= 0; d--) {
+			if (d == p->inner)
+				continue;
+			at -= p->table[d][index[d]];
+			if (++index[d] < p->dims[d]) {
+				at += p->table[d][index[d]];
+				source += p->stride[d];
+				break;
+			}
+			source -= (index[d] - 1) * p->stride[d];
+			index[d] = 0;
+			at += p->table[d][0];
+		}
+	} while (d >= 0);
+}
+
 void
 layout_pack(const struct layout *l, enum dtype dtype, int rank, const int64_t *dims,
     const void *plain, void *packed)
 {
-	int64_t stride[MAX_PHYS], index[MAX_RANK] = {0}, n = dims_count(rank, dims), total = 0, i, at = 0;
-	int64_t *table[MAX_RANK] = {0}, *all;
-	size_t size = dtype_bytes(dtype, 1);
-	const char *from = plain;
-	char *to = packed;
-	int d;
+	struct packing p = {.dims = dims, .rank = rank, .size = dtype_bytes(dtype, 1)};
+	int64_t stride[MAX_PHYS], n = dims_count(rank, dims), total = 0, s = 1, i, *all;
+	int d, r;
 
 	if (dtype_info[dtype].bits < 8)
 		die("layout of packed %s", dtype_info[dtype].name);
-	memset(packed, 0, dtype_bytes(dtype, layout_count(l)));
+	if (n != layout_count(l))
+		memset(packed, 0, dtype_bytes(dtype, layout_count(l)));
 	if (n <= 0)
 		return;
+	if (rank == 0) {
+		memcpy(packed, plain, p.size);
+		return;
+	}
 	layout_strides(l, stride);
 	for (d = 0; d < rank; d++)
 		total += dims[d];
 	all = xmalloc((size_t)total * sizeof *all + 1);
 	for (d = 0, total = 0; d < rank; total += dims[d++]) {
-		table[d] = all + total;
+		p.table[d] = all + total;
 		for (i = 0; i < dims[d]; i++)
-			table[d][i] = offset_of(l, stride, d, i);
-		at += table[d][0];
+			p.table[d][i] = offset_of(l, stride, d, i);
 	}
-	for (i = 0; i < n; i++) {
-		if (size == 4)
-			memcpy(to + at * 4, from + i * 4, 4);
-		else
-			memcpy(to + at * (int64_t)size, from + i * (int64_t)size, size);
-		for (d = rank - 1; d >= 0; d--) {
-			at -= table[d][index[d]];
-			if (++index[d] < dims[d]) {
-				at += table[d][index[d]];
-				break;
-			}
-			index[d] = 0;
-			at += table[d][0];
+	for (d = rank - 1; d >= 0; s *= dims[d--])
+		p.stride[d] = s;
+	p.inner = rank - 1;
+	for (r = l->n - 1; r >= 0; r--)
+		if (l->phys[r].extent > 1) {
+			p.inner = l->phys[r].dim;
+			break;
 		}
+	p.run = xmalloc((size_t)dims[p.inner] * sizeof *p.run);
+	for (i = 0; i < dims[p.inner]; i++) {
+		int64_t at = p.table[p.inner][i];
+		struct run *last = p.nrun ? &p.run[p.nrun - 1] : NULL;
+
+		if (last && last->at + last->n == at)
+			last->n++;
+		else
+			p.run[p.nrun++] = (struct run){i, 1, at};
 	}
+	if (p.stride[p.inner] == 1)
+		pack_runs(&p, p.run, p.nrun, plain, packed);
+	else
+		for (r = 0; r < p.nrun; r++)
+			pack_runs(&p, &p.run[r], 1, plain, packed);
+	free(p.run);
 	free(all);
 }

@@ -111,7 +111,8 @@ struct buffer {
 	int64_t offset;          /* bytes within the space; SPACE_IO: index */
 	int64_t count, bytes;    /* elements (physical) */
 	const struct value *value; /* NULL: scratch */
-	const void *data;        /* SPACE_CONST, and SPACE_STATE's initial content: packed in its layout */
+	const void *data;        /* SPACE_CONST, and SPACE_STATE's initial content */
+	const struct layout *pack; /* data is plain and is stored in this layout; NULL: stored as it is */
 	int first, last;         /* calls between which a SPACE_WORK buffer lives */
 	struct buffer *alias;    /* shares memory with (views of plain layout, in place updates) */
 	int64_t at;              /* bytes into alias */

@@ -40,18 +40,6 @@ value_count(const struct value *v)
 	return n;
 }
 
-static const void *
-const_data(struct lower *lo, const struct value *v)
-{
-	void *packed;
-
-	if (!v->layout)
-		return v->data->data;
-	packed = arena_alloc(lo->a, dtype_bytes(v->dtype, layout_count(v->layout)));
-	layout_pack(v->layout, v->dtype, v->rank, v->dims, v->data->data, packed);
-	return packed;
-}
-
 struct buffer *
 lower_buffer(struct lower *lo, struct value *v)
 {
@@ -63,7 +51,8 @@ lower_buffer(struct lower *lo, struct value *v)
 		return lo->buf[v->id] = lower_buffer(lo, lo->alias[v->id]);
 	if (v->kind == VAL_CONST) {
 		b = buffer_new(lo, v->dtype, SPACE_CONST, value_count(v));
-		b->data = const_data(lo, v);
+		b->data = v->data->data;
+		b->pack = v->layout;
 	} else if (v->kind == VAL_NODE) {
 		b = buffer_new(lo, v->dtype, SPACE_WORK, value_count(v));
 	} else {

@@ -216,7 +216,8 @@ place_in_order(struct program *p, enum space space)
 			struct buffer *o = p->buffers.v[k];
 
 			if (o->space == space && !o->alias && o->data == b->data &&
-			    o->bytes == b->bytes) {
+			    o->bytes == b->bytes && layout_equal(o->pack, b->pack) &&
+			    (!b->pack || dims_equal(o->value->rank, o->value->dims, b->value->rank, b->value->dims))) {
 				b->alias = o;
 				break;
 			}

@@ -6,6 +6,7 @@
  *   # tolerance X    relative to the largest element; default 1e-5
  *   # passes a,b     run first */
 #include "interp.h"
+#include "ir/layout.h"
 #include "passes/passes.h"
 #ifdef WITH_JIT
 #include "codegen/codegen.h"
@@ -76,9 +77,15 @@ open_memory(const struct program *p)
 	for (int i = 0; i < p->buffers.n; i++) {
 		const struct buffer *x = p->buffers.v[i];
 
-		if (x->data && (x->space == SPACE_CONST || x->space == SPACE_STATE))
-			memcpy((char *)b.v[x->space == SPACE_CONST ? 1 : 2] + x->offset, x->data,
-			    (size_t)x->bytes);
+		char *to;
+
+		if (!x->data || (x->space != SPACE_CONST && x->space != SPACE_STATE))
+			continue;
+		to = (char *)b.v[x->space == SPACE_CONST ? 1 : 2] + x->offset;
+		if (x->pack)
+			layout_pack(x->pack, x->dtype, x->value->rank, x->value->dims, x->data, to);
+		else
+			memcpy(to, x->data, (size_t)x->bytes);
 	}
 	for (int i = 0; i < p->inputs.n; i++)
 		fill(p->inputs.v[i].name, p->inputs.v[i].buffer->dtype, b.v[3 + i],
