@@ -104,6 +104,8 @@ verb_compile(struct driver *d)
 
 	if (!model)
 		return false;
+	if (d->o.stop_after && d->o.outputs.n == 0)
+		vec_push(d->arena, &d->o.outputs, "stopped.a"); /* which is not written */
 	if (d->o.outputs.n != 1)
 		return diag_usage(&d->diag, "give one output: -o libNAME.a, NAME.so, NAME.o or an executable's name");
 	out = d->o.outputs.v[0];
@@ -119,5 +121,5 @@ verb_compile(struct driver *d)
 		return false;
 	ok = emit_all(d, t, g, model, out, kind);
 	target_close(t);
-	return ok && (!d->o.depfile || model_depfile(d, out, 1, &model));
+	return ok && (!d->o.depfile || d->o.stop_after || model_depfile(d, out, 1, &model));
 }

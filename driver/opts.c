@@ -40,7 +40,7 @@ static const struct option options[] = {
 	{"time-passes", 0, FLAG, AT(time_passes), NULL, COMPILES " opt", "time of every pass to stderr"},
 	{"verify-each", 0, FLAG, AT(verify_each), NULL, COMPILES " opt", "check the graph after every pass"},
 	{"dump", 'd', WORD, AT(dump), "PASS,...", COMPILES " opt", "IR to stderr after these passes, or all"},
-	{"stop-after", 0, WORD, AT(stop_after), "PASS", "compile opt", "print the IR after this pass and stop"},
+	{"stop-after", 0, WORD, AT(stop_after), "PASS", "compile opt", "IR to stderr after this pass, then stop; needs no -o"},
 	{"precise", 0, FLAG, AT(precise), NULL, COMPILES, "no reassociation of sums beyond what the schedule needs"},
 	{"passes", 0, WORD, AT(passes), "A,B", "opt", "passes to run, in order"},
 	{"ref", 0, LIST, AT(refs), "NAME=Y.npy", "verify", "expected output"},

@@ -15,6 +15,8 @@ expect 0 '' "$RETORT" compile "$model" -o dep.o --depfile dep.d
 grep -q "^dep.o: .*teacher.onnxtxt" dep.d || fail "dep.d: $(cat dep.d)"
 expect 0 'peak: work' "$RETORT" compile "$model" -o plan.o --print-memory-plan
 expect 0 'image' "$RETORT" inspect "$model"
+expect 0 '# after dce' "$RETORT" compile "$model" --stop-after=dce
+[ ! -e stopped.a ] || fail "--stop-after left a library"
 expect 0 '"params":' "$RETORT" inspect --json "$model"
 expect 0 '' "$RETORT" inspect --svg net.svg "$model"
 grep -q '</svg>' net.svg || fail "net.svg is not a picture"
