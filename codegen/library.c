@@ -299,6 +299,30 @@ build(struct module *m, struct blobs *b, const struct program *p, const char *na
 	return blobs_ready(b, m, d);
 }
 
+/* An executable takes the symbol from the rows of its files: where there is one, it
+ * is the outermost axis of every input and output. */
+static bool
+rows_are_symbol(const struct program *p)
+{
+	int64_t sym[MAX_SYMS], rows = 0;
+	int n = p->graph ? dim_symbols(p->graph, sym, MAX_SYMS) : 0, nio = p->inputs.n + p->outputs.n, with = 0;
+
+	for (int i = 0; i < nio; i++) {
+		const struct value *v = i < p->inputs.n ? p->inputs.v[i].value : p->outputs.v[i - p->inputs.n].value;
+		bool symbol = false;
+
+		if (v->rank == 0 || dim_const(v->dims[0]))
+			continue;
+		for (int k = 0; k < n && k < MAX_SYMS; k++)
+			symbol |= v->dims[0] == sym[k];
+		if (!symbol || (rows && v->dims[0] != rows))
+			return false;
+		rows = v->dims[0];
+		with++;
+	}
+	return n <= MAX_SYMS && (with == 0 || with == nio);
+}
+
 bool
 emit_library(struct target *t, const struct program *p, const char *name, const char *manifest,
              enum emit kind, const char *path, struct diag *d)
@@ -308,6 +332,9 @@ emit_library(struct target *t, const struct program *p, const char *name, const 
 	struct blobs b;
 	const char *object = path;
 
+	if (exe && !rows_are_symbol(p))
+		return diag_unsupported(d, LOC_FILE(path), "an executable whose inputs and outputs do not all begin with the axis that has a range; "
+			"give one size with --dim, or emit a library");
 	if (!exe && uses_blas(p))
 		return diag_unsupported(d, LOC_FILE(path), "libraries need nothing but libm: compile without --blas, or an executable");
 	if (!exe && writes_state(p))

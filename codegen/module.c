@@ -319,7 +319,7 @@ shared_kernel(struct module *m, struct kernel *k, int64_t **offset)
 /* Where a buffer is, `skip` elements into it: base[space] + offset, or the pointer
  * of the input or output. */
 static LLVMValueRef
-buffer_pointer(struct module *m, LLVMValueRef base, const struct buffer *b, int64_t skip)
+buffer_pointer(struct module *m, LLVMValueRef base, LLVMValueRef sym, const struct buffer *b, int64_t skip)
 {
 	int64_t bytes = skip < 0 ? -(int64_t)dtype_bytes(b->dtype, -skip) : (int64_t)dtype_bytes(b->dtype, skip);
 
@@ -331,6 +331,13 @@ buffer_pointer(struct module *m, LLVMValueRef base, const struct buffer *b, int6
 		bytes += m->const_at[b->id];
 	else if (b->space != SPACE_IO)
 		bytes += b->offset;
+	if (b->space == SPACE_IO && b->skip) {
+		LLVMValueRef rows = dim_const(b->skip) ? LLVMConstInt(m->i64, (unsigned long long)b->skip, 0)
+		                                       : module_dim(m, m->b, sym, b->skip);
+
+		off = LLVMBuildMul(m->b, rows, LLVMConstInt(m->i64, (unsigned long long)b->skip_bytes, 0), "");
+		p = LLVMBuildGEP2(m->b, m->i8, p, &off, 1, "");
+	}
 	if (!bytes)
 		return p;
 	off = LLVMConstInt(m->i64, (unsigned long long)bytes, 1);
@@ -399,14 +406,14 @@ module_call(struct module *m, const struct program *p, const char *symbol, bool 
 		LLVMPositionBuilderAtEnd(m->b, bb);
 		if (c->provider_blas) {
 			for (int k = 0; k < 3; k++)
-				arg[k] = buffer_pointer(m, base, c->arg[k], 0);
+				arg[k] = buffer_pointer(m, base, LLVMGetParam(f, 2), c->arg[k], 0);
 			blas_call(m, f, c, arg, done);
 			continue;
 		}
 		for (int k = 0; k < c->kernel->nbuf; k++) {
 			LLVMValueRef at = LLVMConstInt(m->i64, (unsigned)k, 0);
 
-			LLVMBuildStore(m->b, buffer_pointer(m, base, c->arg[k], offset[i][k]),
+			LLVMBuildStore(m->b, buffer_pointer(m, base, LLVMGetParam(f, 2), c->arg[k], offset[i][k]),
 			    LLVMBuildInBoundsGEP2(m->b, m->ptr, frame, &at, 1, ""));
 		}
 		LLVMBuildCall2(m->b, m->kernel_type, kernel[i],

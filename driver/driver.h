@@ -94,7 +94,9 @@ struct session {
 	const struct rt_program *rt;
 	struct rt_pool *pool;
 	void **base;         /* as runtime/abi.h */
-	int64_t *sym;
+	struct graph *g;
+	int64_t *sym;        /* by symbol of g: its value, at first the greatest */
+	bool *sym_bound;     /* an input said so */
 };
 /* Compiles g in memory; close with session_close even after false. */
 bool session_open(struct driver *, struct session *, struct graph *, const char *path);

@@ -107,11 +107,14 @@ import_with(struct driver *d, const char *path, int n, struct tensor *const *in,
 	struct dim_bind *binds = arena_array(d->arena, struct dim_bind, d->o.dims.n + 1);
 	struct input_shape *shapes = arena_array(d->arena, struct input_shape, d->o.dims.n + n + 1);
 	struct input_value *value = arena_array(d->arena, struct input_value, n + 1);
+	bool range = false;
 	struct graph *g;
 	int64_t start = now_ns();
 
 	if (!parse_dims(d, &io, binds, shapes))
 		return NULL;
+	for (int i = 0; i < io.ndims; i++)
+		range |= binds[i].lo != binds[i].hi;
 	for (int i = 0; i < n; i++) {
 		struct input_shape *s;
 
@@ -121,6 +124,8 @@ import_with(struct driver *d, const char *path, int n, struct tensor *const *in,
 			value[io.nvalues++] = (struct input_value){names[i], in[i]};
 			continue;
 		}
+		if (range) /* the sizes are those of the run */
+			continue;
 		s = &shapes[io.nshapes++];
 		*s = (struct input_shape){.input = names[i], .rank = in[i]->rank};
 		memcpy(s->dims, in[i]->dims, sizeof s->dims);
@@ -398,7 +403,12 @@ session_open(struct driver *d, struct session *s, struct graph *g, const char *p
 		diag_note(&d->diag, LOC_FILE(g->name), "code in %.1f ms", (double)(now_ns() - start) / 1e6);
 	rt = s->rt = jit_program(s->jit);
 	s->base = arena_array(d->arena, void *, 3 + rt->ninputs + rt->noutputs);
+	s->g = g;
 	s->sym = arena_array(d->arena, int64_t, rt->nsyms + 1);
+	s->sym_bound = arena_array(d->arena, bool, rt->nsyms + 1);
+	dim_symbols(g, s->sym, rt->nsyms);
+	for (int i = 0; i < rt->nsyms; i++)
+		s->sym[i] = dim_hi(g, s->sym[i]);
 	s->base[0] = rt_alloc((size_t)rt->work_bytes + RT_ALIGN);
 	s->base[1] = (void *)(uintptr_t)rt->constants;
 	s->base[2] = rt_alloc((size_t)rt->state_bytes + RT_ALIGN);
@@ -444,22 +454,73 @@ rt_to_dtype(int32_t t)
 	return dtype_from_onnx(t);
 }
 
+/* What a symbol is in this run, for dim_eval. */
+static int64_t
+symbol_value(void *session, const char *name, int64_t handle)
+{
+	const struct session *s = session;
+	int64_t sym[64];
+	int n = dim_symbols(s->g, sym, 64);
+
+	(void)name;
+	for (int i = 0; i < n && i < 64 && i < s->rt->nsyms; i++)
+		if (sym[i] == handle)
+			return s->sym[i];
+	die("%s has no such symbol", s->g->name);
+}
+
+/* Dims of input i or output i in this run. */
+static void
+session_dims(struct session *s, const struct value *v, int64_t *dims)
+{
+	for (int k = 0; k < v->rank; k++)
+		dims[k] = dim_eval(s->g, v->dims[k], symbol_value, s);
+}
+
+/* Takes the symbols of input i from the dims of what is given for it. */
+static bool
+bind_symbols(struct driver *d, struct session *s, int i, const struct tensor *t, const char *file)
+{
+	const struct value *v = s->g->inputs.v[i];
+	int64_t sym[64];
+	int n = dim_symbols(s->g, sym, 64);
+
+	for (int k = 0; k < v->rank && k < t->rank; k++)
+		for (int j = 0; j < n && j < 64; j++) {
+			if (v->dims[k] != sym[j])
+				continue;
+			if (t->dims[k] < dim_lo(s->g, sym[j]) || t->dims[k] > dim_hi(s->g, sym[j]))
+				return diag_invalid(&d->diag, LOC_FILE(file), "axis %d has size %" PRId64 " but %s is %" PRId64 " to %" PRId64,
+				                    k, t->dims[k], dim_text(s->g, sym[j]), dim_lo(s->g, sym[j]), dim_hi(s->g, sym[j]));
+			if (s->sym_bound[j] && s->sym[j] != t->dims[k])
+				return diag_invalid(&d->diag, LOC_FILE(file), "axis %d has size %" PRId64 " but %s is %" PRId64 " in another input",
+				                    k, t->dims[k], dim_text(s->g, sym[j]), s->sym[j]);
+			s->sym[j] = t->dims[k];
+			s->sym_bound[j] = true;
+		}
+	return true;
+}
+
 bool
 session_input(struct driver *d, struct session *s, int i, const struct tensor *t, const char *file)
 {
 	const struct rt_tensor *want = &s->rt->inputs[i];
+	int64_t dims[MAX_RANK];
 
 	if (t->dtype != rt_to_dtype(want->dtype))
 		return diag_invalid(&d->diag, LOC_FILE(file), "holds %s but input \"%s\" takes %s; convert the file",
 		                    dtype_info[t->dtype].name, want->name, dtype_info[rt_to_dtype(want->dtype)].name);
-	if (!dims_equal(t->rank, t->dims, want->rank, want->dims))
+	if (s->rt->nsyms > 0 && !bind_symbols(d, s, i, t, file))
+		return false;
+	session_dims(s, s->g->inputs.v[i], dims);
+	if (!dims_equal(t->rank, t->dims, want->rank, dims))
 		return diag_invalid(&d->diag, LOC_FILE(file), "has shape %s but input \"%s\" takes %s",
 		                    shape_text(d->arena, t->rank, t->dims), want->name,
-		                    shape_text(d->arena, want->rank, want->dims));
-	if ((int64_t)t->bytes < want->bytes)
-		return diag_invalid(&d->diag, LOC_FILE(file), "holds %zu bytes but input \"%s\" takes %" PRId64, t->bytes,
-		                    want->name, want->bytes);
-	memcpy(s->base[3 + i], t->data, (size_t)want->bytes);
+		                    shape_text(d->arena, want->rank, dims));
+	size_t bytes = dtype_bytes(rt_to_dtype(want->dtype), dims_count(want->rank, dims));
+	if (t->bytes < bytes)
+		return diag_invalid(&d->diag, LOC_FILE(file), "holds %zu bytes but input \"%s\" takes %zu", t->bytes, want->name, bytes);
+	memcpy(s->base[3 + i], t->data, bytes);
 	return true;
 }
 
@@ -502,9 +563,8 @@ session_output(struct driver *d, struct session *s, int i)
 
 	t->dtype = rt_to_dtype(o->dtype);
 	t->rank = o->rank;
-	if (o->rank)
-		memcpy(t->dims, o->dims, sizeof *o->dims * (size_t)o->rank);
+	session_dims(s, s->g->outputs.v[i], t->dims);
 	t->data = s->base[3 + s->rt->ninputs + i];
-	t->bytes = (size_t)o->bytes;
+	t->bytes = dtype_bytes(t->dtype, dims_count(t->rank, t->dims));
 	return t;
 }

@@ -24,6 +24,7 @@ struct entry {
 struct dims {
 	VEC(struct entry) e;
 	struct map *index; /* text -> index + 1 */
+	VEC(struct fixed { const char *text; int64_t value; }) fixed;
 };
 
 static struct dims *
@@ -553,6 +554,12 @@ dim_eval(const struct graph *g, int64_t d, int64_t (*symbol)(void *, const char 
 	return eval(g, d, symbol, ctx);
 }
 
+void
+dim_fix(struct graph *dst, const char *symbol, int64_t value)
+{
+	vec_push(dst->arena, &table(dst)->fixed, (struct fixed){arena_strdup(dst->arena, symbol), value});
+}
+
 int64_t
 dim_import(struct graph *dst, const struct graph *src, int64_t d)
 {
@@ -565,6 +572,9 @@ dim_import(struct graph *dst, const struct graph *src, int64_t d)
 	e = entry(src, d);
 	switch (e->kind) {
 	case SYMBOL:
+		for (i = 0; dst->symbols && i < dst->symbols->fixed.n; i++)
+			if (strcmp(dst->symbols->fixed.v[i].text, e->text) == 0)
+				return dst->symbols->fixed.v[i].value;
 		return enter(dst, e->text, (struct entry){.kind = SYMBOL, .a = e->a, .b = e->b});
 	case POLY:
 		for (i = 0; i < e->poly->n; i++) {

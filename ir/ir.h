@@ -66,6 +66,7 @@ bool dim_fits(const struct graph *, int64_t, int64_t);
 int dim_symbols(const struct graph *, int64_t *d, int max); /* the symbols, in order of making; how many there are */
 /* The value for given symbols: symbol(ctx, name, handle) is asked for each. */
 int64_t dim_eval(const struct graph *, int64_t, int64_t (*symbol)(void *, const char *, int64_t), void *ctx);
+void dim_fix(struct graph *dst, const char *symbol, int64_t value); /* what dim_import gives for that symbol (its text) */
 int64_t dim_import(struct graph *dst, const struct graph *src, int64_t); /* the same expression in another graph */
 
 /* ---- tensor.c: constant data, packed little endian, row-major */

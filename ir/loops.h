@@ -116,6 +116,8 @@ struct buffer {
 	int first, last;         /* calls between which a SPACE_WORK buffer lives */
 	struct buffer *alias;    /* shares memory with (views of plain layout, in place updates) */
 	int64_t at;              /* bytes into alias */
+	int64_t skip;            /* SPACE_IO: begins `skip` (a dim) times skip_bytes into the caller's memory */
+	int64_t skip_bytes;
 };
 
 /* A loop nest.  Buffers are numbered parameters, so two calls that differ only in

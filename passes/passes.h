@@ -56,6 +56,10 @@ bool pass_lower(struct graph *, struct pass_ctx *);    /* clusters into kernels 
 bool pass_plan(struct graph *, struct pass_ctx *);     /* offsets of every buffer */
 void plan_print(const struct program *, struct str *); /* --print-memory-plan: what the memory is for */
 
+/* symbolic.c: graphs whose batch is a range.  order: the passes from layout to lower. */
+bool graph_is_symbolic(const struct graph *);
+bool lower_symbolic(struct graph *, const char *order, struct pass_ctx *); /* leaves ctx->program, to be planned */
+
 /* grad.c: appends the gradient of scalar `loss` with respect to wrt[]; dwrt[i]
  * NULL where none flows.  Works on mixed graphs: rows with a gradient of their
  * own stay whole, other composites are expanded first. */

@@ -29,8 +29,9 @@ const struct pass passes[] = {
 };
 const int npasses = sizeof passes / sizeof passes[0];
 
-static const char order[] =
-    "dce,cse,simplify,fold,expand,simplify,fold,cse,simplify,fold,cse,dce,layout,fold,dce,lower,plan";
+#define TO_CORE "dce,cse,simplify,fold,expand,simplify,fold,cse,simplify,fold,cse,dce"
+#define TO_KERNELS "layout,fold,dce,lower"
+static const char order[] = TO_CORE "," TO_KERNELS ",plan";
 
 /* Is name one of the comma list, or the list "all"? */
 static bool
@@ -159,7 +160,19 @@ passes_run_named(struct graph *g, const char *names, struct pass_ctx *ctx)
 bool
 passes_run(struct graph *g, struct pass_ctx *ctx)
 {
-	return passes_run_named(g, order, ctx);
+	const char *stop = ctx->opts->stop_after;
+
+	if (!graph_is_symbolic(g))
+		return passes_run_named(g, order, ctx);
+	if (!passes_run_named(g, TO_CORE, ctx))
+		return false;
+	if (stop && listed(TO_CORE, stop))
+		return true;
+	if (!graph_is_symbolic(g)) /* what was, is gone */
+		return passes_run_named(g, TO_KERNELS ",plan", ctx);
+	if (stop)
+		return diag_usage(ctx->diag, "--stop-after=%s with a size that is not fixed; give it with --dim", stop);
+	return lower_symbolic(g, "simplify,fold,cse,dce," TO_KERNELS, ctx) && passes_run_named(g, "plan", ctx);
 }
 
 struct program *

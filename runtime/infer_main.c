@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { RT_MAX_SYMS = 64 };
+
 struct port {
 	const struct rt_tensor *t;
 	const char *path;
@@ -237,6 +239,18 @@ fill(struct infer *f, int64_t at, int64_t n)
 	}
 }
 
+/* n items of the batch, where its size is a symbol; the compiler sees to it that
+ * there is one, and that it is the outermost axis of all inputs and outputs. */
+static void
+run(struct infer *f, int64_t n)
+{
+	int64_t sym[RT_MAX_SYMS];
+
+	for (int i = 0; i < RT_MAX_SYMS; i++)
+		sym[i] = n;
+	rt_run(f->pool, f->p, f->base, f->p->nsyms ? sym : NULL);
+}
+
 static void
 run_all(struct infer *f)
 {
@@ -246,7 +260,7 @@ run_all(struct infer *f)
 		int64_t n = f->rows - at < step ? f->rows - at : step;
 
 		fill(f, at, n);
-		rt_run(f->pool, f->p, f->base, NULL);
+		run(f, n);
 		for (int i = 0; i < f->p->noutputs; i++) {
 			struct port *o = &f->out[i];
 
@@ -301,11 +315,11 @@ bench(struct infer *f)
 		return rt_fail(&f->msg, RT_INTERNAL, "out of memory");
 	fill(f, 0, f->batch && f->rows < f->batch ? f->rows : f->batch ? f->batch : 1);
 	for (int i = 0; i < 3; i++)
-		rt_run(f->pool, f->p, f->base, NULL);
+		run(f, f->batch);
 	for (int i = 0; i < f->bench; i++) {
 		double t = rt_seconds();
 
-		rt_run(f->pool, f->p, f->base, NULL);
+		run(f, f->batch);
 		ms[i] = 1e3 * (rt_seconds() - t);
 	}
 	for (int c = 0; f->p->flops && c < f->p->ncalls; c++)
@@ -349,9 +363,8 @@ infer(struct infer *f, int argc, char **argv)
 	if (p->abi != RT_ABI)
 		return rt_fail(
 		    &f->msg, RT_INTERNAL, "compiled for runtime %u, this is %u", p->abi, RT_ABI);
-	if (p->nsyms > 0)
-		return rt_fail(&f->msg, RT_INTERNAL,
-		    "a program with symbolic dims has no standalone executable");
+	if (p->nsyms > RT_MAX_SYMS)
+		return rt_fail(&f->msg, RT_INTERNAL, "more than %d symbolic dims", RT_MAX_SYMS);
 	f->in = calloc((size_t)p->ninputs + 1, sizeof *f->in);
 	f->out = calloc((size_t)p->noutputs + 1, sizeof *f->out);
 	f->base = calloc((size_t)(3 + p->ninputs + p->noutputs), sizeof *f->base);
