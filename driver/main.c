@@ -65,13 +65,11 @@ internal_error(int sig)
 int
 main(int argc, char **argv)
 {
-	struct driver d = {.arena = arena_create()};
+	struct driver d = {0};
 	bool ok;
 	int verb;
 
 	signal(SIGABRT, internal_error);
-	diag_init(&d.diag, stderr);
-	d.diag.color = isatty(2) && !getenv("NO_COLOR");
 	if (argc < 2) {
 		usage(stderr);
 		return STATUS_USAGE;
@@ -84,6 +82,9 @@ main(int argc, char **argv)
 		puts("retort " RETORT_VERSION);
 		return STATUS_OK;
 	}
+	d.arena = arena_create();
+	diag_init(&d.diag, stderr);
+	d.diag.color = isatty(2) && !getenv("NO_COLOR");
 	verb = find_verb(&d, argv[1]);
 	ok = verb >= 0 && opts_parse(&d, verb, argc - 2, argv + 2);
 	if (ok && d.o.help)

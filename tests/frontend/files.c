@@ -68,7 +68,7 @@ check_states(const char *path)
 	struct onnx_patch *patch;
 	void *bytes;
 	size_t size;
-	int npatch;
+	int npatch = 0;
 	float minus = -1;
 
 	if (!g || !onnx_export_template(path, arena, &bytes, &size, &npatch, &patch, &diag))
