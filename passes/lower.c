@@ -532,12 +532,12 @@ acceptable(struct graph *g, struct diag *d)
 					    dim_text(g, v->dims[k]));
 					break;
 				}
-			if (v && !has_code(v->dtype))
+			if (v && n->op != OP_bits && !has_code(v->dtype))
 				ok = diag_unsupported(d, n->loc, "no code for elements of type %s",
 				    dtype_info[v->dtype].name);
 		}
 		for (int k = 0; k < n->nin; k++)
-			if (n->in[k] && !has_code(n->in[k]->dtype))
+			if (n->in[k] && n->op != OP_bits && !has_code(n->in[k]->dtype))
 				ok = diag_unsupported(d, n->loc, "no code for elements of type %s",
 				    dtype_info[n->in[k]->dtype].name);
 	}

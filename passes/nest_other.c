@@ -367,6 +367,39 @@ lower_scatter(struct lower *lo, struct cluster *c)
 	return true;
 }
 
+/* ---- bits: a copy, element by element of the widest kind that both are made of */
+static bool
+lower_bits(struct lower *lo, struct cluster *c)
+{
+	struct value *x = c->anchor->in[0], *y = c->anchor->out[0];
+	int wx = dtype_info[x->dtype].bits, wy = dtype_info[y->dtype].bits, var;
+	enum dtype t = wx == wy && wx == 64 ? DT_u64 : wx == wy && wx == 32 ? DT_u32 : wx == wy && wx == 16 ? DT_u16 : DT_u8;
+	int64_t count = (int64_t)(dtype_bytes(y->dtype, dims_count(y->rank, y->dims)) / dtype_bytes(t, 1));
+	struct emit *e;
+	struct stmt *s;
+	int reg;
+
+	if (count == 0)
+		return true;
+	e = emit_begin(lo, c, "bits");
+	emit_for(e, FOR_SERIAL, count, &var);
+	s = stmt_new(lo->a, e->body, S_LOAD);
+	s->buf = emit_buf(e, lower_buffer(lo, x), false);
+	e->k->buf_type[s->buf] = s->type = t;
+	s->index = AFFINE(0);
+	affine_add(&s->index, var, 1);
+	s->src[0] = -1;
+	reg = s->dst = kernel_reg(lo->a, e->k, t);
+	s = stmt_new(lo->a, e->body, S_STORE);
+	s->buf = emit_buf(e, lower_buffer(lo, y), true);
+	e->k->buf_type[s->buf] = s->type = t;
+	s->index = AFFINE(0);
+	affine_add(&s->index, var, 1);
+	s->src[0] = reg;
+	emit_end(e);
+	return true;
+}
+
 bool
 lower_other(struct lower *lo, struct cluster *c)
 {
@@ -378,6 +411,8 @@ lower_other(struct lower *lo, struct cluster *c)
 		return lower_argreduce(lo, c);
 	case OP_scatter_add:
 		return lower_scatter(lo, c);
+	case OP_bits:
+		return lower_bits(lo, c);
 	case OP_max_pool:
 	case OP_sum_pool:
 	case OP_max_pool_grad:

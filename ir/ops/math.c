@@ -108,13 +108,14 @@ expand_Cast(struct build *b, const struct node *n, struct value **outs)
 		return diag_invalid(b->diag, n->loc, "cast to unknown element type %lld", (long long)to);
 	if ((t == DT_str) != (n->in[0]->dtype == DT_str))
 		return diag_unsupported(b->diag, n->loc, "cast between numbers and strings");
-	return (outs[0] = b_cast(b, n->in[0], t)) != NULL;
+	return (outs[0] = ops_cast(b, n->in[0], t, attr_int(n, "saturate"), attr_string(n, "round_mode"))) != NULL;
 }
 
 bool
 expand_CastLike(struct build *b, const struct node *n, struct value **outs)
 {
-	return (outs[0] = b_cast(b, n->in[0], n->in[1]->dtype)) != NULL;
+	outs[0] = ops_cast(b, n->in[0], n->in[1]->dtype, attr_int(n, "saturate"), attr_string(n, "round_mode"));
+	return outs[0] != NULL;
 }
 
 /* Along one axis a running sum is a product with a triangle of ones:

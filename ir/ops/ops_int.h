@@ -39,6 +39,11 @@ bool ops_window_onnx(struct build *, const struct node *, int n, const int64_t *
     const int64_t *kernel, struct window *);
 struct value *ops_matmul(struct build *, struct value *, struct value *); /* ONNX MatMul (linear.c) */
 
+/* A cast where either type may be narrower than kernels compute with; saturate and
+ * mode (of f8e8m0: "up", "down", "nearest") as ONNX's Cast has them.  (cast.c) */
+struct value *ops_cast(struct build *, struct value *, enum dtype to, bool saturate, const char *mode);
+struct value *ops_bits(struct build *, struct value *, enum dtype to, int rank, const int64_t *dims);
+
 /* ---- operands that must be known while compiling (ops/operand.c) */
 /* A whole number or a symbolic dim of g. */
 struct sdim {

@@ -52,17 +52,21 @@ expand_QuantizeLinear(struct build *b, const struct node *n, struct value **outs
 	enum dtype t = zero ? zero->dtype : to ? dtype_from_onnx((int)to) : DT_u8;
 	double lo, hi;
 
+	if (dtype_is_float(t) && dtype_info[t].bits < 16) { /* the cast rounds */
+		y = b_div(b, b_cast(b, x, DT_f32), scale ? b_cast(b, scale, DT_f32) : NULL);
+		if (zero)
+			y = b_add(b, y, spread(b, n, ops_cast(b, zero, DT_f32, true, "up"), x));
+		return (outs[0] = ops_cast(b, y, t, attr_int(n, "saturate"), "up")) != NULL;
+	}
 	if (!dtype_is_int(t))
 		return diag_unsupported(b->diag, n->loc, "quantisation to %s", dtype_info[t].name);
 	limits(t, &lo, &hi);
 	x = b_cast(b, x, DT_f32);
 	y = b1(b, OP_round, b_div(b, x, scale ? b_cast(b, scale, DT_f32) : NULL));
-	if (zero && !(zero = spread(b, n, zero, n->in[0])))
-		return false;
 	if (zero)
-		y = b_add(b, y, b_cast(b, zero, DT_f32));
+		y = b_add(b, y, spread(b, n, ops_cast(b, zero, DT_f32, true, "up"), n->in[0]));
 	y = b_min(b, b_max(b, y, b_scalar(b, DT_f32, lo)), b_scalar(b, DT_f32, hi));
-	return (outs[0] = b_cast(b, y, t)) != NULL;
+	return (outs[0] = ops_cast(b, y, t, true, "up")) != NULL;
 }
 
 bool
@@ -74,11 +78,9 @@ expand_DequantizeLinear(struct build *b, const struct node *n, struct value **ou
 
 	if (!dtype_is_float(t))
 		return diag_invalid(b->diag, n->loc, "dequantisation to %s", dtype_info[t].name);
-	y = b_cast(b, x, DT_f32);
-	if (zero) {
-		zero = spread(b, n, zero, x);
-		y = b_sub(b, y, zero ? b_cast(b, zero, DT_f32) : NULL);
-	}
+	y = ops_cast(b, x, DT_f32, true, "up");
+	if (zero)
+		y = b_sub(b, y, spread(b, n, ops_cast(b, zero, DT_f32, true, "up"), x));
 	y = b_mul(b, y, scale ? b_cast(b, scale, DT_f32) : NULL);
 	return (outs[0] = y ? b_cast(b, y, t) : NULL) != NULL;
 }
@@ -125,6 +127,26 @@ expand_MatMulInteger(struct build *b, const struct node *n, struct value **outs)
 	outs[0] = ops_matmul(b, centred(b, n->in[0], ops_in(n, 2), true),
 	    centred(b, n->in[1], ops_in(n, 3), false));
 	return outs[0] != NULL;
+}
+
+/* a, scale, zero; b, scale, zero; scale and zero of y.  Scales and zero points: one, or
+ * one per row of a, per column of b. */
+bool
+expand_QLinearMatMul(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *in[4] = {n->in[0], n->in[3], n->in[2], n->in[5]}, *y, *sa = n->in[1], *sb = n->in[4], *q[3];
+
+	y = b_op(b, OP_MatMulInteger, 4, in, 0, NULL);
+	sa = b_cast(b, sa, DT_f32);
+	sb = b_cast(b, sb, DT_f32);
+	if (!y || !sa || !sb)
+		return false;
+	if (sa->rank == 1 && sa->dims[0] != 1)
+		sa = b_unsqueeze(b, sa, 1);
+	q[0] = b_mul(b, b_mul(b, b_cast(b, y, DT_f32), sa), sb);
+	q[1] = n->in[6];
+	q[2] = n->in[7];
+	return q[0] && (outs[0] = b_op(b, OP_QuantizeLinear, 3, q, 0, NULL)) != NULL;
 }
 
 /* in double, which holds every sum exactly */

@@ -1,0 +1,225 @@
+/* sample.c -- GridSample: an image read at places that data gives; Col2Im: windows
+ * added back into their image. */
+#include "ir/ops/ops_int.h"
+
+struct grid {
+	struct value *x, *rows; /* rows: [N*places, C] */
+	int n;                  /* spatial axes */
+	const int64_t *size;
+	bool align, border, reflect;
+	int taps;
+	struct value *at[4][MAX_SPATIAL], *weight[4][MAX_SPATIAL]; /* by tap and axis */
+};
+
+/* Component i of the grid's last axis, which names the last spatial axis first. */
+static struct value *
+component(struct build *b, struct value *grid, int i)
+{
+	int64_t start[MAX_RANK] = {0}, step[MAX_RANK], count[MAX_RANK];
+	int last = grid->rank - 1;
+
+	for (int d = 0; d < grid->rank; d++) {
+		count[d] = d == last ? 1 : grid->dims[d];
+		step[d] = 1;
+	}
+	start[last] = i;
+	return b_reshape(b, b_slice(b, grid, start, count, step), last, grid->dims);
+}
+
+/* A triangle wave between the middles (align) or the edges of the end pixels. */
+static struct value *
+reflected(struct build *b, struct value *p, const struct grid *g, int64_t size)
+{
+	double lo = g->align ? 0 : -0.5, len = g->align ? (double)(size - 1) : (double)size;
+
+	if (len <= 0)
+		return b_muls(b, p, 0);
+	p = b1(b, OP_abs, b_adds(b, p, -lo));
+	p = p ? b2(b, OP_fmod, p, b_scalar_like(b, p, 2 * len)) : NULL;
+	p = p ? b_min(b, p, b_sub(b, b_scalar_like(b, p, 2 * len), p)) : NULL;
+	return b_adds(b, p, lo);
+}
+
+static struct value *
+clipped(struct build *b, struct value *p, int64_t size)
+{
+	if (!p)
+		return NULL;
+	return b_min(b, b_max(b, p, b_scalar_like(b, p, 0)), b_scalar_like(b, p, (double)(size - 1)));
+}
+
+/* Keys' kernel, a = -0.75, at distance d >= 0: within 1, or from 1 to 2 */
+static struct value *
+cubic(struct build *b, struct value *d, bool near)
+{
+	double a = -0.75;
+
+	if (near)
+		return b_adds(b, b_mul(b, b_mul(b, b_adds(b, b_muls(b, d, a + 2), -(a + 3)), d), d), 1);
+	return b_adds(b, b_mul(b, b_adds(b, b_mul(b, b_adds(b, b_muls(b, d, a), -5 * a), d), 8 * a), d), -4 * a);
+}
+
+static bool
+taps(struct build *b, struct grid *g, struct value *p, int axis, const char *mode)
+{
+	int64_t size = g->size[axis];
+	struct value *floor, *frac;
+
+	p = g->align ? b_muls(b, b_adds(b, p, 1), (double)(size - 1) / 2)
+	             : b_adds(b, b_muls(b, b_adds(b, p, 1), (double)size / 2), -0.5);
+	if (g->taps == 1)
+		p = b1(b, OP_round, p);
+	if (g->reflect)
+		p = reflected(b, p, g, size);
+	else if (g->border)
+		p = clipped(b, p, size);
+	floor = g->taps == 1 ? b1(b, OP_round, p) : b1(b, OP_floor, p);
+	frac = b_sub(b, p, floor);
+	for (int t = 0; t < g->taps; t++) {
+		struct value *at = b_adds(b, floor, g->taps == 4 ? t - 1 : t), *w, *in;
+
+		if (g->taps == 1)
+			w = NULL;
+		else if (mode[0] == 'l')
+			w = t ? frac : b_adds(b, b_neg(b, frac), 1);
+		else
+			w = cubic(b, t < 2 ? b_adds(b, frac, 1 - t) : b_adds(b, b_neg(b, frac), t - 1), t == 1 || t == 2);
+		if (g->reflect)
+			at = b1(b, OP_round, reflected(b, at, g, size));
+		in = clipped(b, at, size);
+		if (!in)
+			return false;
+		if (!g->reflect && !g->border) {
+			struct value *one = b_cast(b, b2(b, OP_eq, in, at), in->dtype);
+
+			w = w ? b_mul(b, w, one) : one;
+		}
+		g->at[t][axis] = b_cast(b, in, DT_i64);
+		g->weight[t][axis] = w;
+		if (!g->at[t][axis])
+			return false;
+	}
+	return true;
+}
+
+/* The sum over all combinations of the axes' taps. */
+static struct value *
+sampled(struct build *b, struct grid *g, const struct value *grid)
+{
+	int64_t dims[MAX_RANK], places = dims_count(g->n, g->size);
+	int which[MAX_SPATIAL] = {0}, rank = grid->rank - 1;
+	struct value *sum = NULL, *image;
+
+	for (int i = 0; i < rank; i++)
+		dims[i] = i ? 1 : grid->dims[0];
+	image = b_muls(b, b_iota(b, DT_i64, rank, dims, 0), (double)places);
+	for (;;) {
+		struct value *at = image, *w = NULL, *v;
+		int64_t stride = 1;
+		int i;
+
+		for (i = g->n - 1; i >= 0; i--) {
+			struct value *wi = g->weight[which[i]][i];
+
+			at = b_add(b, at, b_muls(b, g->at[which[i]][i], (double)stride));
+			w = !w ? wi : wi ? b_mul(b, w, wi) : w;
+			stride *= g->size[i];
+		}
+		v = b_gather(b, g->rows, at, 0);
+		if (w)
+			v = b_mul(b, v, b_cast(b, b_unsqueeze(b, w, rank), g->x->dtype));
+		sum = sum ? b_add(b, sum, v) : v;
+		for (i = g->n - 1; i >= 0 && ++which[i] == g->taps; i--)
+			which[i] = 0;
+		if (i < 0 || !sum)
+			return sum;
+	}
+}
+
+bool
+expand_GridSample(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *grid = n->in[1], *y;
+	const char *mode = attr_string(n, "mode"), *pad = attr_string(n, "padding_mode");
+	struct grid g = {.x = x, .n = x->rank - 2, .size = x->dims + 2, .align = attr_int(n, "align_corners")};
+	int64_t perm[MAX_RANK], two[2];
+
+	if (strncmp(mode, "bi", 2) == 0)
+		mode += 2; /* before opset 20 */
+	g.taps = !strcmp(mode, "nearest") ? 1 : !strcmp(mode, "linear") ? 2 : !strcmp(mode, "cubic") ? 4 : 0;
+	g.border = !strcmp(pad, "border");
+	g.reflect = !strcmp(pad, "reflection");
+	if (!g.taps || (!g.border && !g.reflect && strcmp(pad, "zeros")))
+		return diag_invalid(b->diag, n->loc, "mode \"%s\", padding_mode \"%s\"", attr_string(n, "mode"), pad);
+	if (g.n < 1 || g.n > MAX_SPATIAL || grid->rank != x->rank || grid->dims[0] != x->dims[0] ||
+	    grid->dims[grid->rank - 1] != g.n || !dtype_is_float(grid->dtype))
+		return diag_invalid(b->diag, n->loc, "input %s, grid %s", ops_dims_text(b->g, x->rank, x->dims),
+		    ops_dims_text(b->g, grid->rank, grid->dims));
+	if (!ops_all_const(x->rank, x->dims) || dims_count(x->rank, x->dims) < 1)
+		return diag_unsupported(b->diag, n->loc, "input %s", ops_dims_text(b->g, x->rank, x->dims));
+	for (int i = 0; i < g.n; i++)
+		if (!taps(b, &g, component(b, grid, g.n - 1 - i), i, mode))
+			return false;
+	perm[0] = 0;
+	perm[x->rank - 1] = 1;
+	for (int i = 0; i < g.n; i++)
+		perm[i + 1] = i + 2;
+	two[0] = x->dims[0] * dims_count(g.n, g.size);
+	two[1] = x->dims[1];
+	g.rows = b_reshape(b, b_transpose(b, x, perm), 2, two);
+	y = sampled(b, &g, grid);
+	perm[1] = x->rank - 1;
+	for (int i = 2; i < x->rank; i++)
+		perm[i] = i - 1;
+	return (outs[0] = b_transpose(b, y, perm)) != NULL;
+}
+
+/* ---- Col2Im: the adjoint of taking windows, that is of a convolution whose
+ * filters pick one tap each. */
+bool
+expand_Col2Im(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *in[2];
+	int64_t *image, *block, dims[MAX_RANK], out[MAX_SPATIAL], wdims[MAX_RANK], taps_n, channels;
+	int ns = ops_ints(b, n, 1, &image), nb = ops_ints(b, n, 2, &block);
+	struct attr a[5];
+	struct window w;
+	struct tensor *t;
+
+	if (ns < 0 || nb < 0)
+		return false;
+	if (ns != nb || ns < 1 || ns > MAX_SPATIAL || x->rank != 3 || !ops_all_const(3, x->dims))
+		return diag_invalid(b->diag, n->loc, "input %s, image of %d axes, blocks of %d",
+		    ops_dims_text(b->g, x->rank, x->dims), ns, nb);
+	if (!ops_window(n, b->diag, ns, &w))
+		return false;
+	memcpy(w.kernel, block, sizeof *block * (size_t)ns);
+	for (int i = 0; i < ns; i++)
+		if (block[i] < 1 || image[i] < 1 || block[i] > INT32_MAX || image[i] > INT32_MAX)
+			return diag_invalid(b->diag, n->loc, "image extent %lld, block extent %lld", (long long)image[i],
+			    (long long)block[i]);
+	if (!ops_window_out(b->g, n, b->diag, &w, image, out))
+		return false;
+	taps_n = dims_count(ns, block);
+	if (taps_n < 1 || taps_n > 1 << 12 || x->dims[1] % taps_n || dims_count(ns, out) != x->dims[2])
+		return diag_invalid(b->diag, n->loc, "input %s for blocks of %lld elements at %lld places",
+		    ops_dims_text(b->g, 3, x->dims), (long long)taps_n, (long long)dims_count(ns, out));
+	channels = x->dims[1] / taps_n;
+	dims[0] = x->dims[0];
+	dims[1] = x->dims[1];
+	wdims[0] = x->dims[1];
+	wdims[1] = 1;
+	memcpy(dims + 2, out, sizeof *out * (size_t)ns);
+	memcpy(wdims + 2, block, sizeof *block * (size_t)ns);
+	t = tensor_new(b->g->arena, x->dtype, ns + 2, wdims);
+	for (int64_t i = 0; i < wdims[0]; i++)
+		dtype_put_f(x->dtype, t->data, i * taps_n + i % taps_n, 1);
+	in[0] = b_reshape(b, x, ns + 2, dims);
+	in[1] = graph_const(b->g, NULL, t);
+	dims[1] = channels;
+	memcpy(dims + 2, image, sizeof *image * (size_t)ns);
+	ops_window_attrs(b, &w, a);
+	a[3] = attr_of_int("group", channels);
+	a[4] = attr_of_ints("dims", ns + 2, dims);
+	return in[0] && (outs[0] = b_op(b, OP_conv_grad_data, 2, in, 5, a)) != NULL;
+}
