@@ -203,7 +203,7 @@ contract_operands(struct lay *l, struct node *n)
 		return;
 	if (b->kind != VAL_CONST && (rows < 4 || cols < 4))
 		return; /* packing costs more than the nest */
-	n->in[r.b] = in_layout(l, b, contract_panels(l->a, &r, b, l->block));
+	n->in[r.b] = in_layout(l, b, contract_panels(l->a, &r, l->block));
 }
 
 static void

@@ -25,7 +25,7 @@ struct contract_roles {
 };
 bool contract_roles(const struct node *, struct contract_roles *); /* false: not for tiles */
 /* The panels B is packed in: batch, cols, k in order, the col letter in blocks. */
-const struct layout *contract_panels(struct arena *, const struct contract_roles *, const struct value *b, int64_t block);
+const struct layout *contract_panels(struct arena *, const struct contract_roles *, int64_t block);
 
 /* A convolution and its gradients; false: not for tiles. */
 struct conv_shape {

@@ -106,12 +106,11 @@ contract_roles(const struct node *node, struct contract_roles *r)
 }
 
 const struct layout *
-contract_panels(struct arena *a, const struct contract_roles *r, const struct value *b, int64_t block)
+contract_panels(struct arena *a, const struct contract_roles *r, int64_t block)
 {
 	struct layout *l = arena_new(a, struct layout);
 	int col = 0;
 
-	(void)b;
 	for (int pass = 0; pass < 3; pass++) /* batch, other columns, k */
 		for (int i = 0; i < r->nb; i++) {
 			char c = r->sb[i];
