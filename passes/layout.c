@@ -16,14 +16,12 @@
 struct lay {
 	struct graph *g;
 	struct arena *a;             /* the graph's */
-	const struct machine *m;
 	int64_t block;
 	int n;                       /* values known at the start */
 	bool *blocked;               /* by value id */
 	int64_t (*lo)[3], (*hi)[3];  /* halo wanted of the blocked form, by value id */
 	/* the copies made of a value, by value id */
 	struct copy { struct value *v; struct copy *next; } **copies;
-	int ncopies;
 };
 
 /* Values of one image-like shape can share blocks. */
@@ -149,7 +147,7 @@ in_layout(struct lay *l, struct value *v, const struct layout *want)
 	if (!want && !v->layout)
 		return v;
 	/* a blocked value's copies hang on the id it had at the start */
-	for (struct copy *c = v->id < l->ncopies ? l->copies[v->id] : NULL; c; c = c->next)
+	for (struct copy *c = v->id < l->n ? l->copies[v->id] : NULL; c; c = c->next)
 		if (want ? c->v->layout && layout_equal(c->v->layout, want) : !c->v->layout)
 			return c->v;
 	struct value *made;
@@ -166,7 +164,7 @@ in_layout(struct lay *l, struct value *v, const struct layout *want)
 		made->layout = want;
 	}
 	made->loc = v->loc;
-	if (v->id < l->ncopies) {
+	if (v->id < l->n) {
 		struct copy *c = arena_new(l->a, struct copy);
 
 		*c = (struct copy){made, l->copies[v->id]};
@@ -309,11 +307,10 @@ bool
 pass_layout(struct graph *g, struct pass_ctx *ctx)
 {
 	struct mark mark = arena_mark(ctx->arena);
-	struct lay l = {.g = g, .a = g->arena, .m = &ctx->opts->machine, .n = g->nvalue};
+	struct lay l = {.g = g, .a = g->arena, .n = g->nvalue};
 
-	l.block = tile_block(l.m);
-	l.ncopies = g->nvalue;
-	struct arena *s = g->arena == ctx->arena ? g->arena : ctx->arena;
+	l.block = tile_block(&ctx->opts->machine);
+	struct arena *s = ctx->arena;
 	l.blocked = arena_array(s, bool, g->nvalue);
 	l.lo = arena_alloc(s, sizeof *l.lo * (size_t)g->nvalue);
 	l.hi = arena_alloc(s, sizeof *l.hi * (size_t)g->nvalue);

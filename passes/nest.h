@@ -92,5 +92,7 @@ void shape_outer(struct emit *, bool vector, int64_t work_inside);
 void shape_inner_vector(struct body *); /* innermost SERIAL loop of every nest becomes VECTOR */
 void shape_hoist(struct emit *);	/* loop invariants go before their loops */
 int64_t shape_divisor(int64_t n, int64_t max); /* largest divisor <= max */
+/* nest_conv.c: a SERIAL loop unless it runs once; *a: its variable, or zero */
+void nest_loop_over(struct emit *, int64_t extent, struct affine *a);
 
 #endif

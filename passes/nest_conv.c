@@ -171,8 +171,8 @@ channel(struct conv *c, const struct index *other, const struct affine *group, i
 	return index_of(at);
 }
 
-static void
-loop_over(struct emit *e, int64_t extent, struct affine *a)
+void
+nest_loop_over(struct emit *e, int64_t extent, struct affine *a)
 {
 	int var;
 
@@ -222,7 +222,7 @@ forward_taps(struct conv *c, int run, const int *acc)
 	struct emit *e = c->e;
 
 	split_channel(c, &c->idx[1], c->cout, &group, &at);
-	loop_over(e, c->cin, &ic);
+	nest_loop_over(e, c->cin, &ic);
 	xi[0] = c->idx[0];
 	xi[1] = channel(c, &c->idx[1], &group, c->cin, ic);
 	wi[0] = c->idx[1];
@@ -231,7 +231,7 @@ forward_taps(struct conv *c, int run, const int *acc)
 	if (taps(c) > MAX_TAPS) {
 		image_index(c, out, NULL, xi);
 		for (int i = 0; i < c->win.n; i++) {
-			loop_over(e, c->win.kernel[i], &wi[i + 2].whole);
+			nest_loop_over(e, c->win.kernel[i], &wi[i + 2].whole);
 			wi[i + 2] = index_of(wi[i + 2].whole);
 			affine_plus(e, &xi[i + 2].whole, &wi[i + 2].whole, c->win.dilation[i]);
 		}
@@ -326,7 +326,7 @@ image_gradient(struct conv *c, const int64_t *residue, int run)
 	for (int r = 0; r < run; r++)
 		acc[r] = emit_acc(e, OP_add, c->x->dtype);
 	split_channel(c, &c->idx[1], c->cin, &group, &at);
-	loop_over(e, c->cout, &oc);
+	nest_loop_over(e, c->cout, &oc);
 	yi[0] = c->idx[0];
 	yi[1] = channel(c, &c->idx[1], &group, c->cout, oc);
 	wi[0] = yi[1];
@@ -416,7 +416,7 @@ lower_weight_gradient(struct conv *c)
 	inside = e->body;
 	acc = emit_acc(e, OP_add, c->w->dtype);
 	split_channel(c, &c->idx[0], c->cout, &group, &at);
-	loop_over(e, c->y->dims[0], &a);
+	nest_loop_over(e, c->y->dims[0], &a);
 	yi[0] = xi[0] = index_of(a);
 	yi[1] = c->idx[0];
 	xi[1] = channel(c, &c->idx[0], &group, c->cin, c->idx[1].whole);
@@ -427,7 +427,7 @@ lower_weight_gradient(struct conv *c)
 			inner = emit_acc(e, OP_add, c->w->dtype);
 			mid = e->body;
 		}
-		loop_over(e, c->y->dims[i], &a);
+		nest_loop_over(e, c->y->dims[i], &a);
 		yi[i] = index_of(a);
 		xi[i] = index_of(affine_scaled(&a, c->win.stride[i - 2]));
 		xi[i].whole.c -= c->win.lo[i - 2];

@@ -45,18 +45,6 @@ tap_place(const struct depthwise *d, int64_t t)
 	return a;
 }
 
-static void
-loop_over(struct emit *e, int64_t extent, struct affine *a)
-{
-	int var;
-
-	*a = AFFINE(0);
-	if (extent == 1)
-		return;
-	emit_for(e, FOR_SERIAL, extent, &var);
-	affine_add(a, var, 1);
-}
-
 /* acc[t] += dy*x for `run` neighbours of dy from yi on. */
 static void
 accumulate(struct depthwise *d, struct index *yi, int run, const int *acc)
@@ -114,7 +102,7 @@ partial_sums(struct depthwise *d)
 		if (d->order.d[i].axis < 2 && i < d->order.n - 1)
 			emit_for(e, FOR_SERIAL, d->order.d[i].extent, &d->var[i]);
 	for (int i = 0; i < d->looped; i++)
-		loop_over(e, d->win.kernel[i], &d->tap[i]);
+		nest_loop_over(e, d->win.kernel[i], &d->tap[i]);
 	emit_for(e, FOR_SERIAL, d->order.d[d->order.n - 1].extent, &d->var[d->order.n - 1]);
 	nest_index(&d->order, d->var, d->dy->rank, idx);
 	d->n = idx[0];
@@ -124,7 +112,7 @@ partial_sums(struct depthwise *d)
 	yi[0] = d->n;
 	yi[1] = d->c;
 	for (int i = 2; i < last; i++) {
-		loop_over(e, d->dy->dims[i], &a);
+		nest_loop_over(e, d->dy->dims[i], &a);
 		yi[i] = index_of(a);
 	}
 	run = (int)shape_divisor(d->dy->dims[last], RUN);
@@ -132,7 +120,7 @@ partial_sums(struct depthwise *d)
 	{
 		struct body *mid = e->body;
 
-		loop_over(e, d->dy->dims[last] / run, &a);
+		nest_loop_over(e, d->dy->dims[last] / run, &a);
 		yi[last] = index_of(affine_scaled(&a, run));
 		accumulate(d, yi, run, row);
 		e->body = mid;
@@ -163,17 +151,17 @@ combine(struct depthwise *d)
 	int acc;
 
 	for (int i = 0; i < d->win.n; i++) {
-		loop_over(e, d->win.kernel[i], &a);
+		nest_loop_over(e, d->win.kernel[i], &a);
 		wi[i + 2] = index_of(a);
 		place = affine_scaled(&place, d->win.kernel[i]);
 		affine_plus(e, &place, &a, 1);
 	}
-	loop_over(e, d->dw->dims[0], &a);
+	nest_loop_over(e, d->dw->dims[0], &a);
 	wi[0] = index_of(a);
 	wi[1] = index_of(AFFINE(0));
 	inside = e->body;
 	acc = emit_acc(e, OP_add, d->dw->dtype);
-	loop_over(e, d->part->dims[0], &n);
+	nest_loop_over(e, d->part->dims[0], &n);
 	pi[0] = index_of(n);
 	pi[1] = index_of(place);
 	pi[2] = wi[0];
