@@ -1,0 +1,244 @@
+/* verify_case -- one case of retort verify: its tensors read, the model imported for
+ * them, compiled and run, the outputs compared. */
+#include "driver/verify.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+/* ---- one data set */
+struct dataset {
+	int nin, nout;
+	const char **in_file, **in_name, **out_file, **out_name;
+	struct tensor **in, **out;
+};
+
+static void
+report_difference(const char *what, const char *name, const struct difference *r)
+{
+	printf("  %s %s: max abs %.3g, rel %.3g, %.3g ulp, reference up to %.3g", what, name, r->max_abs, r->max_rel,
+	       r->max_ulp, r->max_ref);
+	if (r->bad)
+		printf("; %" PRId64 " of %" PRId64 " outside, worst at %" PRId64 ": %.9g, expected %.9g", r->bad, r->count, r->worst,
+		       r->got, r->want);
+	putchar('\n');
+}
+
+static bool
+compare_outputs(struct driver *d, struct session *s, const struct dataset *ds, bool *same)
+{
+	for (int i = 0; i < ds->nout; i++) {
+		struct difference r;
+		const char *why = "";
+		int index = ds->out_name[i] ? -1 : i;
+
+		for (int k = 0; k < s->rt->noutputs; k++)
+			if (ds->out_name[i] && strcmp(ds->out_name[i], s->rt->outputs[k].name) == 0)
+				index = k;
+		if (index < 0 && i < s->rt->noutputs && str_ends(ds->out_file[i], ".pb"))
+			index = i; /* in the test layout the place counts */
+		if (index < 0 || index >= s->rt->noutputs)
+			return diag_invalid(&d->diag, LOC_FILE(ds->out_file[i]), "the model has no output \"%s\"",
+			                    ds->out_name[i] ? ds->out_name[i] : "");
+		if (!tensor_compare(d->arena, session_output(d, s, index), ds->out[i], d->o.rtol, d->o.atol, &r, &why)) {
+			printf("  output %s: %s\n", s->rt->outputs[index].name, why);
+			*same = false;
+			continue;
+		}
+		if (r.bad)
+			*same = false;
+		if (r.bad || d->o.verbose || d->o.args.n == 1)
+			report_difference("output", s->rt->outputs[index].name, &r);
+	}
+	return true;
+}
+
+/* ---- --per-node: every value of the imported graph becomes an output */
+static void
+per_node_report(struct driver *d, struct session *s, struct graph *evaluated, const struct dataset *ds, int ntap,
+                const int *value_id, const struct node *const *node)
+{
+	struct eval_opts eo = {.arena = d->arena};
+	struct etensor **in = arena_array(d->arena, struct etensor *, evaluated->inputs.n + 1);
+	struct etensor **out = arena_array(d->arena, struct etensor *, evaluated->outputs.n + 1);
+	struct etensor **all = arena_array(d->arena, struct etensor *, evaluated->nvalue + 1);
+
+	for (int i = 0; i < evaluated->inputs.n; i++)
+		for (int k = 0; k < ds->nin; k++)
+			if (strcmp(ds->in_name[k], evaluated->inputs.v[i]->name) == 0)
+				in[i] = etensor_from(d->arena, ds->in[k]);
+	if (!eval_graph(&eo, evaluated, in, out, NULL, all, &d->diag))
+		return;
+	printf("  %5s %-16s %-28s %10s %10s %10s\n", "node", "operator", "name", "max abs", "max rel", "ulp");
+	for (int i = 0; i < ntap; i++) {
+		int k = s->rt->noutputs - ntap + i;
+		const struct etensor *e = all[value_id[i]];
+		struct difference r;
+		const char *why = "";
+
+		if (!e)
+			continue;
+		if (!tensor_compare(d->arena, session_output(d, s, k), etensor_to(d->arena, e), d->o.rtol, d->o.atol, &r, &why)) {
+			printf("  %5d %-16s %-28s %s\n", node[i]->loc.node, op_info[node[i]->op].id, node[i]->name ? node[i]->name : "", why);
+			continue;
+		}
+		printf("  %5d %-16s %-28s %10.3g %10.3g %10.3g%s\n", node[i]->loc.node,
+		       node[i]->loc.op ? node[i]->loc.op : op_info[node[i]->op].id, node[i]->loc.name ? node[i]->loc.name : "",
+		       r.max_abs, r.max_rel, r.max_ulp, r.bad ? "  <- outside" : "");
+	}
+}
+
+/* values: integer inputs are constants of the model, as shapes hang on them */
+static bool
+try_dataset(struct driver *d, const char *model, struct dataset *ds, bool values, bool *same)
+{
+	struct graph *(*import)(struct driver *, const char *, int, struct tensor *const *, const char *const *) =
+		values ? model_import_values : model_import;
+	struct graph *g = import(d, model, ds->nin, ds->in, ds->in_name), *oracle = NULL;
+	struct session s;
+	int ntap = 0, *value_id = NULL;
+	const struct node **node = NULL;
+	bool ok;
+
+	if (!g)
+		return false;
+	if (d->o.per_node) {
+		oracle = import(d, model, ds->nin, ds->in, ds->in_name);
+		value_id = arena_array(d->arena, int, g->nodes.n + 1);
+		node = arena_array(d->arena, const struct node *, g->nodes.n + 1);
+		for (int i = 0; oracle && i < g->nodes.n; i++)
+			if (!g->nodes.v[i]->dead && g->nodes.v[i]->nout && g->nodes.v[i]->out[0]) {
+				value_id[ntap] = g->nodes.v[i]->out[0]->id;
+				node[ntap] = oracle->nodes.v[i];
+				graph_output(g, arena_printf(d->arena, "$node.%d", ntap), g->nodes.v[i]->out[0]);
+				ntap++;
+			}
+	}
+	ok = session_open(d, &s, g, NULL);
+	for (int i = 0; ok && i < s.rt->ninputs; i++) {
+		int k = 0;
+
+		while (k < ds->nin && (!ds->in_name[k] || strcmp(ds->in_name[k], s.rt->inputs[i].name) != 0))
+			k++;
+		ok = k < ds->nin ? session_input(d, &s, i, ds->in[k], ds->in_file[k])
+		                 : diag_invalid(&d->diag, LOC_FILE(model), "input \"%s\" has no data", s.rt->inputs[i].name);
+	}
+	if (ok) {
+		session_run(&s);
+		ok = compare_outputs(d, &s, ds, same);
+	}
+	if (ok && oracle)
+		per_node_report(d, &s, oracle, ds, ntap, value_id, node);
+	session_close(&s);
+	return ok;
+}
+
+/* Tensors of the test layout belong to inputs by place, whatever they are called. */
+static bool
+name_inputs(struct driver *d, const char *model, struct dataset *ds)
+{
+	struct onnx_summary sum = {0};
+
+	if (!onnx_summarize(model, d->arena, &sum, &d->diag))
+		return false;
+	for (int i = 0; i < ds->nin && i < sum.ninputs; i++)
+		if (!ds->in_name[i] || str_ends(ds->in_file[i], ".pb"))
+			ds->in_name[i] = sum.inputs[i];
+	return true;
+}
+
+static bool
+run_dataset(struct driver *d, const char *model, struct dataset *ds, bool *same)
+{
+	struct diag held;
+	bool ok, retry = false;
+
+	if (!name_inputs(d, model, ds))
+		return false;
+	held = diag_hold(d);
+	ok = try_dataset(d, model, ds, false, same);
+	for (int i = 0; i < ds->nin; i++)
+		retry |= !ok && d->diag.status == STATUS_UNSUPPORTED && model_can_bind(ds->in[i]);
+	diag_release(d, held, retry);
+	return retry ? try_dataset(d, model, ds, true, same) : ok;
+}
+
+/* ---- reading a case */
+static int
+count_files(struct arena *a, const char *dir, const char *stem)
+{
+	int n = 0;
+
+	while (file_exists(arena_printf(a, "%s/%s_%d.pb", dir, stem, n)))
+		n++;
+	return n;
+}
+
+static bool
+read_tensors(struct driver *d, const char *dir, const char *stem, int *n, const char ***file, const char ***name,
+             struct tensor ***t)
+{
+	*n = count_files(d->arena, dir, stem);
+	*file = arena_array(d->arena, const char *, *n + 1);
+	*name = arena_array(d->arena, const char *, *n + 1);
+	*t = arena_array(d->arena, struct tensor *, *n + 1);
+	for (int i = 0; i < *n; i++) {
+		(*file)[i] = arena_printf(d->arena, "%s/%s_%d.pb", dir, stem, i);
+		(*t)[i] = onnx_tensor_read(d->arena, (*file)[i], &(*name)[i], &d->diag);
+		if (!(*t)[i])
+			return false;
+		if ((*name)[i] && !*(*name)[i])
+			(*name)[i] = NULL;
+	}
+	return true;
+}
+
+bool
+verify_folder(struct driver *d, const char *dir, bool *same)
+{
+	const char *model = arena_printf(d->arena, "%s/model.onnx", dir);
+	int sets = 0;
+
+	for (int i = 0;; i++) {
+		const char *set = arena_printf(d->arena, "%s/test_data_set_%d", dir, i);
+		struct dataset ds = {0};
+
+		if (!file_exists(set))
+			break;
+		sets++;
+		if (!read_tensors(d, set, "input", &ds.nin, &ds.in_file, &ds.in_name, &ds.in) ||
+		    !read_tensors(d, set, "output", &ds.nout, &ds.out_file, &ds.out_name, &ds.out) || !run_dataset(d, model, &ds, same))
+			return false;
+	}
+	if (!sets)
+		return diag_invalid(&d->diag, LOC_FILE(dir), "has no test_data_set_0/");
+	return true;
+}
+
+static bool
+read_named(struct driver *d, int n, const char *const *args, const char ***file, const char ***name, struct tensor ***t)
+{
+	*file = arena_array(d->arena, const char *, n + 1);
+	*name = arena_array(d->arena, const char *, n + 1);
+	*t = arena_array(d->arena, struct tensor *, n + 1);
+	for (int i = 0; i < n; i++) {
+		struct named arg = named_split(d->arena, args[i]);
+		const char *inner = NULL;
+
+		(*file)[i] = arg.path;
+		(*t)[i] = tensor_read(d, arg.path, &inner);
+		(*name)[i] = arg.name ? arg.name : inner;
+		if (!(*t)[i])
+			return false;
+	}
+	return true;
+}
+
+bool
+verify_model(struct driver *d, bool *same)
+{
+	struct dataset ds = {.nin = d->o.args.n - 1, .nout = d->o.refs.n};
+
+	return read_named(d, ds.nin, d->o.args.v + 1, &ds.in_file, &ds.in_name, &ds.in) &&
+	       read_named(d, ds.nout, d->o.refs.v, &ds.out_file, &ds.out_name, &ds.out) &&
+	       run_dataset(d, d->o.args.v[0], &ds, same);
+}
