@@ -425,6 +425,17 @@ up_scatter(struct onnx_node *n)
 }
 
 /* ---- smaller changes */
+/* axis was an attribute, by default the first axis after the batch */
+static bool
+up_dft(struct onnx_node *n)
+{
+	int64_t axis = get_int(n, "axis", 1);
+
+	drop(n, "axis");
+	set_input(n, 2, b_ints(n->b, 1, &axis));
+	return true;
+}
+
 static bool
 up_selu(struct onnx_node *n)
 {
@@ -503,6 +514,7 @@ static const struct upgrade {
     {"GroupNormalization", 21, up_groupnorm},
     {"Dropout", 12, up_dropout},
     {"Resize", 11, up_resize10},
+    {"DFT", 20, up_dft},
     {"Scatter", 11, up_scatter},
     {"Selu", 6, up_selu},
     {"GlobalLpPool", 2, up_lp},

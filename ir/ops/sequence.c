@@ -1,5 +1,5 @@
-/* sequence.c -- what models of sequences and of signals are made of: the causal
- * convolution with its state, gated units, windows of a signal. */
+/* sequence.c -- what models of sequences are made of: the causal convolution with
+ * its state, gated units. */
 #include <math.h>
 
 #include "ir/ops/ops_int.h"
@@ -66,46 +66,4 @@ expand_CausalConvWithState(struct build *b, const struct node *n, struct value *
 	if (ops_wants(n, 1) && !(outs[1] = b_slice(b, wide, start, dims, step)))
 		return false;
 	return (outs[0] = y) != NULL;
-}
-
-/* ---- windows: c0 - c1 cos(2 pi i/N) + c2 cos(4 pi i/N), N the size, less 1 if symmetric */
-static bool
-window(struct build *b, const struct node *n, struct value **outs, double c0, double c1, double c2)
-{
-	int64_t size, to = attr_int(n, "output_datatype");
-	enum dtype t = to < 0 || to > INT32_MAX ? DT_none : dtype_from_onnx((int)to);
-	struct tensor *w;
-	double last;
-
-	if (!ops_int(b, n, 0, &size))
-		return false;
-	if (size < 0 || size > 1 << 24 || (!dtype_is_float(t) && !dtype_is_int(t)) || dtype_info[t].bits < 8)
-		return diag_unsupported(b->diag, n->loc, "size %lld, element type %lld", (long long)size, (long long)to);
-	w = tensor_new(b->g->arena, t, 1, &size);
-	last = attr_int(n, "periodic") ? (double)size : (double)(size - 1);
-	for (int64_t i = 0; i < size; i++) {
-		double at = last > 0 ? 2 * acos(-1) * (double)i / last : 0;
-
-		dtype_put_f(t, w->data, i, c0 - c1 * cos(at) + c2 * cos(2 * at));
-	}
-	outs[0] = graph_const(b->g, NULL, w);
-	return true;
-}
-
-bool
-expand_HannWindow(struct build *b, const struct node *n, struct value **outs)
-{
-	return window(b, n, outs, 0.5, 0.5, 0);
-}
-
-bool
-expand_HammingWindow(struct build *b, const struct node *n, struct value **outs)
-{
-	return window(b, n, outs, 25.0 / 46, 21.0 / 46, 0);
-}
-
-bool
-expand_BlackmanWindow(struct build *b, const struct node *n, struct value **outs)
-{
-	return window(b, n, outs, 0.42, 0.5, 0.08);
 }
