@@ -1,0 +1,29 @@
+/* ops_ml.h -- what the ai.onnx.ml operators share: attribute lists as constants,
+ * rows of features, scores and labels.  Private to ir/ops/ml_*.c. */
+#ifndef RETORT_OPS_ML_H
+#define RETORT_OPS_ML_H
+
+#include "ir/ops/ops_int.h"
+
+/* ---- ml_features.c */
+/* An attribute's floats as a constant of dims whose product is their count; NULL: absent. */
+struct value *ml_floats(struct build *, const struct node *, const char *name, enum dtype, int rank,
+    const int64_t *dims);
+struct value *ml_vector(struct build *, const struct node *, const char *name, enum dtype);
+struct value *ml_ints(struct build *, int n, const int64_t *);
+/* X as [N,F] of type t; a vector is one row.  NULL: reported. */
+struct value *ml_rows(struct build *, const struct node *, struct value *x, enum dtype t);
+
+/* ---- ml_linear.c */
+/* NONE, SOFTMAX, LOGISTIC, SOFTMAX_ZERO or PROBIT on scores [N,E], by post_transform. */
+struct value *ml_transform(struct build *, const struct node *, struct value *scores);
+/* One score [N,1] of a classifier with two labels as two columns [N,2]: what ONNX
+ * Runtime makes of it, which the specification leaves open.  symmetric: -s and s
+ * (weights of both signs) instead of 1-s and s. */
+struct value *ml_two_columns(struct build *, const struct node *, struct value *score, bool symmetric);
+/* The labels of a classifier, i64 or str [E], from whichever attribute is given; NULL: neither. */
+struct value *ml_labels(struct build *, const struct node *, const char *ints, const char *strings);
+/* labels[i], i: [N] */
+struct value *ml_pick(struct build *, struct value *labels, struct value *i);
+
+#endif
