@@ -81,9 +81,9 @@ expand_Scaler(struct build *b, const struct node *n, struct value **outs)
 {
 	struct value *x = b_cast(b, n->in[0], working(n->in[0]));
 
-	if (x && attr_has(n, "offset"))
+	if (x && ml_given(n, "offset"))
 		x = b_sub(b, x, per_feature(b, n, "offset", x->dtype, x));
-	if (x && attr_has(n, "scale"))
+	if (x && ml_given(n, "scale"))
 		x = b_mul(b, x, per_feature(b, n, "scale", x->dtype, x));
 	return (outs[0] = x ? b_cast(b, x, DT_f32) : NULL) != NULL;
 }
@@ -157,7 +157,7 @@ expand_Imputer(struct build *b, const struct node *n, struct value **outs)
 
 	if (dtype_is_float(x->dtype)) {
 		was = attr_float(n, "replaced_value_float");
-		if (!attr_has(n, "imputed_value_floats"))
+		if (!ml_given(n, "imputed_value_floats"))
 			return diag_invalid(b->diag, n->loc, "attribute \"imputed_value_floats\" is missing");
 		if (!(fill = per_feature(b, n, "imputed_value_floats", x->dtype, x)))
 			return false;
@@ -194,11 +194,13 @@ expand_OneHotEncoder(struct build *b, const struct node *n, struct value **outs)
 	return (outs[0] = y ? b_cast(b, y, DT_f32) : NULL) != NULL;
 }
 
-/* The inputs side by side, as f32; a vector is one row. */
+/* The inputs side by side, as f32, each cut or filled with zeros to its inputdimensions;
+ * a vector is one row. */
 bool
 expand_FeatureVectorizer(struct build *b, const struct node *n, struct value **outs)
 {
 	struct value **v = arena_array(b->g->arena, struct value *, n->nin);
+	int64_t lo[2] = {0}, hi[2] = {0};
 	const int64_t *want;
 	int k = attr_ints(n, "inputdimensions", &want);
 
@@ -207,9 +209,13 @@ expand_FeatureVectorizer(struct build *b, const struct node *n, struct value **o
 	for (int i = 0; i < n->nin; i++) {
 		if (!(v[i] = ml_rows(b, n, n->in[i], DT_f32)))
 			return false;
-		if (k && v[i]->dims[1] != want[i])
+		if (!k || v[i]->dims[1] == want[i])
+			continue;
+		if (want[i] < 0 || want[i] > INT32_MAX || !dim_const(v[i]->dims[1]))
 			return diag_invalid(b->diag, n->loc, "input %d has %s features, inputdimensions says %lld", i,
 			    dim_text(b->g, v[i]->dims[1]), (long long)want[i]);
+		hi[1] = want[i] - v[i]->dims[1];
+		v[i] = b_pad(b, v[i], lo, hi, 0);
 	}
 	return (outs[0] = b_concat(b, n->nin, v, 1)) != NULL;
 }

@@ -13,6 +13,12 @@ softmax(struct build *b, struct value *s)
 	return b_softmax(b, s, 1);
 }
 
+static struct value *
+logistic(struct build *b, struct value *s)
+{
+	return b1(b, OP_sigmoid, s);
+}
+
 /* Scores of 0 stay 0 and take no part in the sum. */
 static struct value *
 softmax_zero(struct build *b, struct value *s)
@@ -45,16 +51,15 @@ ml_transform(struct build *b, const struct node *n, struct value *s)
 {
 	const char *how = attr_string(n, "post_transform");
 
-	if (!s || strcmp(how, "NONE") == 0)
-		return s;
-	if (strcmp(how, "SOFTMAX") == 0)
-		return softmax(b, s);
-	if (strcmp(how, "LOGISTIC") == 0)
-		return b1(b, OP_sigmoid, s);
-	if (strcmp(how, "SOFTMAX_ZERO") == 0)
-		return softmax_zero(b, s);
-	if (strcmp(how, "PROBIT") == 0)
-		return probit(b, s);
+	static const struct { const char *name; struct value *(*f)(struct build *, struct value *); } kinds[] = {
+	    {"NONE", NULL}, {"SOFTMAX", softmax}, {"LOGISTIC", logistic}, {"SOFTMAX_ZERO", softmax_zero},
+	    {"PROBIT", probit}};
+
+	if (!s)
+		return NULL;
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		if (strcmp(how, kinds[i].name) == 0)
+			return !kinds[i].f || (s->dims[1] == 1 && kinds[i].f != probit) ? s : kinds[i].f(b, s);
 	diag_invalid(b->diag, n->loc,
 	    "post_transform is \"%s\"; NONE, SOFTMAX, LOGISTIC, SOFTMAX_ZERO or PROBIT is expected", how);
 	return NULL;
@@ -70,7 +75,8 @@ ml_two_columns(struct build *b, const struct node *n, struct value *s, bool symm
 		s = b1(b, OP_sigmoid, s);
 	} else
 		other = symmetric ? b_neg(b, s) : b_sub(b, b_scalar_like(b, s, 1), s);
-	return b_concat(b, 2, (struct value *[]){other, s}, 1);
+	s = b_concat(b, 2, (struct value *[]){other, s}, 1);
+	return s && strcmp(attr_string(n, "post_transform"), "PROBIT") == 0 ? probit(b, s) : s;
 }
 
 /* ---- labels */
@@ -114,9 +120,13 @@ scores(struct build *b, const struct node *n, int64_t outputs)
 		diag_unsupported(b->diag, n->loc, "a symbolic number of features");
 		return NULL;
 	}
+	if (!ml_given(n, "coefficients")) {
+		diag_invalid(b->diag, n->loc, "attribute \"coefficients\" is empty");
+		return NULL;
+	}
 	w = ml_floats(b, n, "coefficients", DT_f32, 2, (int64_t[]){outputs, x->dims[1]});
 	y = b_contract(b, "nf,ef->ne", x, w);
-	if (attr_has(n, "intercepts"))
+	if (ml_given(n, "intercepts"))
 		y = b_add(b, y, ml_floats(b, n, "intercepts", DT_f32, 1, &outputs));
 	return y;
 }

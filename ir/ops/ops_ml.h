@@ -9,13 +9,22 @@
 /* An attribute's floats as a constant of dims whose product is their count; NULL: absent. */
 struct value *ml_floats(struct build *, const struct node *, const char *name, enum dtype, int rank,
     const int64_t *dims);
+/* The attribute lists at least one number. */
+static inline bool
+ml_given(const struct node *n, const char *name)
+{
+	const double *v;
+
+	return attr_floats(n, name, &v) > 0;
+}
 struct value *ml_vector(struct build *, const struct node *, const char *name, enum dtype);
 struct value *ml_ints(struct build *, int n, const int64_t *);
 /* X as [N,F] of type t; a vector is one row.  NULL: reported. */
 struct value *ml_rows(struct build *, const struct node *, struct value *x, enum dtype t);
 
 /* ---- ml_linear.c */
-/* NONE, SOFTMAX, LOGISTIC, SOFTMAX_ZERO or PROBIT on scores [N,E], by post_transform. */
+/* NONE, SOFTMAX, LOGISTIC, SOFTMAX_ZERO or PROBIT on scores [N,E], by post_transform.
+ * A single score per row only knows PROBIT. */
 struct value *ml_transform(struct build *, const struct node *, struct value *scores);
 /* One score [N,1] of a classifier with two labels as two columns [N,2]: what ONNX
  * Runtime makes of it, which the specification leaves open.  symmetric: -s and s
