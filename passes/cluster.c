@@ -67,7 +67,7 @@ pulls(const struct node *n, int k)
 		return n->op != OP_reshape || nest_ones_only(n);
 	default:
 		return n->op == OP_relayout || n->op == OP_rng || (n->op == OP_gather && k == 1) ||
-		       (n->op == OP_scatter_add && k == 0);
+		       (op_info[n->op].class == OC_index && n->op != OP_gather && k == 0);
 	}
 }
 

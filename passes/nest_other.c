@@ -281,8 +281,8 @@ lower_argreduce(struct lower *lo, struct cluster *c)
 	return true;
 }
 
-/* ---- scatter_add: a copy of the data, then the rows of the updates in the order
- * of the index.  Pieces own different columns. */
+/* ---- scatters: a copy of the data, then the rows of the updates in the order of
+ * the index, added or what the row says.  Pieces own different columns. */
 static void
 copy_data(struct lower *lo, struct cluster *c)
 {
@@ -302,6 +302,12 @@ copy_data(struct lower *lo, struct cluster *c)
 	emit_end(e);
 }
 
+static enum op
+scatter_op(enum op op)
+{
+	return op == OP_scatter_add ? OP_add : op == OP_scatter_mul ? OP_mul : op == OP_scatter_max ? OP_max : OP_min;
+}
+
 static bool
 lower_scatter(struct lower *lo, struct cluster *c)
 {
@@ -313,7 +319,7 @@ lower_scatter(struct lower *lo, struct cluster *c)
 	struct emit *e;
 
 	copy_data(lo, c);
-	e = emit_begin(lo, c, "scatter_add");
+	e = emit_begin(lo, c, op_info[n->op].id);
 	if (inner && y->dims[axis + 1] >= 32)
 		parts = (int)shape_divisor(y->dims[axis + 1], 16);
 	if (parts > 1)
@@ -358,7 +364,9 @@ lower_scatter(struct lower *lo, struct cluster *c)
 			affine_add(&to[d].whole, part, len);
 		from[d - 1 + at->rank] = to[d];
 	}
-	reg = emit_op(e, OP_add, y->dtype, emit_load(e, y, to, -1), emit_value(e, u, from), -1);
+	reg = emit_value(e, u, from);
+	if (n->op != OP_scatter_set)
+		reg = emit_op(e, scatter_op(n->op), y->dtype, emit_load(e, y, to, -1), reg, -1);
 	emit_store(e, y, to, reg);
 	shape_collapse(e, &e->k->body);
 	if (dims_count(inner, y->dims + axis + 1) > 1)
@@ -410,6 +418,10 @@ lower_other(struct lower *lo, struct cluster *c)
 	case OP_argmin:
 		return lower_argreduce(lo, c);
 	case OP_scatter_add:
+	case OP_scatter_set:
+	case OP_scatter_max:
+	case OP_scatter_min:
+	case OP_scatter_mul:
 		return lower_scatter(lo, c);
 	case OP_bits:
 		return lower_bits(lo, c);

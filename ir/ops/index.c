@@ -1,5 +1,7 @@
-/* index.c -- gather and its adjoint.  Indices below zero count from the end;
- * one out of range is an error for the evaluator. */
+/* index.c -- gather, its adjoint, and the scatters by other operations.  Indices
+ * below zero count from the end; one out of range is an error for the evaluator. */
+#include <math.h>
+
 #include "ir/ops/ops_int.h"
 
 static bool
@@ -126,6 +128,102 @@ grad_scatter_add(
 	return din[2] != NULL;
 }
 
+static struct value *
+scatter_as(struct build *b, const struct node *n, enum op op, struct value *data, struct value *updates)
+{
+	struct attr a = attr_of_int("axis", attr_int(n, "axis"));
+	struct value *in[3] = {data, n->in[1], updates};
+
+	return data && updates ? b_op(b, op, 3, in, 1, &a) : NULL;
+}
+
+/* Places are expected to be named once: of several updates of one, all get its gradient. */
+bool
+grad_scatter_set(struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+{
+	int axis = axis_normal(n, b->diag, attr_int(n, "axis"), n->in[0]->rank);
+
+	if (!dout[0] || axis < 0)
+		return axis >= 0;
+	din[0] = scatter_as(b, n, OP_scatter_set, dout[0], b_zeros_like(b, n->in[2]));
+	din[2] = b_gather(b, dout[0], n->in[1], axis);
+	return din[0] && din[2];
+}
+
+/* Ties share the gradient evenly, as reduce_max's do. */
+bool
+grad_scatter_extreme(struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+{
+	struct value *x = n->in[0], *u = n->in[2], *hit, *uhit, *share;
+	int axis = axis_normal(n, b->diag, attr_int(n, "axis"), x->rank);
+
+	if (!dout[0] || axis < 0)
+		return axis >= 0;
+	hit = b_cast(b, b2(b, OP_eq, x, n->out[0]), x->dtype);
+	uhit = b_cast(b, b2(b, OP_eq, u, b_gather(b, n->out[0], n->in[1], axis)), x->dtype);
+	share = b_div(b, dout[0], scatter_as(b, n, OP_scatter_add, hit, uhit));
+	din[0] = b_mul(b, hit, share);
+	din[2] = b_mul(b, uhit, share ? b_gather(b, share, n->in[1], axis) : NULL);
+	return din[0] && din[2];
+}
+
+/* A factor's derivative is the product of the others: p over the factor, p the product
+ * of what is not zero, where no factor is; p where it alone is; else 0. */
+static struct value *
+others(struct build *b, struct value *f, struct value *is0, struct value *p, struct value *zeros)
+{
+	struct value *zero = b_scalar_like(b, f, 0), *one = b_scalar_like(b, f, 1);
+
+	return b_select(b, is0, b_select(b, b2(b, OP_eq, zeros, one), p, zero),
+	    b_select(b, b2(b, OP_eq, zeros, zero), b_div(b, p, b_select(b, is0, one, f)), zero));
+}
+
+bool
+grad_scatter_mul(struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+{
+	struct value *x = n->in[0], *u = n->in[2], *x0, *u0, *p, *z, *one = b_scalar_like(b, x, 1);
+	int axis = axis_normal(n, b->diag, attr_int(n, "axis"), x->rank);
+
+	if (!dout[0] || axis < 0)
+		return axis >= 0;
+	x0 = b2(b, OP_eq, x, b_scalar_like(b, x, 0));
+	u0 = b2(b, OP_eq, u, b_scalar_like(b, u, 0));
+	p = scatter_as(b, n, OP_scatter_mul, b_select(b, x0, one, x), b_select(b, u0, one, u));
+	z = scatter_as(b, n, OP_scatter_add, b_cast(b, x0, x->dtype), b_cast(b, u0, x->dtype));
+	if (!p || !z)
+		return false;
+	din[0] = b_mul(b, dout[0], others(b, x, x0, p, z));
+	din[2] = b_mul(b, b_gather(b, dout[0], n->in[1], axis),
+	    others(b, u, u0, b_gather(b, p, n->in[1], axis), b_gather(b, z, n->in[1], axis)));
+	return din[0] && din[2];
+}
+
+static double
+combine_f(enum op op, double a, double u)
+{
+	switch (op) {
+	case OP_scatter_add: return a + u;
+	case OP_scatter_mul: return a * u;
+	case OP_scatter_max: return isnan(a) || a > u ? a : u;
+	case OP_scatter_min: return isnan(a) || a < u ? a : u;
+	default: return u;
+	}
+}
+
+static int64_t
+combine_i(enum op op, enum dtype t, int64_t a, int64_t u)
+{
+	bool less = t == DT_u64 ? (uint64_t)a < (uint64_t)u : a < u;
+
+	switch (op) {
+	case OP_scatter_add: return int_wrap(t, (int64_t)((uint64_t)a + (uint64_t)u));
+	case OP_scatter_mul: return int_wrap(t, (int64_t)((uint64_t)a * (uint64_t)u));
+	case OP_scatter_max: return less ? u : a;
+	case OP_scatter_min: return less ? a : u;
+	default: return u;
+	}
+}
+
 bool
 eval_scatter_add(const struct node *n, const struct etensor *const *in, struct etensor **out)
 {
@@ -133,7 +231,7 @@ eval_scatter_add(const struct node *n, const struct etensor *const *in, struct e
 	int axis = axis_normal(n, NULL, attr_int(n, "axis"), x->rank);
 	int64_t outer, inner, at = 0;
 
-	if (axis < 0 || x->s || dtype_info[x->dtype].class == DC_COMPLEX)
+	if (axis < 0 || (n->op != OP_scatter_set && (x->s || dtype_info[x->dtype].class == DC_COMPLEX)))
 		return false;
 	eval_copy(n, in, out);
 	split(x, axis, &outer, &inner);
@@ -145,11 +243,12 @@ eval_scatter_add(const struct node *n, const struct etensor *const *in, struct e
 				return false;
 			o = (r * x->dims[axis] + row) * inner;
 			for (int64_t i = 0; i < inner; i++, o++, at++)
-				if (x->f)
-					out[0]->f[o] += u->f[at];
+				if (n->op == OP_scatter_set)
+					et_move(out[0], o, u, at);
+				else if (x->f)
+					out[0]->f[o] = combine_f(n->op, out[0]->f[o], u->f[at]);
 				else
-					out[0]->i[o] = int_wrap(
-					    x->dtype, (int64_t)((uint64_t)out[0]->i[o] + (uint64_t)u->i[at]));
+					out[0]->i[o] = combine_i(n->op, x->dtype, out[0]->i[o], u->i[at]);
 		}
 	return true;
 }

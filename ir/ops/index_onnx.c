@@ -154,76 +154,34 @@ expand_GatherND(struct build *b, const struct node *n, struct value **outs)
 	return (outs[0] = b_reshape(b, y, k, dims)) != NULL;
 }
 
-/* y[block] = x[block] op every update placed there, op max, min or mul: all updates are
- * compared with all blocks, which a size limits. */
-static struct value *
-scatter_reduced(struct build *b, const struct node *n, struct value *at, int64_t inner, const char *how)
-{
-	struct value *x = n->in[0], *flat, *u, *hit, *y;
-	int64_t count = dims_count(at->rank, at->dims), blocks = inner ? dims_count(x->rank, x->dims) / inner : 0;
-	int64_t rows[3] = {count, 1, 1}, wide[3] = {1, blocks, inner}, upd[3] = {count, 1, inner}, axis = 0;
-	int64_t two[2] = {blocks, inner};
-	bool mul = !strcmp(how, "mul");
-	enum op op = mul ? OP_reduce_prod : !strcmp(how, "max") ? OP_reduce_max : OP_reduce_min;
-
-	if (!mul && strcmp(how, "max") && strcmp(how, "min")) {
-		diag_invalid(b->diag, n->loc, "reduction \"%s\"", how);
-		return NULL;
-	}
-	if (count == 0 || blocks == 0)
-		return x;
-	if (count > INT64_C(1) << 24 || blocks > (INT64_C(1) << 24) / count) {
-		diag_unsupported(b->diag, n->loc, "reduction \"%s\" of %lld updates over %lld places", how,
-		    (long long)count, (long long)blocks);
-		return NULL;
-	}
-	wide[2] = 1;
-	hit = b2(b, OP_eq, b_reshape(b, at, 3, rows), b_iota(b, DT_i64, 3, wide, 1));
-	wide[2] = inner;
-	u = b_reshape(b, n->in[2], 3, upd);
-	flat = b_reshape(b, x, 3, wide);
-	y = b_select(b, hit, u, mul ? b_scalar_like(b, x, 1) : flat);
-	y = b_reduce(b, op, y, 1, &axis, false);
-	flat = b_reshape(b, x, 2, two);
-	y = mul ? b_mul(b, y, flat) : op == OP_reduce_max ? b_max(b, y, flat) : b_min(b, y, flat);
-	return y ? b_reshape(b, y, x->rank, x->dims) : NULL;
-}
-
-/* Scatter rows `updates` [places..., inner] into data as [blocks, inner].  Without
- * a reduction the places are distinct, as ONNX requires: what is hit is replaced. */
+/* Scatter rows `updates` [places..., inner] into data as [blocks, inner]. */
 static struct value *
 scatter(struct build *b, const struct node *n, struct value *at, int64_t inner)
 {
-	struct value *x = n->in[0], *u = n->in[2], *in[3], *y, *hit;
-	const char *how = attr_string(n, "reduction");
+	static const struct { const char *name; enum op op; } how[] = {{"none", OP_scatter_set},
+	    {"add", OP_scatter_add}, {"mul", OP_scatter_mul}, {"max", OP_scatter_max}, {"min", OP_scatter_min}};
+	struct value *x = n->in[0], *in[3], *y;
+	const char *name = attr_string(n, "reduction");
 	struct attr axis = attr_of_int("axis", 0);
 	int64_t two[2], udims[2], count;
-	bool none = strcmp(how, "none") == 0;
+	size_t i = 0;
 
 	if (!at)
 		return NULL;
-	if (!none && strcmp(how, "add"))
-		return scatter_reduced(b, n, at, inner, how);
+	while (i < sizeof how / sizeof *how && strcmp(how[i].name, name))
+		i++;
+	if (i == sizeof how / sizeof *how) {
+		diag_invalid(b->diag, n->loc, "reduction \"%s\"", name);
+		return NULL;
+	}
 	count = dims_count(at->rank, at->dims);
 	two[0] = inner ? dims_count(x->rank, x->dims) / inner : 0;
 	two[1] = udims[1] = inner;
 	udims[0] = count;
+	in[0] = b_reshape(b, x, 2, two);
 	in[1] = b_reshape(b, at, 1, &count);
-	in[2] = b_reshape(b, u, 2, udims);
-	if (!none) {
-		in[0] = b_reshape(b, x, 2, two);
-		y = b_op(b, OP_scatter_add, 3, in, 1, &axis);
-		return y ? b_reshape(b, y, x->rank, x->dims) : NULL;
-	}
-	in[0] = b_expand(b, b_scalar_like(b, x, 0), 2, two);
-	y = b_op(b, OP_scatter_add, 3, in, 1, &axis);
-	two[1] = udims[1] = 1;
-	in[0] = b_expand(b, b_scalar(b, DT_i32, 0), 2, two);
-	in[2] = b_expand(b, b_scalar(b, DT_i32, 1), 2, udims);
-	hit = b_op(b, OP_scatter_add, 3, in, 1, &axis);
-	hit = b2(b, OP_lt, b_scalar(b, DT_i32, 0), hit);
-	two[1] = inner;
-	y = b_select(b, hit, y, b_reshape(b, x, 2, two));
+	in[2] = b_reshape(b, n->in[2], 2, udims);
+	y = in[0] && in[1] && in[2] ? b_op(b, how[i].op, 3, in, 1, &axis) : NULL;
 	return y ? b_reshape(b, y, x->rank, x->dims) : NULL;
 }
 
