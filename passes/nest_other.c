@@ -428,6 +428,7 @@ lower_other(struct lower *lo, struct cluster *c)
 	case OP_max_pool:
 	case OP_sum_pool:
 	case OP_max_pool_grad:
+	case OP_max_pool_tap:
 	case OP_sum_pool_grad:
 		return lower_pool(lo, c);
 	default:

@@ -1,5 +1,5 @@
-/* nest_pool -- windows over [N,C,spatial...], in any layout: max_pool, sum_pool
- * and their gradients.  Loops follow the result's memory, the window is written
+/* nest_pool -- windows over [N,C,spatial...], in any layout: max_pool, sum_pool,
+ * their gradients, and which tap is the maximum.  Loops follow the result's memory, the window is written
  * out; taps outside do not count.  Gradients gather: an element of dx looks at
  * every window that covers it, for max_pool at which tap each has chosen. */
 #include "passes/nest.h"
@@ -156,35 +156,63 @@ backward(struct pool *p, const int64_t *residue)
 	emit_store(e, dx, p->idx, acc);
 }
 
-/* For every window, the number of its first tap that equals the maximum: the taps
- * are looked at from the last to the first. */
+/* x at tap index ix equals max and lies inside: a tap outside does not count, whatever
+ * the maximum */
+static int
+is_max(struct pool *p, struct value *x, const struct index *ix, int max)
+{
+	struct emit *e = p->e;
+	int64_t lo, hi;
+	int eq = emit_op(e, OP_eq, x->dtype, emit_load(e, x, ix, emit_identity(e, OP_max, x->dtype)), max, -1);
+
+	for (int d = 2; d < x->rank; d++)
+		if (!emit_range(e, &ix[d].whole, &lo, &hi) || lo < 0 || hi >= x->dims[d])
+			eq = emit_op(e, OP_and, DT_bool, eq, emit_within(e, ix[d].whole, 0, x->dims[d]), -1);
+	return eq;
+}
+
+/* For every window, the number of its first tap that equals the maximum, else `none`.
+ * Written out: from the last tap to the first. */
 static void
-choose_taps(struct pool *p)
+choose_taps(struct pool *p, struct value *chosen, int none)
 {
 	struct value *x = p->n->in[0], *y = p->n->in[1];
-	int64_t tap[MAX_RANK], n = taps(&p->w);
+	int64_t tap[MAX_RANK] = {0}, n = taps(&p->w);
 	struct emit *e = p->e;
-	int at = emit_const_i(e, DT_i32, -1), max = emit_load(e, y, p->idx, -1);
-	int fill = emit_identity(e, OP_max, x->dtype);
+	int at = emit_const_i(e, DT_i32, none), max = emit_load(e, y, p->idx, -1), far;
+	struct index ix[MAX_RANK];
+	struct affine number = AFFINE(0);
+	struct body *back = e->body;
 
-	for (int i = 0; i < p->w.n; i++)
-		tap[i] = p->w.kernel[i] - 1;
-	for (int64_t t = n - 1; t >= 0; t--) {
-		struct index ix[MAX_RANK];
-		int64_t lo, hi;
-		int eq = emit_op(e, OP_eq, x->dtype, tap_load(p, x, p->idx, tap, fill), max, -1);
-
-		tap_index(p, x->rank, p->idx, tap, ix);
-		for (int d = 2; d < x->rank;
-		    d++) /* a tap outside does not count, whatever the maximum */
-			if (!emit_range(e, &ix[d].whole, &lo, &hi) || lo < 0 || hi >= x->dims[d])
-				eq = emit_op(e, OP_and, DT_bool, eq,
-				    emit_within(e, ix[d].whole, 0, x->dims[d]), -1);
-		at = emit_op(e, OP_select, DT_i32, eq, emit_const_i(e, DT_i32, t), at);
-		for (int i = p->w.n - 1; i >= 0 && --tap[i] < 0; i--)
+	if (n <= MAX_TAPS) {
+		for (int i = 0; i < p->w.n; i++)
 			tap[i] = p->w.kernel[i] - 1;
+		for (int64_t t = n - 1; t >= 0; t--) {
+			tap_index(p, x->rank, p->idx, tap, ix);
+			at = emit_op(e, OP_select, DT_i32, is_max(p, x, ix, max), emit_const_i(e, DT_i32, t), at);
+			for (int i = p->w.n - 1; i >= 0 && --tap[i] < 0; i--)
+				tap[i] = p->w.kernel[i] - 1;
+		}
+		emit_store(e, chosen, p->idx, at);
+		return;
 	}
-	emit_store(e, p->chosen, p->idx, at);
+	far = emit_acc(e, OP_min, DT_i32);
+	tap_index(p, x->rank, p->idx, tap, ix);
+	for (int i = 0; i < p->w.n; i++) {
+		int64_t step = dims_count(p->w.n - i - 1, p->w.kernel + i + 1);
+		int var;
+
+		emit_for(e, FOR_SERIAL, p->w.kernel[i], &var);
+		affine_add(&ix[i + 2].whole, var, p->w.dilation[i]);
+		affine_add(&number, var, step);
+	}
+	emit_reduce(e, OP_min, DT_i32, far,
+	    emit_op(e, OP_select, DT_i32, is_max(p, x, ix, max),
+		emit_op(e, OP_cast, DT_i32, emit_index(e, number), -1, -1), emit_identity(e, OP_min, DT_i32)));
+	e->body = back;
+	at = emit_op(e, OP_select, DT_i32,
+	    emit_op(e, OP_lt, DT_i32, far, emit_const_i(e, DT_i32, n), -1), far, at);
+	emit_store(e, chosen, p->idx, at);
 }
 
 /* Every combination of residues of the position modulo the strides. */
@@ -250,10 +278,16 @@ lower_pool(struct lower *lo, struct cluster *c)
 		close_loops(&p, y);
 		return true;
 	}
+	if (p.n->op == OP_max_pool_tap) {
+		open_loops(&p, "max_pool_tap", c, y, false);
+		choose_taps(&p, y, 0);
+		close_loops(&p, y);
+		return true;
+	}
 	if (p.n->op == OP_max_pool_grad) {
 		p.chosen = lower_fresh_like(lo, DT_i32, p.n->in[1]);
 		open_loops(&p, "max_pool_choice", c, p.chosen, false);
-		choose_taps(&p);
+		choose_taps(&p, p.chosen, -1);
 		close_loops(&p, p.chosen);
 	}
 	open_loops(&p, op_info[p.n->op].id, c, y, true);

@@ -32,8 +32,9 @@ infer_pool(struct graph *g, struct node *n, struct diag *d)
 	    ops_set(n, d, 0, x->dtype, x->rank, dims);
 }
 
-bool
-infer_max_pool_grad(struct graph *g, struct node *n, struct diag *d)
+/* Whether operands first..last-1 are what pooling x gives. */
+static bool
+pooled(struct graph *g, const struct node *n, struct diag *d, int first, int last)
 {
 	const struct value *x = n->in[0];
 	int64_t out[MAX_RANK];
@@ -44,12 +45,24 @@ infer_max_pool_grad(struct graph *g, struct node *n, struct diag *d)
 		return false;
 	out[0] = x->dims[0];
 	out[1] = x->dims[1];
-	for (int i = 1; i < 3; i++)
+	for (int i = first; i < last; i++)
 		if (n->in[i]->dtype != x->dtype || !dims_equal(x->rank, out, n->in[i]->rank, n->in[i]->dims))
 			return diag_invalid(d, n->loc, "pooling of %s gives %s, not %s",
 			    ops_dims_text(g, x->rank, x->dims), ops_dims_text(g, x->rank, out),
 			    ops_dims_text(g, n->in[i]->rank, n->in[i]->dims));
-	return ops_set(n, d, 0, x->dtype, x->rank, x->dims);
+	return true;
+}
+
+bool
+infer_max_pool_tap(struct graph *g, struct node *n, struct diag *d)
+{
+	return pooled(g, n, d, 1, 2) && ops_set(n, d, 0, DT_i32, n->in[1]->rank, n->in[1]->dims);
+}
+
+bool
+infer_max_pool_grad(struct graph *g, struct node *n, struct diag *d)
+{
+	return pooled(g, n, d, 1, 3) && ops_set(n, d, 0, n->in[0]->dtype, n->in[0]->rank, n->in[0]->dims);
 }
 
 bool
@@ -210,6 +223,33 @@ pool_run(const struct node *n, enum pool_do what, const struct etensor *x, struc
 		else if (yo)
 			yo->i[o] = what == POOL_MAX ? int_wrap(yo->dtype, acc) : int_wrap(yo->dtype, (int64_t)f);
 		ops_next(t.w.n, small->dims + 2, pos);
+	}
+	return true;
+}
+
+bool
+eval_max_pool_tap(const struct node *n, const struct etensor *const *in, struct etensor **out)
+{
+	const struct etensor *x = in[0], *y = in[1];
+	struct taps t = {.x = x->dims + 2};
+	int64_t pos[MAX_SPATIAL] = {0}, xp = dims_count(x->rank - 2, x->dims + 2), yp = dims_count(y->rank - 2, y->dims + 2);
+
+	if (!pool_window(n, NULL, x->rank, &t.w))
+		return false;
+	for (int64_t o = 0; o < y->count; o++) {
+		t.fresh = true;
+		memset(t.tap, 0, sizeof t.tap);
+		while (next_tap(&t, pos)) {
+			int64_t k = o / yp * xp + t.at, tap = 0;
+
+			if (x->f ? x->f[k] != y->f[o] : x->i[k] != y->i[o])
+				continue;
+			for (int i = 0; i < t.w.n; i++)
+				tap = tap * t.w.kernel[i] + t.tap[i];
+			out[0]->i[o] = tap;
+			break;
+		}
+		ops_next(t.w.n, y->dims + 2, pos);
 	}
 	return true;
 }

@@ -86,17 +86,119 @@ pool_core(struct build *b, enum op op, struct value *x, const struct window *w)
 	return b_op(b, op, 1, &x, 4, a);
 }
 
+/* Where the maxima lie: the index into x as one row, or, storage_order 1, with the
+ * spatial axes of a plane in the opposite order. */
+static struct value *
+max_places(struct build *b, const struct node *n, struct value *y, const struct window *w)
+{
+	struct value *x = n->in[0], *in[2] = {x, y}, *tap, *at;
+	int64_t thin[MAX_RANK], first = 1, plane = 1;
+	bool column = attr_int(n, "storage_order");
+	struct attr a[4];
+
+	if (!ops_all_const(x->rank, x->dims)) {
+		diag_unsupported(b->diag, n->loc, "indices into %s", ops_dims_text(b->g, x->rank, x->dims));
+		return NULL;
+	}
+	ops_window_attrs(b, w, a);
+	a[3] = attr_of_ints("kernel", w->n, w->kernel);
+	tap = b_cast(b, b_op(b, OP_max_pool_tap, 2, in, 4, a), DT_i64);
+	plane = dims_count(w->n, x->dims + 2);
+	for (int i = 0; i < y->rank; i++)
+		thin[i] = 1;
+	thin[0] = x->dims[0];
+	at = b_muls(b, b_iota(b, DT_i64, y->rank, thin, 0), (double)(plane * x->dims[1]));
+	thin[0] = 1;
+	thin[1] = x->dims[1];
+	at = b_add(b, at, b_muls(b, b_iota(b, DT_i64, y->rank, thin, 1), (double)plane));
+	thin[1] = 1;
+	for (int i = w->n - 1; i >= 0; i--) {
+		struct value *here = tap, *from;
+		int64_t stride = column ? dims_count(i, x->dims + 2) : first;
+
+		thin[i + 2] = y->dims[i + 2];
+		if (i > 0) { /* the last digit of what is left */
+			tap = b_div(b, here, b_scalar(b, DT_i64, (double)w->kernel[i]));
+			here = b_sub(b, here, b_muls(b, tap, (double)w->kernel[i]));
+		}
+		from = b_adds(b, b_muls(b, b_iota(b, DT_i64, y->rank, thin, i + 2), (double)w->stride[i]), (double)-w->lo[i]);
+		here = b_add(b, from, b_muls(b, here, (double)w->dilation[i]));
+		at = b_add(b, at, b_muls(b, here, (double)stride));
+		first *= x->dims[i + 2];
+		thin[i + 2] = 1;
+	}
+	return at;
+}
+
 bool
 expand_MaxPool(struct build *b, const struct node *n, struct value **outs)
 {
 	struct window w;
 	int64_t hi0[MAX_SPATIAL];
 
-	if (ops_wants(n, 1))
-		return diag_unsupported(b->diag, n->loc, "the Indices output of MaxPool");
 	if (!pool_geometry(b, n, &w, hi0))
 		return false;
-	return (outs[0] = pool_core(b, OP_max_pool, n->in[0], &w)) != NULL;
+	if (!(outs[0] = pool_core(b, OP_max_pool, n->in[0], &w)))
+		return false;
+	return !ops_wants(n, 1) || (outs[1] = max_places(b, n, outs[0], &w)) != NULL;
+}
+
+/* ---- MaxUnpool: x, indices into the whole result, output_shape?.  The indices count
+ * in the shape that kernel, strides and pads give; output_shape adds zeros behind it. */
+bool
+expand_MaxUnpool(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *ix = n->in[1], *in[3], *y;
+	int64_t stride[MAX_SPATIAL], pad[2 * MAX_SPATIAL], dims[MAX_RANK], total, count, *want;
+	int64_t lo[MAX_RANK] = {0}, hi[MAX_RANK];
+	struct attr axis = attr_of_int("axis", 0);
+	const int64_t *kernel;
+	int ns = x->rank - 2, nk = attr_ints(n, "kernel_shape", &kernel);
+
+	if (ns < 1 || ns > MAX_SPATIAL || nk != ns || !dtype_is_int(ix->dtype) ||
+	    !dims_equal(x->rank, x->dims, ix->rank, ix->dims))
+		return diag_invalid(b->diag, n->loc, "input %s, indices %s, %d kernel extents",
+		    ops_dims_text(b->g, x->rank, x->dims), ops_dims_text(b->g, ix->rank, ix->dims), nk);
+	if (!ops_all_const(x->rank, x->dims))
+		return diag_unsupported(b->diag, n->loc, "symbolic dims %s", ops_dims_text(b->g, x->rank, x->dims));
+	if (!ops_list(n, b->diag, "strides", ns, 1, stride) || !ops_list(n, b->diag, "pads", 2 * ns, 0, pad))
+		return false;
+	memcpy(dims, x->dims, sizeof dims);
+	for (int i = 0; i < ns; i++) {
+		if (stride[i] < 1 || stride[i] > INT32_MAX || kernel[i] < 1 || kernel[i] > INT32_MAX || pad[i] < 0 ||
+		    pad[ns + i] < 0 || dims[i + 2] > INT32_MAX)
+			return diag_invalid(b->diag, n->loc, "kernel %lld, stride %lld, pads %lld, %lld",
+			    (long long)kernel[i], (long long)stride[i], (long long)pad[i], (long long)pad[ns + i]);
+		dims[i + 2] = (dims[i + 2] - 1) * stride[i] + kernel[i];
+		if (pad[i] >= dims[i + 2] || pad[ns + i] >= dims[i + 2] - pad[i])
+			return diag_invalid(b->diag, n->loc, "nothing is left of axis %d", i + 2);
+		dims[i + 2] -= pad[i] + pad[ns + i];
+	}
+	total = dims_count(x->rank, dims);
+	count = dims_count(x->rank, x->dims);
+	if (total < 0 || total > INT64_MAX / 64)
+		return diag_invalid(b->diag, n->loc, "the result's size overflows");
+	in[0] = b_expand(b, b_scalar_like(b, x, 0), 1, &total);
+	in[1] = b_reshape(b, ix, 1, &count);
+	in[2] = b_reshape(b, x, 1, &count);
+	y = in[0] && in[1] && in[2] ? b_op(b, OP_scatter_set, 3, in, 1, &axis) : NULL;
+	y = b_reshape(b, y, x->rank, dims);
+	if (ops_in(n, 2)) {
+		int k = ops_ints(b, n, 2, &want);
+
+		if (k < 0)
+			return false;
+		if (k != x->rank)
+			return diag_invalid(b->diag, n->loc, "output_shape has %d entries for rank %d", k, x->rank);
+		for (int i = 0; i < k; i++) {
+			if (want[i] < dims[i] || want[i] > INT32_MAX)
+				return diag_invalid(b->diag, n->loc, "output_shape %lld of axis %d, which needs %lld",
+				    (long long)want[i], i, (long long)dims[i]);
+			hi[i] = want[i] - dims[i];
+		}
+		y = y ? b_pad(b, y, lo, hi, 0) : NULL;
+	}
+	return (outs[0] = y) != NULL;
 }
 
 /* 1/number of taps that count at every output position, as [1,1,out...]; or one
