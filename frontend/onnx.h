@@ -78,7 +78,7 @@ bool onnx_is_running(const char *op, int i);
 
 /* ---- onnx_upgrade.c: a node on its way to the newest form of its operator.
  * Upgrades rewrite it in place; they may build nodes before it (through b) and,
- * by finish, after its first output. */
+ * by finish, after it. */
 struct onnx_node {
 	struct build *b;
 	const char *domain, *op;
@@ -86,12 +86,14 @@ struct onnx_node {
 	VEC(struct value *) in;
 	int nout;
 	VEC(struct attr) attrs;
-	struct value *(*finish)(struct onnx_node *, struct value *);
+	bool (*finish)(struct onnx_node *, struct value **outs); /* the nout outputs, in place */
 	int rank; /* for finish */
 	int64_t dims[MAX_RANK];
 };
 bool onnx_upgrade(struct onnx_node *);			      /* false: reported */
 struct attr *onnx_attr(struct onnx_node *, const char *name); /* NULL if not given */
+/* The opset with which an operator left ONNX that upgrades turn into another; else 0. */
+int64_t onnx_former(const char *op);
 
 /* ---- onnx_text.c: parses text of size bytes into f->m; false: reported with line:column */
 bool onnx_text_parse(struct onnx_file *, const char *text, size_t size, struct diag *);

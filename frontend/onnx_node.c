@@ -300,8 +300,13 @@ import_dropout_off(struct job *j)
 		return true;
 	if (!operand(j, 0, &x) || !x)
 		return false;
-	t = tensor_new(j->im->g->arena, DT_bool, 0, NULL);
-	*(uint8_t *)t->data = 1;
+	/* a mask of the data's own type before opset 10 */
+	t = tensor_new(j->im->g->arena,
+	    onnx_opset(j->im->f.m, j->s->fn, "") < 10 ? x->dtype : DT_bool, 0, NULL);
+	if (dtype_is_float(t->dtype))
+		dtype_put_f(t->dtype, t->data, 0, 1);
+	else
+		dtype_put_i(t->dtype, t->data, 0, 1);
 	yes = b_expand(&j->im->b, graph_const(j->im->g, NULL, t), x->rank, x->dims);
 	if (!yes)
 		return false;
@@ -626,6 +631,10 @@ import_row(struct job *j)
 	if (!gather_node(j, &n) || !onnx_upgrade(&n))
 		return false;
 	op = op_from_onnx(n.domain, n.op);
+	if (op == OP_none && onnx_former(n.op))
+		return diag_invalid(im->d, j->loc,
+		    "operator \"%s\" left ONNX with opset %lld, the file is of opset %lld", n.op,
+		    (long long)onnx_former(n.op), (long long)n.version);
 	if (op == OP_none)
 		return diag_unsupported(im->d, j->loc, "operator \"%s\" is not supported", n.op);
 	if (strcmp(n.op, "BatchNormalization") == 0 && !*n.domain)
@@ -645,7 +654,7 @@ import_row(struct job *j)
 		expand_now(j, made, outs);
 	if (!made->dead && strcmp(n.op, "BatchNormalization") == 0)
 		finish_batchnorm(j, made);
-	if (n.finish && !(outs[0] = n.finish(&n, outs[0])))
+	if (n.finish && !n.finish(&n, outs))
 		return false;
 	for (i = 0; i < (int)j->np->n_output; i++) {
 		if (!*j->np->output[i]) {

@@ -277,7 +277,7 @@ bool
 import_is_special(const char *op)
 {
 	static const char *const ops[] = {
-	    "Constant", "Identity", "If", "Dropout", "Upsample", "Scatter"};
+	    "Constant", "Identity", "If", "Dropout"};
 	size_t i;
 
 	for (i = 0; i < sizeof ops / sizeof *ops; i++)
@@ -327,7 +327,7 @@ survey(
 			continue;
 		}
 		if (onnx_is_removed(node) || op_from_onnx(domain, op) != OP_none ||
-		    (!*domain && import_is_special(op)))
+		    (!*domain && (import_is_special(op) || onnx_former(op))))
 			continue;
 		u = map_get(sv->ops, key);
 		if (!u) {

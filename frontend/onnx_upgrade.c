@@ -212,21 +212,36 @@ up_topk(struct onnx_node *n)
 	return true;
 }
 
+/* The one element of a constant of any number type. */
+static bool
+constant_number(const struct value *v, double *x)
+{
+	const struct tensor *t = v->kind == VAL_CONST ? v->data : NULL;
+
+	if (!t || t->dtype == DT_str || tensor_count(t) != 1)
+		return false;
+	*x = dtype_is_float(t->dtype) ? dtype_get_f(t->dtype, t->data, 0)
+				      : (double)dtype_get_i(t->dtype, t->data, 0);
+	return true;
+}
+
+/* One axis, both numbers of the data's own type. */
 static bool
 up_tile(struct onnx_node *n)
 {
 	struct value *x = input(n, 0), *tiles = input(n, 1), *axis = input(n, 2);
-	int64_t *t, *ax, dims[MAX_RANK];
+	int64_t dims[MAX_RANK];
+	double t, ax;
 	int i;
 
 	if (!x || !tiles || !axis)
 		return diag_invalid(n->b->diag, n->b->loc, "Tile of this version takes 3 inputs");
-	if (value_ints(tiles, n->b->g->arena, &t) != 1 ||
-	    value_ints(axis, n->b->g->arena, &ax) != 1 || *ax < 0 || *ax >= x->rank)
+	if (!constant_number(tiles, &t) || !constant_number(axis, &ax) || ax < 0 || ax >= x->rank ||
+	    t < 0 || t > INT32_MAX)
 		return diag_unsupported(n->b->diag, n->b->loc,
 		    "tiles and axis must be constants within rank %d", x->rank);
 	for (i = 0; i < x->rank; i++)
-		dims[i] = i == *ax ? *t : 1;
+		dims[i] = i == (int)ax ? (int64_t)t : 1;
 	set_input(n, 1, b_ints(n->b, x->rank, dims));
 	n->in.n = 2;
 	return true;
@@ -278,12 +293,14 @@ up_concat(struct onnx_node *n)
 	return true;
 }
 
-/* ---- softmax over all axes from `axis` on: as a matrix, and back */
-static struct value *
-unflatten(struct onnx_node *n, struct value *y)
+/* finish: output 0 takes the dims that input 0 had */
+static bool
+unflatten(struct onnx_node *n, struct value **outs)
 {
-	return b_reshape(n->b, y, n->rank, n->dims);
+	return (outs[0] = b_reshape(n->b, outs[0], n->rank, n->dims)) != NULL;
 }
+
+/* ---- softmax over all axes from `axis` on: as a matrix, and back */
 
 static bool
 up_softmax(struct onnx_node *n)
@@ -314,20 +331,40 @@ up_softmax(struct onnx_node *n)
 }
 
 /* ---- normalisations and dropout: how the importer wants them is set there */
+/* spatial = 0: every element of [C,spatial...] has statistics of its own, it is a channel. */
+static bool
+per_element(struct onnx_node *n)
+{
+	struct value *x = input(n, 0);
+	int64_t two[2] = {x->dims[0], 1};
+	int i;
+
+	for (i = 1; i < x->rank; i++)
+		two[1] = dim_mul(n->b->g, two[1], x->dims[i]);
+	n->rank = x->rank;
+	memcpy(n->dims, x->dims, sizeof n->dims);
+	n->finish = unflatten;
+	n->in.v[0] = b_reshape(n->b, x, 2, two);
+	for (i = 1; i < n->in.n && n->in.v[i]; i++)
+		n->in.v[i] = b_reshape(n->b, n->in.v[i], 1, &two[1]);
+	return n->in.v[0] && i == n->in.n;
+}
+
 static bool
 up_batchnorm(struct onnx_node *n)
 {
-	const struct attr *spatial = onnx_attr(n, "spatial");
+	bool spatial = get_int(n, "spatial", 1);
 
-	if (spatial && spatial->kind == ATTR_INT && spatial->i == 0 && input(n, 0) &&
-	    input(n, 0)->rank > 2)
-		return diag_unsupported(
-		    n->b->diag, n->b->loc, "statistics per element (spatial = 0)");
 	drop(n, "spatial");
 	drop(n, "is_test");
 	if (n->nout > 3)
 		n->nout = 3; /* saved_mean and saved_var never left training */
-	return true;
+	if (spatial || !input(n, 0) || input(n, 0)->rank <= 2)
+		return true;
+	if (n->nout > 1)
+		return diag_unsupported(
+		    n->b->diag, n->b->loc, "training with statistics per element (spatial = 0)");
+	return per_element(n);
 }
 
 static bool
@@ -424,6 +461,187 @@ up_scatter(struct onnx_node *n)
 	return true;
 }
 
+/* ---- experimental operators of opsets 1 to 9, which left with opset 10 */
+/* The node becomes what was built for it. */
+static bool
+becomes(struct onnx_node *n, struct value *v)
+{
+	n->op = "Identity";
+	n->attrs.n = 0;
+	n->in.n = 0;
+	set_input(n, 0, v);
+	return v != NULL;
+}
+
+static double
+get_float(struct onnx_node *n, const char *name, double def)
+{
+	const struct attr *a = onnx_attr(n, name);
+
+	return a && a->kind == ATTR_FLOAT ? a->f : def;
+}
+
+static struct value *
+scaled(struct onnx_node *n, struct value *x, double alpha)
+{
+	return x ? b_muls(n->b, x, alpha) : NULL;
+}
+
+/* alpha*x + beta */
+static bool
+up_affine(struct onnx_node *n)
+{
+	struct value *y;
+
+	if (!need_input(n))
+		return false;
+	y = scaled(n, input(n, 0), get_float(n, "alpha", 1));
+	return becomes(n, y ? b_adds(n->b, y, get_float(n, "beta", 0)) : NULL);
+}
+
+static bool
+up_scale(struct onnx_node *n)
+{
+	return need_input(n) && becomes(n, scaled(n, input(n, 0), get_float(n, "scale", 1)));
+}
+
+/* scale*x + bias[c] over [N,C,H,W] */
+static bool
+up_imagescaler(struct onnx_node *n)
+{
+	const struct attr *bias = onnx_attr(n, "bias");
+	struct value *x = input(n, 0), *y;
+	int64_t dims[3] = {0, 1, 1};
+	struct tensor *t;
+	int i;
+
+	if (!need_input(n))
+		return false;
+	y = scaled(n, x, get_float(n, "scale", 1));
+	if (!bias)
+		return becomes(n, y);
+	if (bias->kind != ATTR_FLOATS || x->rank != 4)
+		return diag_invalid(n->b->diag, n->b->loc,
+		    "takes an image batch of rank 4 and a "
+		    "bias for each of its channels");
+	dims[0] = bias->n;
+	t = tensor_new(n->b->g->arena, x->dtype, 3, dims);
+	for (i = 0; i < bias->n; i++)
+		dtype_put_f(x->dtype, t->data, i, bias->floats[i]);
+	return becomes(n, y ? b_add(n->b, y, graph_const(n->b->g, NULL, t)) : NULL);
+}
+
+/* alpha*tanh(beta*x) */
+static bool
+up_scaledtanh(struct onnx_node *n)
+{
+	struct value *y;
+
+	if (!need_input(n))
+		return false;
+	y = scaled(n, input(n, 0), get_float(n, "beta", 1));
+	return becomes(n, y ? scaled(n, b1(n->b, OP_tanh, y), get_float(n, "alpha", 1)) : NULL);
+}
+
+/* alpha*log(1 + exp(beta*x)) */
+static bool
+up_softplus(struct onnx_node *n)
+{
+	struct value *y;
+
+	if (!need_input(n))
+		return false;
+	y = scaled(n, input(n, 0), get_float(n, "beta", 1));
+	return becomes(n, y ? scaled(n, b1(n->b, OP_Softplus, y), get_float(n, "alpha", 1)) : NULL);
+}
+
+/* border: left, top, right, bottom of [N,C,H,W]; scale: height and width instead of
+ * what right and bottom leave */
+static bool
+up_crop(struct onnx_node *n)
+{
+	const struct attr *border = onnx_attr(n, "border"), *scale = onnx_attr(n, "scale");
+	int64_t start[4] = {0}, count[4], step[4] = {1, 1, 1, 1};
+	struct value *x = input(n, 0);
+	int i;
+
+	if (!need_input(n))
+		return false;
+	if (x->rank != 4 || !border || border->kind != ATTR_INTS || border->n != 4 ||
+	    (scale && (scale->kind != ATTR_INTS || scale->n != 2)))
+		return diag_invalid(n->b->diag, n->b->loc,
+		    "takes an image batch of rank 4, four borders and no or two scales");
+	for (i = 0; i < 4; i++) {
+		count[i] = x->dims[i];
+		if (i < 2)
+			continue;
+		start[i] = border->ints[3 - i];
+		count[i] = scale ? scale->ints[i - 2] : x->dims[i] - start[i] - border->ints[5 - i];
+		if (!dim_const(x->dims[i]) || start[i] < 0 || count[i] < 0 ||
+		    start[i] > x->dims[i] || count[i] > x->dims[i] - start[i])
+			return diag_invalid(n->b->diag, n->b->loc,
+			    "cannot take %lld from %lld on along axis %d of size %s",
+			    (long long)count[i], (long long)start[i], i,
+			    dim_text(n->b->g, x->dims[i]));
+	}
+	return becomes(n, b_slice(n->b, x, start, count, step));
+}
+
+static bool
+up_dynamicslice(struct onnx_node *n)
+{
+	n->op = "Slice";
+	return true;
+}
+
+/* ---- indices and coordinates */
+/* Indices below zero lay outside [0,depth) like those above. */
+static bool
+up_onehot(struct onnx_node *n)
+{
+	struct value *ix = input(n, 0), *depth = input(n, 1), *below;
+
+	if (!ix || !depth)
+		return true; /* the row reports it */
+	ix = b_cast(n->b, ix, DT_i64);
+	depth = b_reshape(n->b, b_cast(n->b, depth, DT_i64), 0, NULL);
+	below = b2(n->b, OP_lt, ix, b_scalar(n->b, DT_i64, 0));
+	n->in.v[0] = b_select(n->b, below, depth, ix);
+	return n->in.v[0] != NULL;
+}
+
+/* Boxes were scaled without the shift by half a pixel. */
+static bool
+up_roialign(struct onnx_node *n)
+{
+	set(n, (struct attr){.name = "coordinate_transformation_mode",
+		   .kind = ATTR_STRING,
+		   .s = "output_half_pixel"});
+	return true;
+}
+
+static bool
+up_gridsample(struct onnx_node *n)
+{
+	struct attr *mode = onnx_attr(n, "mode");
+
+	if (mode && mode->kind == ATTR_STRING && str_starts(mode->s, "bi"))
+		mode->s += 2; /* bilinear, bicubic */
+	return true;
+}
+
+/* The axis was an attribute, by default the first after the batch. */
+static bool
+up_dft(struct onnx_node *n)
+{
+	struct tensor *axis = tensor_new(n->b->g->arena, DT_i64, 0, NULL);
+
+	*(int64_t *)axis->data = get_int(n, "axis", 1);
+	drop(n, "axis");
+	set_input(n, 2, graph_const(n->b->g, NULL, axis));
+	return true;
+}
+
 /* ---- smaller changes */
 /* axis was an attribute, by default the first axis after the batch */
 static bool
@@ -516,6 +734,17 @@ static const struct upgrade {
     {"Resize", 11, up_resize10},
     {"DFT", 20, up_dft},
     {"Scatter", 11, up_scatter},
+    {"Affine", 10, up_affine},
+    {"Crop", 10, up_crop},
+    {"DynamicSlice", 10, up_dynamicslice},
+    {"ImageScaler", 10, up_imagescaler},
+    {"ParametricSoftplus", 10, up_softplus},
+    {"Scale", 10, up_scale},
+    {"ScaledTanh", 10, up_scaledtanh},
+    {"OneHot", 11, up_onehot},
+    {"RoiAlign", 16, up_roialign},
+    {"GridSample", 20, up_gridsample},
+    {"DFT", 20, up_dft},
     {"Selu", 6, up_selu},
     {"GlobalLpPool", 2, up_lp},
     {"LpPool", 2, up_lp},
@@ -524,6 +753,18 @@ static const struct upgrade {
     {"GRU", 7, up_rnn},
     {"RNN", 7, up_rnn},
 };
+
+int64_t
+onnx_former(const char *op)
+{
+	int64_t version = 0;
+	size_t i;
+
+	for (i = 0; i < sizeof upgrades / sizeof *upgrades; i++)
+		if (strcmp(upgrades[i].op, op) == 0 && upgrades[i].before > version)
+			version = upgrades[i].before;
+	return op_from_onnx("", op) == OP_none ? version : 0;
+}
 
 bool
 onnx_upgrade(struct onnx_node *n)

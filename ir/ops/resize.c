@@ -25,6 +25,8 @@ source(const struct resize *r, double o, double in, double out, double scale)
 		return in / 2 * (1 - out / len) + (o + 0.5) / scale - 0.5;
 	if (!strcmp(r->coord, "align_corners"))
 		return len != 1 ? o * (in - 1) / (len - 1) : 0;
+	if (!strcmp(r->coord, "tf_half_pixel_for_nn")) /* opset 11 and 12 */
+		return (o + 0.5) / scale;
 	return o / scale; /* asymmetric */
 }
 
@@ -134,7 +136,8 @@ static bool
 options(struct build *b, const struct node *n, struct resize *r)
 {
 	static const char *const coords[] = {
-	    "half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric"};
+	    "half_pixel", "pytorch_half_pixel", "half_pixel_symmetric", "align_corners", "asymmetric",
+	    "tf_half_pixel_for_nn"};
 	size_t i = 0;
 
 	r->mode = attr_string(n, "mode");

@@ -144,8 +144,6 @@ expand_GridSample(struct build *b, const struct node *n, struct value **outs)
 	struct grid g = {.x = x, .n = x->rank - 2, .size = x->dims + 2, .align = attr_int(n, "align_corners")};
 	int64_t perm[MAX_RANK], two[2];
 
-	if (strncmp(mode, "bi", 2) == 0)
-		mode += 2; /* before opset 20 */
 	g.taps = !strcmp(mode, "nearest") ? 1 : !strcmp(mode, "linear") ? 2 : !strcmp(mode, "cubic") ? 4 : 0;
 	g.border = !strcmp(pad, "border");
 	g.reflect = !strcmp(pad, "reflection");

@@ -114,12 +114,135 @@ normalisation_and_casts(void **state)
 	refused(OLD(5) X4 "{ y = Cast <to = \"INT33\"> (x) }", "unknown element type \"INT33\"");
 }
 
+/* Statistics of every element: a channel each. */
+static void
+batchnorm_per_element(void **state)
+{
+	static const char stat[] = "s = {1,2,3,4,5,6}, float[%s] b = {0,1,0,-1,2,3}, "
+				   "float[%s] m = {0.5,1,2,3,4,5}, float[%s] v = {1,4,9,16,25,36}";
+	const char *per = "1,2,3", *flat = "6";
+
+	(void)state;
+	same_result(arena_printf(arena,
+			OLD(8) "g (float[2,1,2,3] x) => (float[2,1,2,3] y) <float[%s] %s> { y = "
+			       "BatchNormalization <spatial = 0> (x, s, b, m, v) }",
+			per, arena_printf(arena, stat, per, per, per)),
+	    arena_printf(arena,
+		NEW "g (float[2,1,2,3] x) => (float[2,1,2,3] y) <int64[2] f = {2,6}, int64[4] o = "
+		    "{2,1,2,3}, float[%s] %s> { a = Reshape(x, f) c = BatchNormalization(a, s, b, "
+		    "m, v) y = Reshape(c, o) }",
+		flat, arena_printf(arena, stat, flat, flat, flat)));
+}
+
+static void
+resampling(void **state)
+{
+	static const char resize[] =
+	    NEW X4 "<float[4] s = {1,1,2,1.5}> { y = Resize <mode = \"%s\", "
+		   "coordinate_transformation_mode = \"asymmetric\", nearest_mode = \"floor\"> "
+		   "(x, , s) }";
+	static const char *const mode[2] = {"nearest", "linear"};
+	int i;
+
+	(void)state;
+	for (i = 0; i < 2; i++) {
+		same_result(arena_printf(arena,
+				OLD(7) X4 "{ y = Upsample <scales = [1.0,1.0,2.0,1.5], mode = "
+					  "\"%s\"> (x) }",
+				mode[i]),
+		    arena_printf(arena, resize, mode[i]));
+		same_result(
+		    arena_printf(arena,
+			OLD(9) X4
+			"<float[4] s = {1,1,2,1.5}> { y = Upsample <mode = \"%s\"> (x, s) }",
+			mode[i]),
+		    arena_printf(arena, resize, mode[i]));
+		same_result(arena_printf(arena,
+				OLD(10) X4
+				"<float[4] s = {1,1,2,1.5}> { y = Resize <mode = \"%s\"> (x, s) }",
+				mode[i]),
+		    arena_printf(arena, resize, mode[i]));
+	}
+	same_result(OLD(6) X4 "{ y = Upsample <height_scale = 2.0, width_scale = 1.5, mode = "
+			      "\"bilinear\"> (x) }",
+	    arena_printf(arena, resize, "linear"));
+	refused(OLD(10) X4 "<float[4] s = {1,1,2,2}> { y = Upsample(x, s) }",
+	    "left ONNX with opset 10");
+	same_result(OLD(16) "g (float[1,1,3,3] x, float[1,2,2,2] p) => (float[?,?,?,?] y) "
+			    "{ c = Constant <value_float = 0.125> () q = Mul(p, c) "
+			    "y = GridSample <mode = \"bilinear\"> (x, q) }",
+	    "<ir_version: 8, opset_import: [\"\" : 20]>\n"
+	    "g (float[1,1,3,3] x, float[1,2,2,2] p) => (float[?,?,?,?] y) "
+	    "{ c = Constant <value_float = 0.125> () q = Mul(p, c) "
+	    "y = GridSample <mode = \"linear\"> (x, q) }");
+}
+
+/* Before opset 11 an index below zero was outside. */
+static void
+indices(void **state)
+{
+	static const char old[] =
+	    "g (float[1] x) => (float[?,?] y) <int64[3] i = {-1,0,2}, int64 d "
+	    "= {3}, float[2] v = {2,5}> { o = OneHot(i, d, v) y = Add(o, x) }";
+	static const char new[] =
+	    "g (float[1] x) => (float[?,?] y) <int64[3] i = {3,0,2}, int64 d "
+	    "= {3}, float[2] v = {2,5}> { o = OneHot(i, d, v) y = Add(o, x) }";
+
+	(void)state;
+	same_result(arena_printf(arena, OLD(9) "%s", old), arena_printf(arena, NEW "%s", new));
+	same_result(OLD(9) X4
+	    "<int64[1,1,1,2] i = {3,1}, float[1,1,1,2] u = {-1,-2}> { y = Scatter "
+	    "<axis = 3> (x, i, u) }",
+	    NEW X4 "<int64[1,1,1,2] i = {3,1}, float[1,1,1,2] u = {-1,-2}> { y = ScatterElements "
+		   "<axis = 3> (x, i, u) }");
+	same_result(OLD(9) X4 "{ y, n = TopK <k = 2, axis = 2> (x) }",
+	    NEW X4 "<int64[1] k = {2}> { y, n = TopK <axis = 2> (x, k) }");
+	same_result(OLD(5) X4 "<float[1] t = {3}, float[1] a = {2}> { y = Tile(x, t, a) }",
+	    NEW X4 "<int64[4] t = {1,1,3,1}> { y = Tile(x, t) }");
+}
+
+static void
+dropout_mask(void **state)
+{
+	(void)state;
+	same_result(OLD(7) X4 "{ a, m = Dropout <ratio = 0.25> (x) y = Add(a, m) }",
+	    NEW X4 "{ c = Constant <value_float = 1.0> () y = Add(x, c) }");
+	same_result(OLD(10) X4
+	    "{ a, m = Dropout <ratio = 0.25> (x) b = Cast <to = 1> (m) y = Add(a, "
+	    "b) }",
+	    NEW X4 "{ c = Constant <value_float = 1.0> () y = Add(x, c) }");
+}
+
+static void
+experimental(void **state)
+{
+	(void)state;
+	same_result(OLD(8) X4 "{ y = Affine <alpha = 0.5, beta = 3.0> (x) }",
+	    NEW X4 "<float a = {0.5}, float b = {3}> { c = Mul(x, a) y = Add(c, b) }");
+	same_result(OLD(8) X4 "{ y = ImageScaler <scale = 0.5, bias = [1.0,2.0,3.0]> (x) }",
+	    NEW X4 "<float a = {0.5}, float[3,1,1] b = {1,2,3}> { c = Mul(x, a) y = Add(c, b) }");
+	same_result(OLD(8) X4 "{ y = ScaledTanh <alpha = 2.0, beta = 0.5> (x) }",
+	    NEW X4 "<float a = {2}, float b = {0.5}> { c = Mul(x, b) t = Tanh(c) y = Mul(t, a) }");
+	same_result(OLD(8) X4 "{ y = ParametricSoftplus <alpha = 2.0, beta = 0.5> (x) }",
+	    NEW X4 "<float a = {2}, float b = {0.5}> { c = Mul(x, b) t = Softplus(c) y = Mul(t, "
+		   "a) }");
+	same_result(OLD(8) X4 "{ y = Crop <border = [1,2,1,0]> (x) }",
+	    NEW X4 "<int64[2] s = {2,1}, int64[2] e = {4,3}, int64[2] a = {2,3}> { y = Slice(x, s, "
+		   "e, a) }");
+	same_result(OLD(8) X4 "{ y = Crop <border = [1,0,0,0], scale = [3,2]> (x) }",
+	    NEW X4 "<int64[2] s = {0,1}, int64[2] e = {3,3}, int64[2] a = {2,3}> { y = Slice(x, s, "
+		   "e, a) }");
+	refused(OLD(8) X4 "{ y = Crop <border = [1,2,1,3]> (x) }", "cannot take");
+	refused(OLD(10) X4 "{ y = Affine(x) }", "left ONNX with opset 10");
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, help_setup, help_teardown)
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {T(attributes_become_inputs), T(reductions),
-	    T(old_broadcasting), T(softmax_flattened), T(normalisation_and_casts)};
+	    T(old_broadcasting), T(softmax_flattened), T(normalisation_and_casts),
+	    T(batchnorm_per_element), T(resampling), T(indices), T(dropout_mask), T(experimental)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
