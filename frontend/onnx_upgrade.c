@@ -643,17 +643,6 @@ up_dft(struct onnx_node *n)
 }
 
 /* ---- smaller changes */
-/* axis was an attribute, by default the first axis after the batch */
-static bool
-up_dft(struct onnx_node *n)
-{
-	int64_t axis = get_int(n, "axis", 1);
-
-	drop(n, "axis");
-	set_input(n, 2, b_ints(n->b, 1, &axis));
-	return true;
-}
-
 static bool
 up_selu(struct onnx_node *n)
 {
@@ -744,7 +733,6 @@ static const struct upgrade {
     {"OneHot", 11, up_onehot},
     {"RoiAlign", 16, up_roialign},
     {"GridSample", 20, up_gridsample},
-    {"DFT", 20, up_dft},
     {"Selu", 6, up_selu},
     {"GlobalLpPool", 2, up_lp},
     {"LpPool", 2, up_lp},
