@@ -4,11 +4,96 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct op_case op_cases[] = {
+static const struct op_case written[] = {
 #define CASE(id, nout, operands, attrs, flags, tol) {OP_##id, nout, operands, attrs, flags, tol},
 #include "tests/op/cases.def"
+#define CASE(id, nout, operands, attrs, flags, tol) {OP_##id, nout, operands, attrs, flags, tol},
+#include "tests/op/sweeps.def"
 };
-const int nop_cases = (int)(sizeof op_cases / sizeof *op_cases);
+
+/* ---- alternatives: the first word with a | is replaced by each of its choices */
+struct expansion {
+	struct arena *a;
+	VEC(struct op_case) list;
+};
+
+/* text with the choice [c,c+n) in place of the word [b,e); the name of an attribute
+ * stays before it, and an empty choice leaves the attribute out. */
+static const char *
+chosen(struct arena *a, const char *text, const char *b, const char *e, const char *c, size_t n, bool attr)
+{
+	size_t head = attr ? strcspn(b, "=") + 1 : 0;
+
+	if (c == b) {
+		c += head;
+		n -= head;
+	}
+	if (!n)
+		head = 0;
+	return arena_printf(a, "%.*s%.*s%.*s%s", (int)(b - text), text, (int)head, b, (int)n, c, e);
+}
+
+static void
+expand(struct expansion *x, struct op_case c)
+{
+	const char *const text[] = {c.operands, c.attrs};
+
+	for (int k = 0; k < 2; k++) {
+		const char *bar = strchr(text[k], '|'), *b = bar, *e = bar, *s;
+
+		if (!bar)
+			continue;
+		while (b > text[k] && b[-1] != ' ')
+			b--;
+		e += strcspn(e, " ");
+		for (s = b; s <= e;) {
+			size_t n = strcspn(s, "| ");
+			const char *with = chosen(x->a, text[k], b, e, s, n, k);
+
+			if (k)
+				c.attrs = with;
+			else
+				c.operands = with;
+			expand(x, c);
+			s += n + 1;
+		}
+		return;
+	}
+	vec_push(x->a, &x->list, c);
+}
+
+const struct op_case *
+op_cases(int *n)
+{
+	static struct expansion x;
+
+	if (!x.a) {
+		x.a = arena_create();
+		for (size_t i = 0; i < sizeof written / sizeof *written; i++)
+			expand(&x, written[i]);
+	}
+	*n = x.list.n;
+	return x.list.v;
+}
+
+const struct op_case *
+case_retyped(struct arena *a, const struct op_case *c, const char *dtype)
+{
+	struct op_case *r = arena_dup(a, c, sizeof *c);
+	const char *p = c->operands, *q;
+	struct str s = {0};
+
+	while ((q = strstr(p, "f32"))) {
+		str_addn(&s, p, (size_t)(q - p));
+		str_add(&s, dtype);
+		p = q + 3;
+	}
+	if (!s.s)
+		return NULL;
+	r->operands = arena_printf(a, "%s%s", s.s, p);
+	str_free(&s);
+	return r;
+}
 
 const char *
 case_text(struct arena *a, const struct op_case *c)
@@ -81,13 +166,16 @@ operand_parse(const char *s, struct operand *o)
 		s += *s == ']';
 	} else if (*s == '=')
 		o->rank = -1;
-	if (*s == ':')
+	if (*s == ':' && s[1] != '{')
 		snprintf(o->how, sizeof o->how, "%s", s + 1);
-	if (*s != '=')
+	if (*s != '=' && (*s != ':' || s[1] != '{'))
 		return true;
-	o->constant = true;
-	for (s += 2; *s && *s != '}'; s = *end == ',' ? end + 1 : end)
+	o->constant = *s == '=';
+	for (s += 2; *s && *s != '}' && o->nval < 256; s = *end == ',' ? end + 1 : end) {
 		o->val[o->nval++] = strtod(s, &end);
+		if (end == s)
+			return false;
+	}
 	if (o->rank < 0) {
 		o->rank = 1;
 		o->dims[0] = o->nval;

@@ -8,7 +8,8 @@
 
 enum case_flag {
 	CASE_NOGRAD = 1, /* differentiable, but not at these operands or not by this route */
-	CASE_NORUN = 2   /* not to be compiled: the row exists for the passes only */
+	CASE_NORUN = 2,  /* not to be compiled: the row exists for the passes only */
+	CASE_KINK = 4    /* at a kink: differences do not apply, kinks.def has the choice */
 };
 struct op_case {
 	enum op op;
@@ -17,9 +18,11 @@ struct op_case {
 	unsigned flags;
 	double tol; /* of the gradient, relative to its largest element; 0: the usual */
 };
-extern const struct op_case op_cases[];
-extern const int nop_cases;
+/* All of them, those with alternatives (axis=0|1) as one case for each choice. */
+const struct op_case *op_cases(int *n);
 
+/* The same operands with another element type where they have f32; NULL: none has. */
+const struct op_case *case_retyped(struct arena *, const struct op_case *, const char *dtype);
 /* The graph: an input for every operand that is not given as a constant, the node,
  * its outputs.  feed[] (at least CASE_INPUTS long) gets a content for every input,
  * of values that the operand's type holds exactly.  NULL: reported. */

@@ -1,145 +1,290 @@
-/* Every differentiable row's gradient against central differences, in double, on
- * the cases of cases.def; and every row has a case. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+/* Every differentiable row's gradient against central differences, in double, on the
+ * cases of cases.def and sweeps.def, and the gradient's gradient; the choices made at
+ * kinks; and every row has a case. */
+#include "tests/unit.h"
 
-#include <cmocka.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "passes/passes.h"
-#include "tests/op/cases.h"
+#include "tests/op/differences.h"
 
-static const double step = 1e-5, usual = 2e-6;
+static const double usual = 1e-6;
 
-/* sum over outputs of sum(weight * output): a scalar whose gradient sees every element */
-static struct value *
-weigh(struct graph *g, struct diag *d, int nout)
+/* One case on its way: the graph with a loss, its float inputs and their gradients. */
+struct proof {
+	struct arena *a;
+	struct diag d;
+	const struct op_case *c;
+	struct graph *g;
+	struct etensor *feed[CASE_INPUTS];
+	struct value *wrt[CASE_INPUTS], *dwrt[CASE_INPUTS];
+	int nwrt, at[CASE_INPUTS];
+};
+
+/* double_too: with doubles for floats where the row takes them, so that the constants
+ * of rules are not rounded to float either. */
+static void
+begin(struct proof *p, const struct op_case *c, bool double_too)
 {
-	struct build b = build_at(g, d, LOC_NONE, NULL);
-	struct value *loss = NULL;
-
-	for (int o = 0; o < nout; o++) {
-		struct value *y = g->outputs.v[o], *w, *s;
-		struct tensor *t;
-
-		if (!dtype_is_float(y->dtype))
-			continue;
-		t = tensor_new(g->arena, y->dtype, y->rank, y->dims);
-		for (int64_t i = 0; i < tensor_count(t); i++)
-			dtype_put_f(y->dtype, t->data, i, 0.4 + 0.25 * (double)((i * 5 + o) % 7));
-		w = graph_const(g, NULL, t);
-		s = b_cast(&b, b_reduce_all(&b, OP_reduce_sum, b_mul(&b, y, w)), DT_f64);
-		loss = loss ? b_add(&b, loss, s) : s;
+	*p = (struct proof){.a = arena_create(), .c = c};
+	diag_init(&p->d, NULL);
+	if (double_too)
+		p->c = case_retyped(p->a, c, "f64");
+	p->g = p->c ? case_build(p->a, p->c, &p->d, p->feed) : NULL;
+	if (!p->g) { /* not a row for doubles */
+		p->c = c;
+		diag_free(&p->d);
+		diag_init(&p->d, NULL);
+		memset(p->feed, 0, sizeof p->feed);
+		p->g = case_build(p->a, c, &p->d, p->feed);
 	}
-	return loss;
-}
-
-static double
-loss_at(struct arena *a, struct graph *g, struct etensor **feed, int loss, struct diag *d)
-{
-	struct eval_opts o = {.arena = a};
-	struct etensor **out = arena_array(a, struct etensor *, g->outputs.n + 1);
-
-	if (!eval_graph(&o, g, feed, out, NULL, NULL, d))
-		fail_msg("cannot be evaluated: %s", d->text.s);
-	return out[loss]->f[0];
+	if (!p->g)
+		fail_msg("%s: %s", case_text(p->a, c), p->d.text.s);
+	for (int i = 0; i < p->g->inputs.n; i++)
+		if (dtype_is_float(p->g->inputs.v[i]->dtype)) {
+			p->wrt[p->nwrt] = p->g->inputs.v[i];
+			p->at[p->nwrt++] = i;
+		}
 }
 
 static void
-check(const struct op_case *c)
+end(struct proof *p)
 {
-	struct arena *a = arena_create(), *tmp = arena_create();
-	struct etensor *feed[CASE_INPUTS] = {0}, **out;
-	struct value *wrt[CASE_INPUTS], *dwrt[CASE_INPUTS] = {0}, *loss;
-	struct eval_opts opts = {.arena = a};
-	struct graph *g, *plain;
-	struct diag d;
-	const char *what = case_text(a, c);
-	int nwrt = 0, at[CASE_INPUTS], nloss;
+	diag_free(&p->d);
+	arena_destroy(p->a);
+}
 
-	diag_init(&d, NULL);
-	g = case_build(a, c, &d, feed);
-	plain = case_build(a, c, &d, feed);
-	if (!g || !plain)
-		fail_msg("%s: %s", what, d.text.s);
-	graph_verify(g, "case");
-	for (int i = 0; i < g->inputs.n; i++)
-		if (dtype_is_float(g->inputs.v[i]->dtype)) {
-			wrt[nwrt] = g->inputs.v[i];
-			at[nwrt++] = i;
+static const char *
+problem(const struct proof *p)
+{
+	return p->d.text.s ? p->d.text.s : "";
+}
+
+/* The gradients of loss, evaluated: got[i], NULL where none flows. */
+static bool
+evaluated_gradients(struct proof *p, struct value *loss, struct etensor **got)
+{
+	struct eval_opts o = {.arena = p->a};
+	struct etensor **out = arena_array(p->a, struct etensor *, p->nwrt + 1);
+
+	if (!grad_build(p->g, loss, p->nwrt, p->wrt, p->dwrt, &p->d))
+		return false;
+	p->g->outputs.n = p->g->output_names.n = 0;
+	for (int i = 0; i < p->nwrt; i++)
+		if (p->dwrt[i])
+			graph_output(p->g, "d", p->dwrt[i]);
+	graph_verify(p->g, "grad");
+	if (!eval_graph(&o, p->g, p->feed, out, NULL, NULL, &p->d))
+		return false;
+	for (int i = 0, k = 0; i < p->nwrt; i++)
+		got[i] = p->dwrt[i] ? out[k++] : NULL;
+	return true;
+}
+
+/* A gradient that is not what differences say: wrong, or asked for at a kink. */
+static void
+disagrees(struct proof *p, struct graph *g, int loss, int k, int64_t e, double have, double want)
+{
+	double half = 0;
+
+	print_error("%s: operand %d element %lld: gradient %.9g, differences say %.9g", case_text(p->a, p->c), k,
+	    (long long)e, have, want);
+	if (difference_at(g, loss, p->feed, k, e, 0.3, &half, &p->d) && !(fabs(half - want) <= 1e-5 * fabs(want) + 1e-9))
+		print_error(" or %.9g, it is at a kink", half);
+	print_error("\n");
+}
+
+/* got[] against the differences of output `loss` of graph g, which has the same inputs. */
+static bool
+agree(struct proof *p, struct graph *g, int loss, struct etensor *const *got)
+{
+	double tol = p->c->tol ? p->c->tol : usual;
+
+	for (int i = 0; i < p->nwrt; i++) {
+		struct etensor *x = p->feed[p->at[i]];
+		double *want = arena_array(p->a, double, x->count + 1);
+		int64_t e;
+
+		if (!differences(g, loss, p->feed, p->at[i], want, &p->d)) {
+			print_error("%s: %s\n", case_text(p->a, p->c), problem(p));
+			return false;
 		}
-	loss = weigh(g, &d, c->nout);
-	if (!loss || nwrt == 0)
-		goto out;
-	graph_output(plain, "loss", weigh(plain, &d, c->nout));
-	nloss = plain->outputs.n - 1;
-	if (!grad_build(g, loss, nwrt, wrt, dwrt, &d))
-		fail_msg("%s: %s", what, d.text.s);
-	g->outputs.n = g->output_names.n = 0;
-	for (int i = 0; i < nwrt; i++)
-		if (dwrt[i])
-			graph_output(g, "d", dwrt[i]);
-	graph_verify(g, "grad");
-	out = arena_array(a, struct etensor *, g->outputs.n + 1);
-	if (!eval_graph(&opts, g, feed, out, NULL, NULL, &d))
-		fail_msg("%s: gradient cannot be evaluated: %s", what, d.text.s);
-	for (int i = 0, k = 0; i < nwrt; i++) {
-		struct etensor *x = feed[at[i]], *got = dwrt[i] ? out[k++] : NULL;
-		double *want = arena_array(a, double, x->count + 1), scale = 1e-3, tol = c->tol ? c->tol : usual;
-
-		for (int64_t e = 0; e < x->count; e++) {
-			struct mark m = arena_mark(tmp);
-			double keep = x->f[e], up, down;
-
-			x->f[e] = keep + step;
-			up = loss_at(tmp, plain, feed, nloss, &d);
-			x->f[e] = keep - step;
-			down = loss_at(tmp, plain, feed, nloss, &d);
-			x->f[e] = keep;
-			want[e] = (up - down) / (2 * step);
-			scale = fmax(scale, fabs(want[e]));
-			arena_reset(tmp, m);
-		}
-		for (int64_t e = 0; e < x->count; e++) {
-			double have = got ? got->f[e] : 0;
-
-			if (!(fabs(have - want[e]) <= tol * scale))
-				fail_msg("%s: operand %d element %lld: gradient %.9g, differences say %.9g", what, at[i],
-				    (long long)e, have, want[e]);
+		if (!(relative_error(x->count, got[i] ? got[i]->f : NULL, want, &e) <= tol)) {
+			disagrees(p, g, loss, p->at[i], e, got[i] ? got[i]->f[e] : 0, want[e]);
+			return false;
 		}
 	}
-out:
-	diag_free(&d);
-	arena_destroy(tmp);
-	arena_destroy(a);
+	return true;
+}
+
+/* The same along two directions only, all elements moving at once. */
+static bool
+agree_along(struct proof *p, struct graph *g, int loss, struct etensor *const *got)
+{
+	for (int i = 0; i < p->nwrt; i++)
+		for (int way = 0; way < 2; way++) {
+			struct etensor *x = p->feed[p->at[i]];
+			double *dir = arena_array(p->a, double, x->count + 1), have = 0, size = 0, want;
+
+			for (int64_t e = 0; e < x->count; e++) {
+				double v = got[i] ? got[i]->f[e] : 0;
+
+				dir[e] = (double)((e * 7 + way * 3) % 5) - 1.75;
+				have += v * dir[e];
+				size += fabs(v * dir[e]);
+			}
+			if (!difference_along(g, loss, p->feed, p->at[i], dir, &want, &p->d) ||
+			    !(fabs(have - want) <= 1e-6 * fmax(fmax(size, fabs(want)), 1e-3))) {
+				print_error("second order: %s: operand %d: gradient along a line %.9g, differences say %.9g\n",
+				    case_text(p->a, p->c), p->at[i], have, want);
+				return false;
+			}
+		}
+	return true;
+}
+
+static bool
+first_order(const struct op_case *c)
+{
+	struct proof p, plain;
+	struct etensor *got[CASE_INPUTS];
+	struct value *loss;
+	bool ok = true;
+
+	begin(&p, c, true);
+	begin(&plain, c, true);
+	loss = weighed_outputs(p.g, &p.d, c->nout);
+	if (loss && p.nwrt) {
+		graph_output(plain.g, "loss", weighed_outputs(plain.g, &plain.d, c->nout));
+		ok = evaluated_gradients(&p, loss, got);
+		if (!ok)
+			print_error("%s: %s\n", case_text(p.a, c), problem(&p));
+		ok = ok && agree(&p, plain.g, plain.g->outputs.n - 1, got);
+	}
+	end(&plain);
+	end(&p);
+	return ok;
+}
+
+static bool
+has_gradient(const struct op_case *c)
+{
+	return !(c->flags & (CASE_NOGRAD | CASE_KINK)) && op_info[c->op].grad != grad_none;
 }
 
 static void
 gradients(void **state)
 {
-	(void)state;
-	for (int i = 0; i < nop_cases; i++) {
-		const struct op_case *c = &op_cases[i];
+	int n, bad = 0;
+	const struct op_case *c = op_cases(&n);
 
-		if (!(c->flags & CASE_NOGRAD) && op_info[c->op].grad != grad_none)
-			check(c);
+	(void)state;
+	for (int i = 0; i < n; i++)
+		if (has_gradient(&c[i]))
+			bad += !first_order(&c[i]);
+	assert_int_equal(bad, 0);
+}
+
+/* ---- second order: the loss is the weighed sum of the gradients */
+static const struct {
+	enum op op;
+	const char *why;
+} first_order_only[] = {
+    {OP_max_pool, "max_pool_grad finds the maxima again; picking a gradient of its own at them is not written"},
+    {OP_max_pool_grad, "as max_pool"},
+    {OP_MaxPool, "as max_pool"},
+};
+
+static const char *
+not_twice(enum op op)
+{
+	for (size_t i = 0; i < sizeof first_order_only / sizeof *first_order_only; i++)
+		if (first_order_only[i].op == op)
+			return first_order_only[i].why;
+	return NULL;
+}
+
+/* The graph with the gradient built in, its weighed sum the last output. */
+static struct value *
+gradient_loss(struct proof *p)
+{
+	struct value *loss = weighed_outputs(p->g, &p->d, p->c->nout), *twice;
+
+	if (!loss || !grad_build(p->g, loss, p->nwrt, p->wrt, p->dwrt, &p->d))
+		return NULL;
+	twice = weighed(p->g, &p->d, p->nwrt, p->dwrt);
+	if (twice)
+		graph_output(p->g, "loss", twice);
+	return twice;
+}
+
+static bool
+second_order(const struct op_case *c)
+{
+	struct proof p, plain;
+	struct etensor *got[CASE_INPUTS];
+	struct value *loss;
+	bool ok = true;
+
+	begin(&p, c, true);
+	begin(&plain, c, true);
+	loss = gradient_loss(&p);
+	if (loss && gradient_loss(&plain)) {
+		ok = evaluated_gradients(&p, loss, got);
+		if (!ok)
+			print_error("second order: %s: %s\n", case_text(p.a, c), problem(&p));
+		ok = ok && agree_along(&p, plain.g, plain.g->outputs.n - 1, got);
 	}
+	end(&plain);
+	end(&p);
+	return ok;
+}
+
+/* A row of the list above still says so by name; once it can, the list is wrong. */
+static bool
+refused_twice(const struct op_case *c)
+{
+	struct proof p;
+	struct value *loss;
+	bool ok = true;
+
+	begin(&p, c, true);
+	loss = gradient_loss(&p);
+	if (loss && grad_build(p.g, loss, p.nwrt, p.wrt, p.dwrt, &p.d)) {
+		print_error("%s has a second gradient: it is listed as \"%s\"\n", case_text(p.a, c), not_twice(c->op));
+		ok = false;
+	}
+	end(&p);
+	return ok;
+}
+
+static void
+second_gradients(void **state)
+{
+	int n, bad = 0;
+	const struct op_case *c = op_cases(&n);
+
+	(void)state;
+	for (int i = 0; i < n; i++)
+		if (has_gradient(&c[i]))
+			bad += not_twice(c[i].op) ? !refused_twice(&c[i]) : !second_order(&c[i]);
+	assert_int_equal(bad, 0);
 }
 
 static void
 every_row_has_a_case(void **state)
 {
-	int missing = 0;
+	int missing = 0, n;
+	const struct op_case *c = op_cases(&n);
 
 	(void)state;
 	for (int op = OP_none + 1; op < NOP; op++) {
 		bool found = false;
 
-		for (int i = 0; i < nop_cases; i++)
-			found |= (int)op_cases[i].op == op;
+		for (int i = 0; i < n; i++)
+			found |= (int)c[i].op == op;
 		if (!found) {
 			print_error("%s has no case in tests/op/cases.def\n", op_info[op].id);
 			missing++;
@@ -152,24 +297,25 @@ every_row_has_a_case(void **state)
 static void
 evaluates(void **state)
 {
-	(void)state;
-	for (int i = 0; i < nop_cases; i++) {
-		struct arena *a = arena_create();
-		struct etensor *feed[CASE_INPUTS] = {0}, *out[CASE_INPUTS];
-		struct eval_opts o = {.arena = a};
-		struct graph *g;
-		struct diag d;
+	int n;
+	const struct op_case *c = op_cases(&n);
 
-		diag_init(&d, NULL);
-		g = case_build(a, &op_cases[i], &d, feed);
-		if (!g || !eval_graph(&o, g, feed, out, NULL, NULL, &d))
-			fail_msg("%s: %s", case_text(a, &op_cases[i]), d.text.s ? d.text.s : "");
-		for (int k = 0; k < g->outputs.n; k++) {
-			assert_int_equal(out[k]->dtype, g->outputs.v[k]->dtype);
-			assert_true(dims_equal(out[k]->rank, out[k]->dims, g->outputs.v[k]->rank, g->outputs.v[k]->dims));
+	(void)state;
+	for (int i = 0; i < n; i++) {
+		struct proof p;
+		struct etensor *out[CASE_INPUTS];
+		struct eval_opts o;
+
+		begin(&p, &c[i], false);
+		o = (struct eval_opts){.arena = p.a};
+		if (!eval_graph(&o, p.g, p.feed, out, NULL, NULL, &p.d))
+			fail_msg("%s: %s", case_text(p.a, &c[i]), problem(&p));
+		for (int k = 0; k < p.g->outputs.n; k++) {
+			assert_int_equal(out[k]->dtype, p.g->outputs.v[k]->dtype);
+			assert_true(dims_equal(
+			    out[k]->rank, out[k]->dims, p.g->outputs.v[k]->rank, p.g->outputs.v[k]->dims));
 		}
-		diag_free(&d);
-		arena_destroy(a);
+		end(&p);
 	}
 }
 
@@ -180,6 +326,7 @@ main(void)
 	    cmocka_unit_test(every_row_has_a_case),
 	    cmocka_unit_test(evaluates),
 	    cmocka_unit_test(gradients),
+	    cmocka_unit_test(second_gradients),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
