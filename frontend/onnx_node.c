@@ -637,6 +637,9 @@ import_row(struct job *j)
 		    (long long)onnx_former(n.op), (long long)n.version);
 	if (op == OP_none)
 		return diag_unsupported(im->d, j->loc, "operator \"%s\" is not supported", n.op);
+	for (i = 0; i < n.attrs.n; i++)
+		if (attr_holds_dims(op, n.attrs.v[i].name)) /* the compiler's own, never a file's */
+			return diag_invalid(im->d, j->loc, "%s has no attribute \"%s\"", n.op, n.attrs.v[i].name);
 	if (strcmp(n.op, "BatchNormalization") == 0 && !*n.domain)
 		shape_batchnorm(j, &n);
 	if (strcmp(n.op, "Dropout") == 0 && !*n.domain)

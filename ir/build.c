@@ -68,9 +68,13 @@ fold(struct build *b, struct node *n)
 	const struct etensor **in;
 	struct etensor *out = NULL;
 	struct value *v = NULL;
-	int64_t count = dims_count(n->out[0]->rank, n->out[0]->dims);
+	int64_t count = -1;
 	int i;
 
+	for (i = 0; i < n->out[0]->rank && dim_const(n->out[0]->dims[i]); i++)
+		;
+	if (i == n->out[0]->rank)
+		count = dims_count(n->out[0]->rank, n->out[0]->dims);
 	if (count < 0 || count > FOLD_MAX || n->op == OP_rng || n->out[0]->dtype == DT_str)
 		return NULL;
 	/* free inside a loop nest, and rules look for them */
@@ -507,6 +511,58 @@ b_mean(struct build *b, struct value *x, int naxes, const int64_t *axes, bool ke
 	/* a size known only at run time: count by summing ones */
 	count = b_reduce_all(b, OP_reduce_sum, b_expand(b, b_scalar(b, x->dtype, 1), naxes, dims));
 	return b_div(b, sum, count);
+}
+
+struct value *
+b_dim(struct build *b, int64_t dim)
+{
+	struct attr a = ints("dims", 1, &dim);
+
+	struct tensor *t;
+
+	if (!dim_const(dim))
+		return b_op(b, OP_extent, 0, NULL, 1, &a);
+	t = tensor_new(b->g->arena, DT_i64, 0, NULL);
+	dtype_put_i(DT_i64, t->data, 0, dim);
+	return graph_const(b->g, NULL, t);
+}
+
+struct value *
+b_count(struct build *b, int n, const int64_t *dims)
+{
+	int64_t d = 1;
+
+	while (n-- > 0)
+		d = dim_mul(b->g, d, dims[n]);
+	return b_dim(b, d);
+}
+
+int64_t
+b_measure(struct build *b, struct value *v, int64_t lo, int64_t hi)
+{
+	if (!v)
+		return 0;
+	if (v->kind == VAL_CONST) {
+		int64_t d = dtype_get_i(DT_i64, v->data->data, 0);
+
+		return d < lo ? lo : d > hi ? hi : d;
+	}
+	v = b_max(b, b_min(b, v, b_dim(b, hi)), b_dim(b, lo));
+	return v ? graph_measure(b->g, NULL, v, lo, hi) : 0;
+}
+
+struct value *
+b_kept(struct build *b, struct value *keep)
+{
+	return b_reduce_all(b, OP_reduce_sum, b_cast(b, keep, DT_i64));
+}
+
+struct value *
+b_compact(struct build *b, struct value *x, struct value *keep, int64_t u)
+{
+	struct attr a = ints("dims", 1, &u);
+
+	return b_op(b, OP_compact, 2, (struct value *[]){x, keep}, 1, &a);
 }
 
 struct value *

@@ -89,6 +89,41 @@ dim_symbol(struct graph *g, const char *name, int64_t lo, int64_t hi)
 	return d;
 }
 
+bool
+dim_is_symbol(const struct graph *g, int64_t d)
+{
+	return d < 0 && entry(g, d)->kind == SYMBOL;
+}
+
+int64_t
+dim_find(const struct graph *g, const char *text)
+{
+	intptr_t at = g->symbols ? (intptr_t)map_get(g->symbols->index, text) : 0;
+
+	return at && g->symbols->e.v[at - 1].kind == SYMBOL ? -at : 0;
+}
+
+void
+dim_each_symbol(const struct graph *g, int64_t d, void (*f)(void *, int64_t), void *ctx)
+{
+	const struct entry *e;
+	int i, j;
+
+	if (d >= 0)
+		return;
+	e = entry(g, d);
+	if (e->kind == SYMBOL) {
+		f(ctx, d);
+	} else if (e->kind == POLY) {
+		for (i = 0; i < e->poly->n; i++)
+			for (j = 0; j < e->poly->m[i].n; j++)
+				dim_each_symbol(g, -1 - e->poly->m[i].atom[j], f, ctx);
+	} else {
+		dim_each_symbol(g, e->a, f, ctx);
+		dim_each_symbol(g, e->b, f, ctx);
+	}
+}
+
 int
 dim_symbols(const struct graph *g, int64_t *d, int max)
 {
@@ -555,9 +590,9 @@ dim_eval(const struct graph *g, int64_t d, int64_t (*symbol)(void *, const char 
 }
 
 void
-dim_fix(struct graph *dst, const char *symbol, int64_t value)
+dim_fix(struct graph *dst, const char *symbol, int64_t dim)
 {
-	vec_push(dst->arena, &table(dst)->fixed, (struct fixed){arena_strdup(dst->arena, symbol), value});
+	vec_push(dst->arena, &table(dst)->fixed, (struct fixed){arena_strdup(dst->arena, symbol), dim});
 }
 
 int64_t
@@ -572,7 +607,7 @@ dim_import(struct graph *dst, const struct graph *src, int64_t d)
 	e = entry(src, d);
 	switch (e->kind) {
 	case SYMBOL:
-		for (i = 0; dst->symbols && i < dst->symbols->fixed.n; i++)
+		for (i = dst->symbols ? dst->symbols->fixed.n - 1 : -1; i >= 0; i--)
 			if (strcmp(dst->symbols->fixed.v[i].text, e->text) == 0)
 				return dst->symbols->fixed.v[i].value;
 		return enter(dst, e->text, (struct entry){.kind = SYMBOL, .a = e->a, .b = e->b});

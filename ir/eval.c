@@ -170,7 +170,8 @@ eval_composite(struct evaluation *ev, struct graph *from, const struct node *n,
 	}
 	m = graph_node(g, n->op, n->name, n->loc, n->nin, gin, n->nout);
 	for (int i = 0; i < n->nattr; i++)
-		node_set_attr(g, m, &n->attr[i]);
+		if (!attr_holds_dims(n->op, n->attr[i].name)) /* sizes are measured anew */
+			node_set_attr(g, m, &n->attr[i]);
 	for (int i = 0; i < n->nout; i++)
 		if (!n->out[i])
 			m->out[i] = NULL;
@@ -234,26 +235,184 @@ eval_node(struct eval_opts *o, struct graph *g, const struct node *n,
 	return node_values(&ev, g, n, in, out);
 }
 
-/* Fills all[] by value id; every dim of the graph is constant. */
+/* ---- symbolic sizes: every node is evaluated as its copy in a graph where the sizes
+ * known so far, the inputs' and those measured on the way, are constants */
+struct binding {
+	struct graph *g;
+	struct diag *d;
+	VEC(struct bound { int64_t symbol, size; }) known; /* in the graph's arena */
+	int64_t missing; /* a symbol asked for and not known, or 0 */
+};
+
+static int64_t
+bound_size(void *ctx, const char *name, int64_t handle)
+{
+	struct binding *b = ctx;
+
+	(void)name;
+	for (int i = 0; i < b->known.n; i++)
+		if (b->known.v[i].symbol == handle)
+			return b->known.v[i].size;
+	b->missing = handle;
+	return 0;
+}
+
+/* A dim of `what` turned out to be `size`: a symbol not known yet is now. */
+static bool
+observe(struct binding *b, struct arena *a, int64_t dim, int64_t size, int axis, const char *what)
+{
+	int64_t want;
+
+	b->missing = 0;
+	want = dim_eval(b->g, dim, bound_size, b);
+	if (!b->missing) {
+		if (want == size)
+			return true;
+		return diag_invalid(b->d, LOC_NONE, "axis %d of \"%s\" is %lld, but %s is %lld", axis, what ? what : "",
+		    (long long)size, dim_text(b->g, dim), (long long)want);
+	}
+	if (!dim_is_symbol(b->g, dim))
+		return true; /* its symbols are found elsewhere, or asked for later */
+	if (size < dim_lo(b->g, dim) || size > dim_hi(b->g, dim))
+		return diag_invalid(b->d, LOC_NONE, "axis %d of \"%s\" is %lld, but %s is %lld to %lld", axis,
+		    what ? what : "", (long long)size, dim_text(b->g, dim), (long long)dim_lo(b->g, dim),
+		    (long long)dim_hi(b->g, dim));
+	vec_push(a, &b->known, ((struct bound){dim, size}));
+	return true;
+}
+
+static bool
+observe_all(struct binding *b, struct arena *a, const struct value *v, const struct etensor *e)
+{
+	for (int k = 0; k < v->rank; k++)
+		if (!observe(b, a, v->dims[k], e->dims[k], k, v->name))
+			return false;
+	return true;
+}
+
+static bool
+symbolic(const struct graph *g)
+{
+	if (g->sizes.n)
+		return true;
+	for (int i = 0; i < g->inputs.n; i++)
+		if (!ops_all_const(g->inputs.v[i]->rank, g->inputs.v[i]->dims))
+			return true;
+	for (int i = 0; i < g->nodes.n; i++)
+		for (int k = 0; !g->nodes.v[i]->dead && k < g->nodes.v[i]->nout; k++) {
+			const struct value *v = g->nodes.v[i]->out[k];
+
+			if (v && v->rank >= 0 && !ops_all_const(v->rank, v->dims))
+				return true;
+		}
+	return false;
+}
+
+/* The attributes of n with their dims as numbers; what a composite measures it
+ * measures anew. */
+static bool
+copy_attrs(struct binding *b, struct graph *to, struct node *m, const struct node *n)
+{
+	for (int i = 0; i < n->nattr; i++) {
+		struct attr at = n->attr[i];
+
+		if (at.kind == ATTR_INTS && attr_holds_dims(n->op, at.name)) {
+			int64_t *v = arena_array(to->arena, int64_t, at.n + 1);
+
+			if (op_info[n->op].class == OC_composite)
+				continue;
+			b->missing = 0;
+			for (int k = 0; k < at.n; k++)
+				v[k] = dim_eval(b->g, at.ints[k], bound_size, b);
+			if (b->missing)
+				return diag_invalid(b->d, n->loc, "size %s is not known where it is needed",
+				    dim_text(b->g, b->missing));
+			at.ints = v;
+		}
+		node_set_attr(to, m, &at);
+	}
+	return true;
+}
+
+static bool
+symbolic_node(struct evaluation *ev, struct binding *b, struct graph *to, struct value **map,
+    const struct node *n, const struct etensor **nin, struct etensor **nout)
+{
+	struct arena *a = ev->opts->arena;
+	struct value **vin = arena_array(a, struct value *, n->nin + 1);
+	struct node *m;
+
+	for (int k = 0; k < n->nin; k++) {
+		const struct value *v = n->in[k];
+
+		if (v && !map[v->id])
+			map[v->id] = v->kind == VAL_CONST ? graph_const(to, v->name, v->data)
+			                                  : graph_input(to, v->name, v->dtype, nin[k]->rank, nin[k]->dims);
+		vin[k] = v ? map[v->id] : NULL;
+	}
+	m = graph_node(to, n->op, n->name, n->loc, n->nin, vin, n->nout);
+	for (int k = 0; k < n->nout; k++) {
+		if (n->out[k])
+			map[n->out[k]->id] = m->out[k];
+		else
+			m->out[k] = NULL;
+	}
+	if (!copy_attrs(b, to, m, n) || !node_infer(to, m, b->d))
+		return false;
+	if (!node_values(ev, to, m, nin, nout))
+		return diag_unsupported(b->d, n->loc, "%s cannot be evaluated", op_info[n->op].id);
+	for (int k = 0; k < n->nout; k++) {
+		if (!n->out[k])
+			continue;
+		value_set(m->out[k], nout[k]->dtype, nout[k]->rank, nout[k]->dims);
+		if (!observe_all(b, a, n->out[k], nout[k]))
+			return false;
+		for (int i = 0; i < b->g->sizes.n; i++)
+			if (b->g->sizes.v[i].value == n->out[k] &&
+			    !observe(b, a, b->g->sizes.v[i].dim, nout[k]->i[0], 0, n->out[k]->name))
+				return false;
+	}
+	return true;
+}
+
+/* Fills all[] by value id. */
 static bool
 graph_values(struct evaluation *ev, struct graph *g, struct etensor *const *in,
     struct etensor **all, struct diag *d)
 {
 	struct arena *a = ev->opts->arena;
+	struct binding b = {.g = g, .d = d};
+	struct graph *to = NULL;
+	struct value **map = NULL;
 
+	if (symbolic(g)) {
+		to = graph_create(a, g->name);
+		map = arena_array(a, struct value *, g->nvalue + 1);
+	}
 	for (int i = 0; i < g->inputs.n; i++) {
 		const struct value *v = g->inputs.v[i];
 
 		if (!in[i])
 			return diag_invalid(d, LOC_NONE, "input \"%s\" is not given", v->name);
-		if (in[i]->dtype != v->dtype || !dims_equal(v->rank, v->dims, in[i]->rank, in[i]->dims))
+		if (in[i]->dtype != v->dtype || in[i]->rank != v->rank ||
+		    (!to && !dims_equal(v->rank, v->dims, in[i]->rank, in[i]->dims)))
 			return diag_invalid(d, LOC_NONE, "input \"%s\" has type %s%s, %s%s is expected", v->name,
 			    dtype_info[in[i]->dtype].name, ops_dims_text(g, in[i]->rank, in[i]->dims),
 			    dtype_info[v->dtype].name, ops_dims_text(g, v->rank, v->dims));
+		if (to && !observe_all(&b, a, v, in[i]))
+			return false;
 		all[v->id] = in[i];
 	}
 	for (int i = 0; i < g->states.n; i++)
 		all[g->states.v[i]->id] = etensor_from(a, g->states.v[i]->data);
+	for (int i = 0; i < g->sizes.n; i++)
+		if (g->sizes.v[i].value->kind == VAL_CONST || g->sizes.v[i].value->kind == VAL_INPUT) {
+			const struct value *v = g->sizes.v[i].value;
+			const struct etensor *e = v->kind == VAL_CONST ? etensor_from(a, v->data) : all[v->id];
+
+			if (!observe(&b, a, g->sizes.v[i].dim, e->i[0], 0, v->name))
+				return false;
+		}
 	for (int i = 0; i < g->nodes.n; i++) {
 		const struct node *n = g->nodes.v[i];
 		const struct etensor **nin;
@@ -274,8 +433,8 @@ graph_values(struct evaluation *ev, struct graph *g, struct etensor *const *in,
 				die("evaluator: %s reads \"%s\" before it is made", op_info[n->op].id,
 				    v->name ? v->name : "");
 		}
-		if (!node_values(ev, g, n, nin, nout))
-			return diag_unsupported(d, n->loc, "%s cannot be evaluated", op_info[n->op].id);
+		if (to ? !symbolic_node(ev, &b, to, map, n, nin, nout) : !node_values(ev, g, n, nin, nout))
+			return to ? false : diag_unsupported(d, n->loc, "%s cannot be evaluated", op_info[n->op].id);
 		for (int k = 0; k < n->nout; k++)
 			if (n->out[k])
 				all[n->out[k]->id] = nout[k];
@@ -283,105 +442,10 @@ graph_values(struct evaluation *ev, struct graph *g, struct etensor *const *in,
 	return true;
 }
 
-/* ---- symbolic sizes: the graph is evaluated as a copy with the inputs' sizes */
-struct binding {
-	struct graph *g;
-	struct etensor *const *in;
-};
-
-/* The size of a symbol: an input's axis that is just that symbol. */
-static int64_t
-bound_size(void *ctx, const char *name, int64_t handle)
-{
-	const struct binding *b = ctx;
-
-	(void)name;
-	for (int i = 0; i < b->g->inputs.n; i++)
-		for (int k = 0; k < b->g->inputs.v[i]->rank && k < b->in[i]->rank; k++)
-			if (b->g->inputs.v[i]->dims[k] == handle)
-				return b->in[i]->dims[k];
-	return -1;
-}
-
-static bool
-symbolic(const struct graph *g)
-{
-	for (int i = 0; i < g->inputs.n; i++)
-		if (!ops_all_const(g->inputs.v[i]->rank, g->inputs.v[i]->dims))
-			return true;
-	return false;
-}
-
-static void
-copy_attrs(struct binding *bd, struct graph *to, struct node *m, const struct node *n)
-{
-	for (int i = 0; i < n->nattr; i++) {
-		struct attr at = n->attr[i];
-
-		if (at.kind == ATTR_INTS && attr_holds_dims(n->op, at.name)) {
-			int64_t *v = arena_array(to->arena, int64_t, at.n + 1);
-
-			for (int k = 0; k < at.n; k++)
-				v[k] = dim_eval(bd->g, at.ints[k], bound_size, bd);
-			at.ints = v;
-		}
-		node_set_attr(to, m, &at);
-	}
-}
-
-/* A copy of g whose dims are those of in[]; map[value id of g]. */
-static struct graph *
-specialise(struct arena *a, struct graph *g, struct etensor *const *in, struct value **map,
-    struct diag *d)
-{
-	struct graph *to = graph_create(a, g->name);
-	struct binding bd = {.g = g, .in = in};
-
-	for (int i = 0; i < g->inputs.n; i++) {
-		const struct value *v = g->inputs.v[i];
-
-		if (!in[i]) {
-			diag_invalid(d, LOC_NONE, "input \"%s\" is not given", v->name);
-			return NULL;
-		}
-		map[v->id] = graph_input(to, v->name, v->dtype, in[i]->rank, in[i]->dims);
-	}
-	for (int i = 0; i < g->states.n; i++)
-		map[g->states.v[i]->id] = graph_state(to, g->states.v[i]->name, g->states.v[i]->data, false);
-	for (int i = 0; i < g->nodes.n; i++) {
-		const struct node *n = g->nodes.v[i];
-		struct value **nin = arena_array(a, struct value *, n->nin + 1);
-		struct node *m;
-
-		if (n->dead)
-			continue;
-		for (int k = 0; k < n->nin; k++) {
-			const struct value *v = n->in[k];
-
-			if (v && v->kind == VAL_CONST && !map[v->id])
-				map[v->id] = graph_const(to, v->name, v->data);
-			nin[k] = v ? map[v->id] : NULL;
-		}
-		m = graph_node(to, n->op, n->name, n->loc, n->nin, nin, n->nout);
-		copy_attrs(&bd, to, m, n);
-		for (int k = 0; k < n->nout; k++) {
-			if (n->out[k])
-				map[n->out[k]->id] = m->out[k];
-			else
-				m->out[k] = NULL;
-		}
-		if (!node_infer(to, m, d))
-			return NULL;
-	}
-	return to;
-}
-
 static struct etensor *
-result(struct arena *a, const struct value *v, struct value *const *map, struct etensor *const *all)
+result(struct arena *a, const struct value *v, struct etensor *const *all)
 {
-	if (v->kind == VAL_CONST)
-		return etensor_from(a, v->data);
-	return all[map ? map[v->id]->id : v->id];
+	return v->kind == VAL_CONST ? etensor_from(a, v->data) : all[v->id];
 }
 
 bool
@@ -390,23 +454,15 @@ eval_graph(struct eval_opts *o, struct graph *g, struct etensor *const *in, stru
 {
 	struct evaluation ev = {.opts = o};
 	struct arena *a = o->arena;
-	struct value **map = NULL;
-	struct graph *run = g;
-	struct etensor **mine;
+	struct etensor **mine = arena_array(a, struct etensor *, g->nvalue + 1);
 
-	if (symbolic(g)) {
-		map = arena_array(a, struct value *, g->nvalue + 1);
-		if (!(run = specialise(a, g, in, map, d)))
-			return false;
-	}
-	mine = arena_array(a, struct etensor *, run->nvalue + 1);
-	if (!graph_values(&ev, run, in, mine, d))
+	if (!graph_values(&ev, g, in, mine, d))
 		return false;
 	for (int i = 0; i < g->outputs.n; i++)
-		out[i] = result(a, g->outputs.v[i], map, mine);
+		out[i] = result(a, g->outputs.v[i], mine);
 	for (int i = 0; next && i < g->updates.n; i++)
-		next[i] = result(a, g->updates.v[i].next, map, mine);
+		next[i] = result(a, g->updates.v[i].next, mine);
 	for (int i = 0; all && i < g->nvalue; i++)
-		all[i] = map ? (map[i] ? mine[map[i]->id] : NULL) : mine[i];
+		all[i] = mine[i];
 	return true;
 }

@@ -80,6 +80,50 @@ graph_output(struct graph *g, const char *name, struct value *v)
 	vec_push(g->arena, &g->output_names, intern(g->names, name));
 }
 
+/* ---- measured sizes */
+static const char *
+fresh_symbol(struct graph *g)
+{
+	const char *name;
+	int i = g->sizes.n;
+
+	do
+		name = arena_printf(g->arena, "u%d", i++);
+	while (dim_find(g, name));
+	return name;
+}
+
+int64_t
+graph_measure(struct graph *g, const char *name, struct value *value, int64_t lo, int64_t hi)
+{
+	int64_t d;
+	int i;
+
+	if (hi == INT64_MAX || lo < 0 || lo > hi)
+		die("a measured size within %lld..%lld", (long long)lo, (long long)hi);
+	d = dim_symbol(g, name ? name : fresh_symbol(g), lo, hi);
+	if (dim_const(d) || !value)
+		return d;
+	for (i = 0; i < g->sizes.n; i++)
+		if (g->sizes.v[i].dim == d) {
+			g->sizes.v[i].value = value;
+			return d;
+		}
+	vec_push(g->arena, &g->sizes, ((struct size){d, value}));
+	return d;
+}
+
+struct value *
+graph_size_of(const struct graph *g, int64_t dim)
+{
+	int i;
+
+	for (i = 0; i < g->sizes.n; i++)
+		if (g->sizes.v[i].dim == dim)
+			return g->sizes.v[i].value;
+	return NULL;
+}
+
 struct node *
 graph_node(struct graph *g, enum op op, const char *name, struct loc loc, int nin,
     struct value *const *in, int nout)
@@ -133,6 +177,8 @@ graph_replace_all(struct graph *g, struct value **to, int n)
 		g->outputs.v[i] = follow(to, n, g->outputs.v[i]);
 	for (i = 0; i < g->updates.n; i++)
 		g->updates.v[i].next = follow(to, n, g->updates.v[i].next);
+	for (i = 0; i < g->sizes.n; i++)
+		g->sizes.v[i].value = follow(to, n, g->sizes.v[i].value);
 }
 
 void
@@ -150,6 +196,9 @@ graph_replace(struct graph *g, struct value *from, struct value *to)
 	for (i = 0; i < g->updates.n; i++)
 		if (g->updates.v[i].next == from)
 			g->updates.v[i].next = to;
+	for (i = 0; i < g->sizes.n; i++)
+		if (g->sizes.v[i].value == from)
+			g->sizes.v[i].value = to;
 }
 
 void
@@ -179,6 +228,8 @@ graph_use_counts(struct arena *scratch, const struct graph *g)
 		uses[g->outputs.v[i]->id]++;
 	for (i = 0; i < g->updates.n; i++)
 		uses[g->updates.v[i].next->id]++;
+	for (i = 0; i < g->sizes.n; i++)
+		uses[g->sizes.v[i].value->id]++;
 	return uses;
 }
 
@@ -321,12 +372,46 @@ clone_node(struct clone *c, const struct node *n)
 	}
 }
 
+/* Symbols of sizes that src measures: another copy of src in dst measured its own. */
+static void
+own_symbol(struct clone *c, int64_t d)
+{
+	const char *text;
+	int64_t was;
+
+	if (dim_const(d) || c->dst == c->src || !dim_is_symbol(c->src, d))
+		return;
+	text = dim_text((struct graph *)(uintptr_t)c->src, d); /* a symbol's text is there already */
+	if ((was = dim_find(c->dst, text)))
+		dim_fix(c->dst, text, graph_measure(c->dst, NULL, NULL, dim_lo(c->src, d), dim_hi(c->src, d)));
+}
+
+static void
+own_symbols(struct clone *c)
+{
+	const int64_t *v;
+	int i, k, n;
+
+	for (i = 0; i < c->src->sizes.n; i++)
+		own_symbol(c, c->src->sizes.v[i].dim);
+	for (i = 0; i < c->src->nodes.n; i++) {
+		const struct node *m = c->src->nodes.v[i];
+
+		if (m->dead || op_info[m->op].class != OC_composite || !op_attr(m->op, "measured"))
+			continue;
+		n = attr_ints(m, "measured", &v);
+		for (k = 0; k < n; k++)
+			own_symbol(c, v[k]);
+	}
+}
+
 void
 graph_clone_into(struct graph *dst, const struct graph *src, struct value **map, const char *prefix)
 {
 	struct clone c = {dst, src, map, prefix};
 	int i;
 
+	own_symbols(&c);
 	for (i = 0; i < src->inputs.n; i++)
 		clone_value(&c, src->inputs.v[i]);
 	for (i = 0; i < src->states.n; i++)
@@ -338,6 +423,13 @@ graph_clone_into(struct graph *dst, const struct graph *src, struct value **map,
 		clone_value(&c, src->outputs.v[i]);
 	for (i = 0; i < src->updates.n; i++)
 		clone_value(&c, src->updates.v[i].next);
+	for (i = 0; i < src->sizes.n; i++) {
+		const struct size *s = &src->sizes.v[i];
+		int64_t d = dim_import(dst, src, s->dim);
+
+		if (!dim_const(d))
+			vec_push(dst->arena, &dst->sizes, ((struct size){d, clone_value(&c, s->value)}));
+	}
 }
 
 /* ---- attributes */

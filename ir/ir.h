@@ -63,10 +63,14 @@ const char *dim_text(struct graph *, int64_t);         /* "16", "N", "(N*2)" */
 /* Whether sums and products of the two stay within what an expression may hold;
  * dim_add and dim_mul die beyond.  For sizes that come from a text. */
 bool dim_fits(const struct graph *, int64_t, int64_t);
+bool dim_is_symbol(const struct graph *, int64_t);     /* a symbol alone, no arithmetic */
+int64_t dim_find(const struct graph *, const char *text); /* the symbol of that text, or 0 */
+/* Calls f for every symbol in the expression, maybe more than once. */
+void dim_each_symbol(const struct graph *, int64_t, void (*f)(void *, int64_t), void *ctx);
 int dim_symbols(const struct graph *, int64_t *d, int max); /* the symbols, in order of making; how many there are */
 /* The value for given symbols: symbol(ctx, name, handle) is asked for each. */
 int64_t dim_eval(const struct graph *, int64_t, int64_t (*symbol)(void *, const char *, int64_t), void *ctx);
-void dim_fix(struct graph *dst, const char *symbol, int64_t value); /* what dim_import gives for that symbol (its text) */
+void dim_fix(struct graph *dst, const char *symbol, int64_t dim); /* what dim_import gives for that symbol (its text); the last one holds */
 int64_t dim_import(struct graph *dst, const struct graph *src, int64_t); /* the same expression in another graph */
 
 /* ---- tensor.c: constant data, packed little endian, row-major */
@@ -145,6 +149,10 @@ struct node {
 /* At the end of a step `state` takes the content of `next` (same dtype and dims). */
 struct update { struct value *state, *next; };
 
+/* A size found while running: the symbol `dim` has the value of i64 scalar `value`,
+ * which is made before anything whose dims name the symbol, and is within its bounds. */
+struct size { int64_t dim; struct value *value; };
+
 struct graph {
 	struct arena *arena;
 	const char *name;
@@ -154,6 +162,7 @@ struct graph {
 	VEC(const char *) output_names; /* parallel to outputs: one value may have two names */
 	VEC(struct value *) states;
 	VEC(struct update) updates;
+	VEC(struct size) sizes;      /* measured symbols; all others are given: some input has them as a dim */
 	VEC(struct value *) consts;
 	int nvalue, nnode;           /* ids handed out so far */
 	struct dims *symbols;        /* dim.c */
@@ -168,13 +177,18 @@ void graph_output(struct graph *, const char *name, struct value *);
 /* Appends; outputs get fresh values of unknown type.  Inference is the caller's. */
 struct node *graph_node(struct graph *, enum op, const char *name, struct loc,
                         int nin, struct value *const *in, int nout);
-/* Every use of `from` (nodes, outputs, updates) becomes a use of `to`. One sweep. */
+/* The symbol of a size measured while running, `value`, within lo..hi (hi finite).  A
+ * name that is new to the graph, or NULL: one is made up; a name that exists is that
+ * symbol, whose value this now is.  b_measure and ops_measure do more. */
+int64_t graph_measure(struct graph *, const char *name, struct value *value, int64_t lo, int64_t hi);
+struct value *graph_size_of(const struct graph *, int64_t dim); /* NULL: not a measured symbol */
+/* Every use of `from` (nodes, outputs, updates, sizes) becomes a use of `to`. One sweep. */
 void graph_replace(struct graph *, struct value *from, struct value *to);
 /* The same for many at once: to[v->id], NULL = keep; chains are followed. */
 void graph_replace_all(struct graph *, struct value **to, int n);
 void graph_sweep(struct graph *);          /* drops dead nodes from the list */
 void graph_unique_names(struct graph *);   /* every value and node gets a name, none twice */
-int *graph_use_counts(struct arena *scratch, const struct graph *); /* by value id; outputs and updates count */
+int *graph_use_counts(struct arena *scratch, const struct graph *); /* by value id; outputs, updates and sizes count */
 /* Copies nodes of src into dst (appended).  map[src value id]: in, preset
  * replacements (inputs, say); out, every value's copy.  prefix goes before names. */
 void graph_clone_into(struct graph *dst, const struct graph *src, struct value **map, const char *prefix);
@@ -230,7 +244,8 @@ extern const struct op_info op_info[NOP];
 enum op op_from_onnx(const char *domain, const char *type); /* OP_none if unknown; "" and "ai.onnx" are one */
 enum op op_from_id(const char *id);
 const struct attr_info *op_attr(enum op, const char *name); /* NULL: the row has no such attribute */
-/* INTS attributes of core rows that hold dims (symbols' handles are negative): "dims", "count". */
+/* INTS attributes that hold dims (symbols' handles are negative): "dims" and "count" of
+ * core rows, "measured" of composites: the sizes that their expansion measures. */
 bool attr_holds_dims(enum op, const char *name);
 #define OP(id, onnx, since, imin, imax, omin, omax, class, infer, expand, grad, eval) \
 	bool infer(struct graph *, struct node *, struct diag *);                      \
@@ -289,6 +304,14 @@ struct value *b_iota(struct build *, enum dtype, int rank, const int64_t *dims, 
 struct value *b_reduce(struct build *, enum op, struct value *, int naxes, const int64_t *axes, bool keep);
 struct value *b_reduce_all(struct build *, enum op, struct value *);            /* to rank 0 */
 struct value *b_mean(struct build *, struct value *, int naxes, const int64_t *axes, bool keep);
+/* A dim as an i64 scalar: a constant, or an `extent`. */
+struct value *b_dim(struct build *, int64_t dim);
+struct value *b_count(struct build *, int n, const int64_t *dims); /* their product */
+/* The dim of a size found while running, clamped to lo..hi; a constant where `value` is. */
+int64_t b_measure(struct build *, struct value *value, int64_t lo, int64_t hi);
+/* The first dim(u) rows of x (axis 0) where keep (bool, of as many) is set. */
+struct value *b_compact(struct build *, struct value *x, struct value *keep, int64_t u);
+struct value *b_kept(struct build *, struct value *keep);      /* how many are set: i64 scalar */
 /* Sums a gradient back to the dims of what was broadcast. */
 struct value *b_unbroadcast(struct build *, struct value *dy, const struct value *like);
 /* spec "bmk,bkn->bmn": every letter in at least two of the three */

@@ -89,7 +89,9 @@ op_attr(enum op op, const char *name)
 bool
 attr_holds_dims(enum op op, const char *name)
 {
-	return op_info[op].class != OC_composite && (strcmp(name, "dims") == 0 || strcmp(name, "count") == 0);
+	if (op_info[op].class == OC_composite)
+		return strcmp(name, "measured") == 0;
+	return strcmp(name, "dims") == 0 || strcmp(name, "count") == 0;
 }
 
 /* ---- what a row names where it has no rule of its own */

@@ -885,6 +885,36 @@ parse_symbol(struct parser *p, struct graph *g)
 }
 
 static bool
+parse_size(struct parser *p, struct scope *s)
+{
+	const char *name = p->text;
+	struct graph *g = s->g;
+	struct value *v;
+	int64_t d;
+
+	if (p->tok != T_WORD && p->tok != T_STRING)
+		return fail(p, "a symbol's name expected");
+	d = dim_symbol(g, name, 0, INT64_MAX);
+	next(p);
+	if (!expect(p, '=', "in a size"))
+		return false;
+	if (p->tok != T_VALUE)
+		return fail(p, "a value expected");
+	v = find(p, s);
+	next(p);
+	if (!v)
+		return false;
+	if (v->dtype != DT_i64 || v->rank != 0)
+		return fail_stmt(p, "a size is an i64 scalar, not %s", value_type_text(g, v));
+	if (dim_hi(g, d) == INT64_MAX)
+		return fail_stmt(p, "measured size %s has no upper bound", name);
+	if (graph_size_of(g, d))
+		return fail_stmt(p, "size %s is given twice", name);
+	graph_measure(g, name, v, dim_lo(g, d), dim_hi(g, d));
+	return true;
+}
+
+static bool
 parse_statement(struct parser *p, struct scope *s)
 {
 	struct value *v, *w;
@@ -906,6 +936,8 @@ parse_statement(struct parser *p, struct scope *s)
 		                                                    : v->name ? v->name : "output", v);
 		return !p->failed;
 	}
+	if (accept_word(p, "size"))
+		return parse_size(p, s);
 	if (accept_word(p, "update")) {
 		if (p->tok != T_VALUE)
 			return fail(p, "a value expected after update");

@@ -427,6 +427,12 @@ print_graph(struct printer *p)
 		quoted(p->s, g->output_names.v[i]);
 		str_add(p->s, "\n");
 	}
+	for (i = 0; i < g->sizes.n; i++) {
+		indent(p);
+		str_addf(p->s, "size %s = ", dim_text(g, g->sizes.v[i].dim));
+		print_use(p, g->sizes.v[i].value);
+		str_add(p->s, "\n");
+	}
 	for (i = 0; i < g->updates.n; i++) {
 		indent(p);
 		str_add(p->s, "update ");

@@ -148,6 +148,8 @@ graph_rewrite(struct graph *g, struct diag *d, const char *maker, bool nested,
 		g->outputs.v[i] = rewrite_get(&s.rw, g->outputs.v[i]);
 	for (i = 0; i < g->updates.n; i++)
 		g->updates.v[i].next = rewrite_get(&s.rw, g->updates.v[i].next);
+	for (i = 0; i < g->sizes.n; i++)
+		g->sizes.v[i].value = rewrite_get(&s.rw, g->sizes.v[i].value);
 	vec_free(&s.done);
 	vec_free(&s.rw.to);
 	return !s.failed;

@@ -80,6 +80,30 @@ types(struct verify *v, struct node *n)
 	arena_destroy(scratch);
 }
 
+/* A measured size is known before a dim names it. */
+struct naming { struct verify *v; const struct node *n; };
+
+static void
+size_known(void *ctx, int64_t symbol)
+{
+	const struct naming *at = ctx;
+	const struct value *s = graph_size_of(at->v->g, symbol);
+
+	if (s && s->kind == VAL_NODE && !at->v->seen[s->id])
+		broken(at->v, "node %d (%s) has size %s, which is measured after it", at->n->id,
+		    op_info[at->n->op].id, dim_text(at->v->g, symbol));
+}
+
+static void
+sizes(struct verify *v, const struct node *n, int rank, const int64_t *dims)
+{
+	struct naming at = {v, n};
+	int i;
+
+	for (i = 0; v->g->sizes.n && i < rank; i++)
+		dim_each_symbol(v->g, dims[i], size_known, &at);
+}
+
 static void
 check_node(struct verify *v, struct node *n)
 {
@@ -99,6 +123,13 @@ check_node(struct verify *v, struct node *n)
 			    op_info[n->op].id);
 		see(v, n->out[i], VAL_NODE);
 	}
+	for (i = 0; i < n->nout; i++)
+		if (n->out[i])
+			sizes(v, n, n->out[i]->rank, n->out[i]->dims);
+	for (i = 0; i < n->nattr; i++)
+		if (n->attr[i].kind == ATTR_INTS && op_info[n->op].class != OC_composite &&
+		    attr_holds_dims(n->op, n->attr[i].name))
+			sizes(v, n, n->attr[i].n, n->attr[i].ints);
 	types(v, n);
 }
 
@@ -134,6 +165,14 @@ graph_verify(struct graph *g, const char *after)
 			broken(&v, "update of \"%s\" has type %s, the state %s",
 			    u->state->name ? u->state->name : "", value_type_text(g, u->next),
 			    value_type_text(g, u->state));
+	}
+	for (i = 0; i < g->sizes.n; i++) {
+		use(&v, g->sizes.v[i].value, "a size", i);
+		if (!dim_is_symbol(g, g->sizes.v[i].dim))
+			broken(&v, "size %d is not of a symbol", i);
+		if (g->sizes.v[i].value->dtype != DT_i64 || g->sizes.v[i].value->rank != 0)
+			broken(&v, "size %s has type %s", dim_text(g, g->sizes.v[i].dim),
+			    value_type_text(g, g->sizes.v[i].value));
 	}
 	arena_destroy(scratch);
 }

@@ -51,6 +51,7 @@ bool pass_fold(struct graph *, struct pass_ctx *);     /* constants through the 
 bool pass_cse(struct graph *, struct pass_ctx *);
 bool pass_dce(struct graph *, struct pass_ctx *);
 bool pass_expand(struct graph *, struct pass_ctx *);   /* leaves core only */
+bool pass_bound(struct graph *, struct pass_ctx *);    /* sizes found while running: fixed sizes and numbers (bound.c) */
 bool pass_layout(struct graph *, struct pass_ctx *);   /* sets value->layout, inserts relayout */
 bool pass_lower(struct graph *, struct pass_ctx *);    /* clusters into kernels (cluster.c), writes ctx->program */
 bool pass_plan(struct graph *, struct pass_ctx *);     /* offsets of every buffer */

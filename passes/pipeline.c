@@ -3,6 +3,7 @@
  *   mixed graph          dce cse simplify fold   algebra while composites are whole
  *        |               expand                  core operators only
  *   core graph           simplify fold cse dce   weights take scales and biases
+ *        |               bound                   fixed sizes
  *        |               layout fold dce         memory layouts; constants packed
  *   core graph + layouts lower                   kernels, in ctx->program
  *        |               plan                    offsets in one arena
@@ -23,6 +24,7 @@ const struct pass passes[] = {
     {"cse", "one node for equal ones", pass_cse},
     {"dce", "drop what no output or update needs", pass_dce},
     {"expand", "composites into core operators", pass_expand},
+    {"bound", "sizes known at run time into fixed sizes and numbers", pass_bound},
     {"layout", "memory layout of every value", pass_layout},
     {"lower", "clusters of nodes into kernels", pass_lower},
     {"plan", "memory of every buffer", pass_plan},
@@ -30,8 +32,9 @@ const struct pass passes[] = {
 const int npasses = sizeof passes / sizeof passes[0];
 
 #define TO_CORE "dce,cse,simplify,fold,expand,simplify,fold,cse,simplify,fold,cse,dce"
+#define TO_FIXED "bound"
 #define TO_KERNELS "layout,fold,dce,lower"
-static const char order[] = TO_CORE "," TO_KERNELS ",plan";
+static const char order[] = TO_CORE "," TO_FIXED "," TO_KERNELS ",plan";
 
 /* Is name one of the comma list, or the list "all"? */
 static bool
@@ -169,7 +172,7 @@ passes_run(struct graph *g, struct pass_ctx *ctx)
 	if (stop && listed(TO_CORE, stop))
 		return true;
 	if (!graph_is_symbolic(g)) /* what was, is gone */
-		return passes_run_named(g, TO_KERNELS ",plan", ctx);
+		return passes_run_named(g, TO_FIXED "," TO_KERNELS ",plan", ctx);
 	if (stop)
 		return diag_usage(ctx->diag, "--stop-after=%s with a size that is not fixed; give it with --dim", stop);
 	return lower_symbolic(g, "simplify,fold,cse,dce," TO_KERNELS, ctx) && passes_run_named(g, "plan", ctx);

@@ -1,5 +1,5 @@
-/* index.c -- gather, its adjoint, and the scatters by other operations.  Indices
- * below zero count from the end; one out of range is an error for the evaluator. */
+/* index.c -- gather, its adjoint, the scatters by other operations, and compact.
+ * Indices below zero count from the end; one out of range is an error for the evaluator. */
 #include <math.h>
 
 #include "ir/ops/ops_int.h"
@@ -251,4 +251,60 @@ eval_scatter_add(const struct node *n, const struct etensor *const *in, struct e
 					out[0]->i[o] = combine_i(n->op, x->dtype, out[0]->i[o], u->i[at]);
 		}
 	return true;
+}
+
+/* ---- compact: the rows where keep, in order */
+bool
+infer_compact(struct graph *g, struct node *n, struct diag *d)
+{
+	const struct value *x = n->in[0], *keep = n->in[1];
+	const int64_t *u;
+	int64_t dims[MAX_RANK];
+
+	if (!ops_known(n, d))
+		return false;
+	if (keep->dtype != DT_bool || keep->rank != 1 || x->rank < 1 || keep->dims[0] != x->dims[0])
+		return diag_invalid(d, n->loc, "rows of %s are chosen by %s: a bool for each is expected",
+		    value_type_text(g, x), value_type_text(g, keep));
+	if (attr_ints(n, "dims", &u) != 1)
+		return diag_invalid(d, n->loc, "dims must be the number of rows kept");
+	memcpy(dims, x->dims, sizeof dims);
+	dims[0] = u[0];
+	return ops_set(n, d, 0, x->dtype, x->rank, dims);
+}
+
+/* Row k of dy belongs to the k-th row kept: dx = scatter of dy at their numbers. */
+bool
+grad_compact(struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+{
+	struct attr axis = attr_of_int("axis", 0);
+	struct value *in[3];
+
+	if (!dout[0])
+		return true;
+	in[0] = b_zeros_like(b, n->in[0]);
+	in[1] = b_compact(b, b_iota(b, DT_i64, 1, n->in[0]->dims, 0), n->in[1], n->out[0]->dims[0]);
+	in[2] = dout[0];
+	din[0] = in[0] ? b_op(b, OP_scatter_add, 3, in, 1, &axis) : NULL;
+	return din[0] != NULL;
+}
+
+bool
+eval_compact(const struct node *n, const struct etensor *const *in, struct etensor **out)
+{
+	const struct etensor *x = in[0], *keep = in[1];
+	struct etensor *y = out[0];
+	int64_t row = 1, made = 0;
+
+	(void)n;
+	for (int i = 1; i < x->rank; i++)
+		row *= x->dims[i];
+	for (int64_t r = 0; r < keep->count && made < y->dims[0]; r++) {
+		if (!keep->i[r])
+			continue;
+		for (int64_t i = 0; i < row; i++)
+			et_move(y, made * row + i, x, r * row + i);
+		made++;
+	}
+	return made == y->dims[0];
 }

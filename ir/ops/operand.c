@@ -9,7 +9,7 @@ enum { MAX_WALK = 2048, MAX_VECTOR = 4096 }; /* nodes looked at, elements */
 bool
 infer_built(struct graph *g, struct node *n, struct diag *d)
 {
-	int nodes = g->nodes.n, consts = g->consts.n, nvalue = g->nvalue, nnode = g->nnode;
+	int nodes = g->nodes.n, consts = g->consts.n, nvalue = g->nvalue, nnode = g->nnode, sizes = g->sizes.n;
 	struct value *few[4] = {0}, **outs = few;
 	struct build b = build_at(g, d, n->loc, NULL);
 	bool ok;
@@ -18,10 +18,12 @@ infer_built(struct graph *g, struct node *n, struct diag *d)
 		return false;
 	if (n->nout > 4)
 		outs = arena_array(g->arena, struct value *, n->nout);
-	b.fold = false;
+	/* sizes that constants decide are constants from the start */
+	b.fold = op_attr(n->op, "measured") && !attr_has(n, "measured");
 	ok = op_info[n->op].expand(&b, n, outs);
 	g->nodes.n = nodes;
 	g->consts.n = consts;
+	g->sizes.n = sizes;
 	g->nvalue = nvalue;
 	g->nnode = nnode;
 	for (int i = 0; ok && i < n->nout; i++) {
@@ -32,6 +34,34 @@ infer_built(struct graph *g, struct node *n, struct diag *d)
 		ok = ops_set(n, d, i, outs[i]->dtype, outs[i]->rank, outs[i]->dims);
 	}
 	return ok;
+}
+
+/* The first expansion, by the shape rule, makes the symbol and notes it in the
+ * attribute; every later one finds it there, so that the types stay the same. */
+int64_t
+ops_measure(struct build *b, const struct node *n, int i, struct value *v, int64_t hi)
+{
+	struct node *m = (struct node *)(uintptr_t)n;
+	const int64_t *had;
+	int k = attr_ints(n, "measured", &had);
+	int64_t d, *all;
+
+	if (!v)
+		return 0;
+	if (!op_attr(n->op, "measured"))
+		die("row %s measures sizes but has no attribute for them", op_info[n->op].id);
+	if (i > k)
+		die("size %d of %s before size %d", i, op_info[n->op].id, k);
+	if (i == k) {
+		all = arena_array(b->g->arena, int64_t, k + 1);
+		if (k)
+			memcpy(all, had, (size_t)k * sizeof *all);
+		all[k] = v->kind == VAL_CONST ? dtype_get_i(DT_i64, v->data->data, 0) : graph_measure(b->g, NULL, NULL, 0, hi);
+		node_set_ints(b->g, m, "measured", k + 1, all);
+		attr_ints(n, "measured", &had);
+	}
+	d = had[i];
+	return dim_const(d) ? d : graph_measure(b->g, dim_text(b->g, d), v, dim_lo(b->g, d), dim_hi(b->g, d));
 }
 
 /* ---- whole numbers and dims through the operators that shape code is made of */
@@ -192,6 +222,10 @@ walk(struct graph *g, const struct value *v, struct sdim **out, int *fuel)
 	switch (n->op) {
 	case OP_Shape:
 		return walk_shape(g, n, out);
+	case OP_extent:
+		*out = arena_array(g->arena, struct sdim, 1);
+		(*out)[0] = from_dim(attr_find(n, "dims")->ints[0]);
+		return 1;
 	case OP_Size: {
 		int64_t size = 1;
 

@@ -44,6 +44,10 @@ struct value *ops_matmul(struct build *, struct value *, struct value *); /* ONN
 struct value *ops_cast(struct build *, struct value *, enum dtype to, bool saturate, const char *mode);
 struct value *ops_bits(struct build *, struct value *, enum dtype to, int rank, const int64_t *dims);
 
+/* Size i that node n's expansion measures: v is an i64 scalar of 0..hi, its count.  The
+ * row has ATTR(id, measured, INTS, NONE) and infer_built.  (operand.c) */
+int64_t ops_measure(struct build *, const struct node *n, int i, struct value *v, int64_t hi);
+
 /* ---- operands that must be known while compiling (ops/operand.c) */
 /* A whole number or a symbolic dim of g. */
 struct sdim {

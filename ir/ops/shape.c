@@ -470,6 +470,26 @@ eval_concat(const struct node *n, const struct etensor *const *in, struct etenso
 	return true;
 }
 
+/* ---- extent: a dim of this run as a number */
+bool
+infer_extent(struct graph *g, struct node *n, struct diag *d)
+{
+	const int64_t *dims;
+
+	(void)g;
+	if (attr_ints(n, "dims", &dims) != 1)
+		return diag_invalid(d, n->loc, "extent takes one dim");
+	return ops_set(n, d, 0, DT_i64, 0, NULL);
+}
+
+bool
+eval_extent(const struct node *n, const struct etensor *const *in, struct etensor **out)
+{
+	(void)in;
+	out[0]->i[0] = attr_find(n, "dims")->ints[0];
+	return out[0]->i[0] >= 0;
+}
+
 /* ---- rng: element i is the first word w of Philox4x32-10 with the counter
  * {i, stream, step & 2^32-1, step >> 32} and the key {seed & 2^32-1, seed >> 32},
  * as (w >> 8) * 2^-24.  Salmon et al., "Parallel random numbers", SC 2011. */

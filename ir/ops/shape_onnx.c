@@ -465,12 +465,14 @@ bool
 expand_Shape(struct build *b, const struct node *n, struct value **outs)
 {
 	const struct value *x = n->in[0];
+	struct value *part[MAX_RANK];
 	int from, k = shape_range(n, &from);
 
-	if (!ops_all_const(k, x->dims + from))
-		return diag_unsupported(b->diag, n->loc, "the shape %s is not known while compiling",
-		    ops_dims_text(b->g, x->rank, x->dims));
-	return (outs[0] = b_ints(b, k, x->dims + from)) != NULL;
+	if (ops_all_const(k, x->dims + from))
+		return (outs[0] = b_ints(b, k, x->dims + from)) != NULL;
+	for (int i = 0; i < k; i++)
+		part[i] = b_reshape(b, b_dim(b, x->dims[from + i]), 1, &(int64_t){1});
+	return (outs[0] = b_concat(b, k, part, 0)) != NULL;
 }
 
 bool
@@ -484,12 +486,8 @@ bool
 expand_Size(struct build *b, const struct node *n, struct value **outs)
 {
 	const struct value *x = n->in[0];
-	int64_t size = dims_count(x->rank, x->dims);
 
-	if (!ops_all_const(x->rank, x->dims))
-		return diag_unsupported(b->diag, n->loc, "the size of %s is not known while compiling",
-		    ops_dims_text(b->g, x->rank, x->dims));
-	return (outs[0] = b_reshape(b, b_ints(b, 1, &size), 0, NULL)) != NULL;
+	return (outs[0] = b_count(b, x->rank, x->dims)) != NULL;
 }
 
 /* ---- constants */

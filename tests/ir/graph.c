@@ -64,6 +64,44 @@ replace_one_and_many(void **state)
 	teardown(&f);
 }
 
+static const char measured[] = "graph g {\n"
+			       "  dim N 1..8\n"
+			       "  dim u 0..8\n"
+			       "  %x = input f32[N,4]\n"
+			       "  %k = input bool[N]\n"
+			       "  %i = cast %k (to=i64)\n"
+			       "  %c = reduce_sum %i (axes=[0])\n"
+			       "  %y = compact %x, %k (dims=[u])\n"
+			       "  output %y \"y\"\n"
+			       "  size u = %c\n"
+			       "}\n";
+
+/* Two copies in one graph share what is given and measure each its own. */
+static void
+clone_measures_its_own(void **state)
+{
+	struct fixture f = setup(measured);
+	struct graph *h = graph_create(f.a, "h");
+	struct value *y[2];
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct value **map = arena_array(f.a, struct value *, f.g->nvalue);
+
+		graph_clone_into(h, f.g, map, i ? "b/" : "a/");
+		y[i] = map[f.g->outputs.v[0]->id];
+		graph_output(h, i ? "b" : "a", y[i]);
+	}
+	graph_verify(h, "clone");
+	assert_int_equal(h->sizes.n, 2);
+	assert_true(h->inputs.v[0]->dims[0] == h->inputs.v[2]->dims[0]);
+	assert_true(y[0]->dims[0] != y[1]->dims[0]);
+	for (int i = 0; i < 2; i++)
+		assert_ptr_equal(graph_size_of(h, y[i]->dims[0])->def->in[0]->def->in[0], y[i]->def->in[1]);
+	assert_int_equal(dim_hi(h, y[1]->dims[0]), 8);
+	teardown(&f);
+}
+
 static void
 clone_into_another_graph(void **state)
 {
@@ -140,7 +178,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(replace_one_and_many), cmocka_unit_test(clone_into_another_graph),
+	    cmocka_unit_test(replace_one_and_many), cmocka_unit_test(clone_measures_its_own),
+		cmocka_unit_test(clone_into_another_graph),
 	    cmocka_unit_test(clone_onto_given_inputs), cmocka_unit_test(names_become_unique),
 	    cmocka_unit_test(expand_in_place),
 	};
