@@ -17,6 +17,11 @@ struct import_opts {
 	 * decide shapes.  They are no inputs of the graph. */
 	int nvalues;
 	const struct input_value { const char *input; const struct tensor *value; } *values;
+	/* Fixed sizes made symbolic (verify --as=symbolic): every size above 1 of inputs that
+	 * SIZES_ALL, SIZES_FIRST (that the first input has) or SIZES_OUTER (that the first
+	 * input has on its outermost axis above 1) selects is the symbol "s<size>", bounded by
+	 * 1 and twice the size; equal sizes share one, so that what must be equal is. */
+	enum { SIZES_FIXED, SIZES_ALL, SIZES_FIRST, SIZES_OUTER } symbolic;
 	int64_t default_dim;     /* value of a symbol nothing binds; 0: keep it symbolic, unbounded */
 	bool states;             /* float initializers that nodes read become VAL_STATE (a student), else constants */
 	bool training;           /* BatchNormalization and Dropout in training form whatever the file says; else inference form */

@@ -7,6 +7,9 @@ struct dims_in {
 	struct map *given; /* symbol -> size + 1, from the shapes of inputs */
 	struct map *noted; /* symbols met */
 	VEC(const char *) symbols;
+	bool chosen;         /* the sizes that become symbols are known */
+	int64_t size[MAX_RANK];
+	int nsize;
 };
 
 static const struct input_shape *
@@ -124,6 +127,28 @@ value_given(const struct import *im, const char *input)
 	return NULL;
 }
 
+/* opts->symbolic: sizes into symbols. */
+static void
+make_symbolic(struct dims_in *di, int rank, int64_t *dims)
+{
+	int k;
+
+	for (int i = 0; !di->chosen && i < rank; i++)
+		if (dim_const(dims[i]) && dims[i] > 1 &&
+		    (di->im->opts->symbolic != SIZES_OUTER || di->nsize == 0))
+			di->size[di->nsize++] = dims[i];
+	di->chosen |= rank > 0;
+	for (int i = 0; i < rank; i++) {
+		if (!dim_const(dims[i]) || dims[i] < 2 || dims[i] > INT32_MAX)
+			continue;
+		for (k = 0; k < di->nsize && di->size[k] != dims[i]; k++)
+			;
+		if (k < di->nsize || di->im->opts->symbolic == SIZES_ALL)
+			dims[i] = dim_symbol(di->im->g, arena_printf(di->im->f.own, "s%lld", (long long)dims[i]), 1,
+			    2 * dims[i]);
+	}
+}
+
 static bool
 import_input(struct dims_in *di, struct scope *s, const Onnx__ValueInfoProto *v)
 {
@@ -180,6 +205,8 @@ import_input(struct dims_in *di, struct scope *s, const Onnx__ValueInfoProto *v)
 			dims[i] = symbol_size(di, arena_printf(im->f.own, "%s_%zu", v->name, i));
 		}
 	}
+	if (im->opts->symbolic)
+		make_symbolic(di, (int)rank, dims);
 	x = graph_input(im->g, v->name, dtype, (int)rank, dims);
 	x->loc = loc;
 	import_bind(im, s, v->name, x);
