@@ -34,7 +34,7 @@ struct import {
 	struct build b;
 	struct map *functions; /* "domain::name" -> FunctionProto */
 	struct map *unknown;   /* operators reported already */
-	int inlined, dropouts;
+	int inlined, draws; /* nodes made by inlining; nodes that draw random numbers */
 };
 
 /* ---- onnx_read.c */

@@ -510,7 +510,6 @@ shape_dropout(struct job *j, struct onnx_node *n)
 	for (i = 0; i < n->attrs.n; i++)
 		if (strcmp(n->attrs.v[i].name, "seed") == 0)
 			n->attrs.v[i--] = n->attrs.v[--n->attrs.n];
-	set_attr(n, (struct attr){.name = "stream", .kind = ATTR_INT, .i = 1 + j->im->dropouts++});
 }
 
 static bool
@@ -566,6 +565,8 @@ fold_all(struct job *j, struct node *n, struct value **outs)
 	bool ok = true;
 	int i;
 
+	if (op_is_random(n->op))
+		return false;
 	for (i = 0; i < n->nin; i++)
 		if (n->in[i] && (n->in[i]->kind != VAL_CONST || n->in[i]->dtype == DT_str ||
 				    tensor_count(n->in[i]->data) > FOLD_MAX))
@@ -644,6 +645,8 @@ import_row(struct job *j)
 		shape_batchnorm(j, &n);
 	if (strcmp(n.op, "Dropout") == 0 && !*n.domain)
 		shape_dropout(j, &n);
+	if (op_is_random(op))
+		set_attr(&n, (struct attr){.name = "stream", .kind = ATTR_INT, .i = 1 + im->draws++});
 	if (!check_operands(j, &n, op))
 		return false;
 	made = b_node(&im->b, op, n.in.n, n.in.v, n.nout, n.attrs.n, n.attrs.v);

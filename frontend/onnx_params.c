@@ -25,6 +25,8 @@ onnx_is_setting(const char *op, int i)
 	    {"QuantizeLinear", 6},
 	    {"DequantizeLinear", 6},
 	    {"NonMaxSuppression", 28},
+	    {"MelWeightMatrix", 24},
+	    {"STFT", 4},
 	};
 	size_t k;
 

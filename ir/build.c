@@ -75,7 +75,7 @@ fold(struct build *b, struct node *n)
 		;
 	if (i == n->out[0]->rank)
 		count = dims_count(n->out[0]->rank, n->out[0]->dims);
-	if (count < 0 || count > FOLD_MAX || n->op == OP_rng || n->out[0]->dtype == DT_str)
+	if (count < 0 || count > FOLD_MAX || op_is_random(n->op) || n->out[0]->dtype == DT_str)
 		return NULL;
 	/* free inside a loop nest, and rules look for them */
 	if ((n->op == OP_expand || n->op == OP_iota) && count > 16 && dtype_is_float(n->out[0]->dtype))

@@ -244,6 +244,8 @@ extern const struct op_info op_info[NOP];
 enum op op_from_onnx(const char *domain, const char *type); /* OP_none if unknown; "" and "ai.onnx" are one */
 enum op op_from_id(const char *id);
 const struct attr_info *op_attr(enum op, const char *name); /* NULL: the row has no such attribute */
+/* Draws numbers: its row has a `stream`, of which every node has its own.  Never folded. */
+bool op_is_random(enum op);
 /* INTS attributes that hold dims (symbols' handles are negative): "dims" and "count" of
  * core rows, "measured" of composites: the sizes that their expansion measures. */
 bool attr_holds_dims(enum op, const char *name);

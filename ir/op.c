@@ -63,6 +63,12 @@ op_from_onnx(const char *domain, const char *type)
 	return OP_none;
 }
 
+bool
+op_is_random(enum op op)
+{
+	return op_attr(op, "stream") != NULL;
+}
+
 enum op
 op_from_id(const char *id)
 {

@@ -88,9 +88,9 @@ worth(const struct folder *f, const struct node *n)
 {
 	size_t in = 0, out = 0;
 
-	switch (n->op) {
-	case OP_rng:
+	if (op_is_random(n->op))
 		return false;
+	switch (n->op) {
 	case OP_iota:
 	case OP_expand:
 		return false;
