@@ -29,6 +29,7 @@ struct driver {
 	struct arena *arena;
 	struct diag diag;
 	struct options o;
+	bool as_file;        /* models are imported in the form their files give them (import_opts) */
 	int exit_status;     /* of a trainer that has failed and said why; 0: diag's */
 };
 

@@ -103,7 +103,7 @@ model_can_bind(const struct tensor *t)
 static struct graph *
 import_with(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names, bool values)
 {
-	struct import_opts io = {.default_dim = 1};
+	struct import_opts io = {.default_dim = 1, .as_file = d->as_file};
 	struct dim_bind *binds = arena_array(d->arena, struct dim_bind, d->o.dims.n + 1);
 	struct input_shape *shapes = arena_array(d->arena, struct input_shape, d->o.dims.n + n + 1);
 	struct input_value *value = arena_array(d->arena, struct input_value, n + 1);

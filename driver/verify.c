@@ -195,6 +195,7 @@ verb_verify(struct driver *d)
 	struct cases c = {0};
 	int count[3] = {0};
 
+	d->as_file = true;
 	if (d->o.args.n == 0)
 		return diag_usage(&d->diag, "give case folders, or a model with inputs and --ref: retort verify M.onnx x=x.npy --ref y=y.npy");
 	if (d->o.refs.n) {

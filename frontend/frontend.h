@@ -25,6 +25,7 @@ struct import_opts {
 	int64_t default_dim;     /* value of a symbol nothing binds; 0: keep it symbolic, unbounded */
 	bool states;             /* float initializers that nodes read become VAL_STATE (a student), else constants */
 	bool training;           /* BatchNormalization and Dropout in training form whatever the file says; else inference form */
+	bool as_file;            /* without training: those two in the form that the file gives them (verify) */
 	bool keep_going;         /* check: import what is known, report all problems */
 	const char *model_name;  /* for locations; NULL: the file's base name */
 };

@@ -453,12 +453,21 @@ set_attr(struct onnx_node *n, struct attr a)
 		vec_push(n->b->g->arena, &n->attrs, a);
 }
 
-/* Batch normalisation as opts want it, whatever the file says: y alone by the
- * running statistics, or y and the new statistics by the batch's. */
+/* Batch normalisation as opts want it: y alone by the running statistics, or y and
+ * the new statistics by the batch's.  Before opset 14 a file says which by what it
+ * takes from the node. */
 static void
 shape_batchnorm(struct job *j, struct onnx_node *n)
 {
 	bool training = j->im->opts->training;
+	const struct attr *mode = onnx_attr(n, "training_mode");
+
+	if (!training && j->im->opts->as_file) {
+		training = n->version < 14 ? n->nout > 1 : mode && mode->kind == ATTR_INT && mode->i;
+		set_attr(n, (struct attr){.name = "training_mode", .kind = ATTR_INT, .i = training});
+		n->nout = training ? n->nout : 1;
+		return;
+	}
 
 	set_attr(n, (struct attr){.name = "training_mode", .kind = ATTR_INT, .i = training});
 	if (training && op_attr(op_from_onnx("", "BatchNormalization"), "unbiased"))
@@ -492,15 +501,33 @@ step_input(struct import *im, const char *name)
 	return graph_input(im->g, name, DT_i64, 0, NULL);
 }
 
+/* Whether the node stays a dropout: in training, or where the file asks for it. */
+static bool
+dropout_active(struct job *j)
+{
+	if (j->im->opts->training || !j->im->opts->as_file)
+		return j->im->opts->training;
+	return onnx_opset(j->im->f.m, j->s->fn, "") >= 12 && j->np->n_input > 2 && *j->np->input[2];
+}
+
 /* Active: ratio, training_mode = true, and the row draws its mask from the seed
  * and the step of the run (inputs that runtime/abi.h names), each node its own
- * stream.  A seed attribute is replaced by the run's. */
+ * stream.  A seed attribute is replaced by the run's.  As the file says: its mode,
+ * its seed, the first step. */
 static void
 shape_dropout(struct job *j, struct onnx_node *n)
 {
 	struct tensor *yes = tensor_new(j->im->g->arena, DT_bool, 0, NULL);
+	const struct attr *seed = onnx_attr(n, "seed");
 	int i;
 
+	if (!j->im->opts->training) {
+		while (n->in.n < 5)
+			vec_push(j->im->g->arena, &n->in, NULL);
+		n->in.v[3] = b_scalar(&j->im->b, DT_i64, seed && seed->kind == ATTR_INT ? (double)(int32_t)seed->i : 0);
+		n->in.v[4] = b_scalar(&j->im->b, DT_i64, 0);
+		return;
+	}
 	*(uint8_t *)yes->data = 1;
 	while (n->in.n < 5)
 		vec_push(j->im->g->arena, &n->in, NULL);
@@ -700,7 +727,7 @@ import_node(struct import *im, struct scope *s, const Onnx__NodeProto *np, int i
 		ok = import_identity(&j);
 	else if (core && strcmp(j.op, "If") == 0 && op_from_onnx("", "If") == OP_none)
 		ok = import_if(&j);
-	else if (core && strcmp(j.op, "Dropout") == 0 && !im->opts->training)
+	else if (core && strcmp(j.op, "Dropout") == 0 && !dropout_active(&j))
 		ok = import_dropout_off(&j);
 	else
 		ok = import_row(&j);

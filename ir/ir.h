@@ -360,6 +360,8 @@ void value_set(struct value *, enum dtype, int rank, const int64_t *dims);
 int axis_normal(const struct node *, struct diag *, int64_t axis, int rank); /* -1: reported */
 /* Constant integer operand (already folded): count, or -1 if not constant. */
 int value_ints(const struct value *, struct arena *, int64_t **);
+/* One number, of any number type; false, not reported, if not constant. */
+bool value_number(const struct value *, double *);
 const char *value_type_text(struct graph *, const struct value *); /* "f32[N,784]" */
 /* Dies unless `got` may stand for `want`, an output of n: same dtype and dims. */
 void value_agrees(struct graph *, const struct node *n, const struct value *want, const struct value *got);

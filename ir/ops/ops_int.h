@@ -62,8 +62,6 @@ int ops_ints(struct build *, const struct node *, int i, int64_t **);
 bool ops_int(struct build *, const struct node *, int i, int64_t *);
 /* The constant floats of operand i; -1: reported. */
 int ops_floats(struct build *, const struct node *, int i, double **);
-/* One number, of any number type; false, not reported, if not constant. */
-bool value_number(const struct value *, double *);
 /* Marks the axes that constant operand i names.  Left out or empty: none, *given false. */
 bool ops_axes_operand(struct build *, const struct node *, int i, int rank, bool *marked, bool *given);
 static inline struct value *
