@@ -19,11 +19,11 @@ struct options {
 	struct words refs;    /* every --ref */
 	struct words pass_on; /* for the trainer, as given */
 	const char *emit, *name, *target, *cpu, *weights, *blas, *precision;
-	const char *depfile, *passes, *dump, *stop_after, *svg, *data;
+	const char *depfile, *passes, *dump, *stop_after, *svg, *data, *as;
 	int64_t opt_level, threads, jobs, timeout_s, memory_mib, ms, batch, seed;
-	double rtol, atol;
+	double rtol, atol;   /* atol < 0: not given */
 	bool verbose, quiet, color, no_color, json, print_plan, save_temps, time_passes;
-	bool verify_each, precise, grad, per_node, markdown, build_only, resume, help;
+	bool verify_each, precise, grad, per_node, table, markdown, build_only, resume, help;
 };
 struct driver {
 	struct arena *arena;
@@ -70,10 +70,16 @@ struct tensor *tensor_read(struct driver *, const char *path, const char **name)
  * (in[i] may be NULL; names[i] NULL: the i-th input). */
 struct graph *model_import(struct driver *, const char *path, int n, struct tensor *const *in, const char *const *names);
 /* Where a shape hangs on an input's value (Reshape's second input, say) the model
- * cannot be compiled without it.  The same import with the values of integer,
- * bool and small float inputs taken as constants; then they are no inputs. */
-struct graph *model_import_values(struct driver *, const char *path, int n, struct tensor *const *in, const char *const *names);
-bool model_can_bind(const struct tensor *);
+ * cannot be compiled without it.  The same import with the values of some inputs
+ * taken as constants; then they are no inputs. */
+enum bind {
+	BIND_NONE,
+	BIND_SHAPES, /* integers, bools and small vectors of floats */
+	BIND_ALL
+};
+struct graph *model_import_values(struct driver *, const char *path, int n, struct tensor *const *in, const char *const *names,
+                                  enum bind);
+bool model_binds(const struct tensor *, enum bind);
 /* Reports are held back while something is tried; release prints or drops them. */
 struct diag diag_hold(struct driver *);
 void diag_release(struct driver *, struct diag held, bool drop);

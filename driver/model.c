@@ -93,15 +93,17 @@ parse_dims(struct driver *d, struct import_opts *io, struct dim_bind *binds, str
 }
 
 bool
-model_can_bind(const struct tensor *t)
+model_binds(const struct tensor *t, enum bind bind)
 {
+	if (bind != BIND_SHAPES)
+		return bind == BIND_ALL;
 	if (dtype_is_float(t->dtype))
 		return t->rank <= 1 && tensor_count(t) <= 8;
 	return dtype_is_int(t->dtype) || dtype_info[t->dtype].class == DC_BOOL;
 }
 
 static struct graph *
-import_with(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names, bool values)
+import_with(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names, enum bind bind)
 {
 	struct import_opts io = {.default_dim = 1, .as_file = d->as_file};
 	struct dim_bind *binds = arena_array(d->arena, struct dim_bind, d->o.dims.n + 1);
@@ -120,7 +122,7 @@ import_with(struct driver *d, const char *path, int n, struct tensor *const *in,
 
 		if (!in[i] || !names[i])
 			continue;
-		if (values && model_can_bind(in[i])) {
+		if (model_binds(in[i], bind)) {
 			value[io.nvalues++] = (struct input_value){names[i], in[i]};
 			continue;
 		}
@@ -141,13 +143,14 @@ import_with(struct driver *d, const char *path, int n, struct tensor *const *in,
 struct graph *
 model_import(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names)
 {
-	return import_with(d, path, n, in, names, false);
+	return import_with(d, path, n, in, names, BIND_NONE);
 }
 
 struct graph *
-model_import_values(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names)
+model_import_values(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names,
+                    enum bind bind)
 {
-	return import_with(d, path, n, in, names, true);
+	return import_with(d, path, n, in, names, bind);
 }
 
 struct diag

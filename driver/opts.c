@@ -23,7 +23,7 @@ struct option {
 #define COMPILES "compile distill run verify bench inspect"
 
 static const struct option options[] = {
-	{"output", 'o', LIST, AT(outputs), "FILE", "compile distill run opt inspect ops", "where the result goes (run: NAME=Y.npy, repeatable)"},
+	{"output", 'o', LIST, AT(outputs), "FILE", "compile distill run opt inspect ops verify", "where the result goes (run: NAME=Y.npy, repeatable)"},
 	{"emit", 0, WORD, AT(emit), "KIND", "compile", "object, static, shared, exe, asm or llvm; else by the suffix of -o"},
 	{"name", 0, WORD, AT(name), "SYM", "compile", "C prefix of the entry points (default: from the output's file name)"},
 	{"dim", 0, LIST, AT(dims), "N=16", MODELS, "value (16) or range (1..64) of a symbolic dim; INPUT:AXIS=16 fixes one axis"},
@@ -46,10 +46,12 @@ static const struct option options[] = {
 	{"ref", 0, LIST, AT(refs), "NAME=Y.npy", "verify", "expected output"},
 	{"jobs", 'j', INT, AT(jobs), "N", "verify", "cases at a time (default 1)"},
 	{"rtol", 0, REAL, AT(rtol), "X", "verify", "relative tolerance (default 1e-3)"},
-	{"atol", 0, REAL, AT(atol), "X", "verify", "absolute tolerance (default 1e-7)"},
+	{"atol", 0, REAL, AT(atol), "X", "verify", "absolute tolerance (default 1e-7; 1e-3 of DFT and STFT in f32)"},
 	{"timeout", 0, INT, AT(timeout_s), "S", "verify", "seconds per case (default 120)"},
 	{"memory", 0, INT, AT(memory_mib), "MIB", "verify", "address space per case (default 8192)"},
 	{"per-node", 0, FLAG, AT(per_node), NULL, "verify", "compare every node with the fp64 evaluator"},
+	{"as", 0, WORD, AT(as), "FORM", "verify", "static (default), symbolic, constants or all: each case in this form"},
+	{"table", 0, FLAG, AT(table), NULL, "verify", "close with counts by operator; with -o FILE tab-separated there"},
 	{"grad", 0, FLAG, AT(grad), NULL, "check", "list the nodes without gradient"},
 	{"svg", 0, WORD, AT(svg), "FILE", "inspect", "draw the graph"},
 	{"ms", 0, INT, AT(ms), "N", "bench", "measure for about this long (default 1000)"},
@@ -184,7 +186,7 @@ opts_parse(struct driver *d, int verb, int argc, char **argv)
 	p->ms = 1000;
 	p->seed = -1;
 	p->rtol = 1e-3;
-	p->atol = 1e-7;
+	p->atol = -1;
 	for (int i = 0; i < argc; i++) {
 		const struct option *o;
 		const char *a = argv[i], *value = NULL;

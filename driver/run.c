@@ -44,7 +44,7 @@ static bool
 any_bindable(int n, struct tensor *const *in)
 {
 	for (int i = 0; i < n; i++)
-		if (model_can_bind(in[i]))
+		if (model_binds(in[i], BIND_SHAPES))
 			return true;
 	return false;
 }
@@ -55,7 +55,7 @@ run_once(struct driver *d, int n, const struct named *arg, struct tensor *const 
          struct session *s)
 {
 	const char *path = d->o.args.v[0];
-	struct graph *g = values ? model_import_values(d, path, n, in, names) : model_import(d, path, n, in, names);
+	struct graph *g = model_import_values(d, path, n, in, names, values ? BIND_SHAPES : BIND_NONE);
 
 	if (!g)
 		return false;

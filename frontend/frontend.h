@@ -48,6 +48,9 @@ bool onnx_export_template(const char *path, struct arena *, void **bytes, size_t
 struct onnx_summary { int64_t ir_version, opset; const char *producer; int nodes, initializers;
                       int ninputs; const char **inputs; /* in order, without those that are initializers */ };
 bool onnx_summarize(const char *path, struct arena *, struct onnx_summary *, struct diag *);
+/* The operators of its nodes, "Add" or "ai.onnx.ml::Scaler", each once; of branches and
+ * local functions too, without these functions' own names. */
+bool onnx_operators(const char *path, struct arena *, int *n, const char *const **names, struct diag *);
 /* TensorProto files of the ONNX test layout (input_0.pb); NULL: reported */
 struct tensor *onnx_tensor_read(struct arena *, const char *path, const char **name, struct diag *);
 
