@@ -1,5 +1,5 @@
-/* sample.c -- GridSample: an image read at places that data gives; Col2Im: windows
- * added back into their image. */
+/* sample.c -- images read at places that data gives: GridSample, DeformConv; Col2Im:
+ * windows added back into their image. */
 #include "ir/ops/ops_int.h"
 
 struct grid {
@@ -59,14 +59,21 @@ cubic(struct build *b, struct value *d, bool near)
 	return b_adds(b, b_mul(b, b_adds(b, b_mul(b, b_adds(b, b_muls(b, d, a), -5 * a), d), 8 * a), d), -4 * a);
 }
 
+/* -1 to 1 as elements: of the middles of the end pixels, or of their edges */
+static struct value *
+pixels(struct build *b, const struct grid *g, struct value *p, int64_t size)
+{
+	return g->align ? b_muls(b, b_adds(b, p, 1), (double)(size - 1) / 2)
+			: b_adds(b, b_muls(b, b_adds(b, p, 1), (double)size / 2), -0.5);
+}
+
+/* Which elements of the axis count for positions p, and how much. */
 static bool
 taps(struct build *b, struct grid *g, struct value *p, int axis, const char *mode)
 {
 	int64_t size = g->size[axis];
 	struct value *floor, *frac;
 
-	p = g->align ? b_muls(b, b_adds(b, p, 1), (double)(size - 1) / 2)
-	             : b_adds(b, b_muls(b, b_adds(b, p, 1), (double)size / 2), -0.5);
 	if (g->taps == 1)
 		p = b1(b, OP_round, p);
 	if (g->reflect)
@@ -102,16 +109,17 @@ taps(struct build *b, struct grid *g, struct value *p, int axis, const char *mod
 	return true;
 }
 
-/* The sum over all combinations of the axes' taps. */
+/* The sum over all combinations of the axes' taps, for positions of `rank` axes of
+ * which the first is the image: [images, places..., C]. */
 static struct value *
-sampled(struct build *b, struct grid *g, const struct value *grid)
+sampled(struct build *b, struct grid *g, int rank)
 {
 	int64_t dims[MAX_RANK], places = dims_count(g->n, g->size);
-	int which[MAX_SPATIAL] = {0}, rank = grid->rank - 1;
+	int which[MAX_SPATIAL] = {0};
 	struct value *sum = NULL, *image;
 
 	for (int i = 0; i < rank; i++)
-		dims[i] = i ? 1 : grid->dims[0];
+		dims[i] = i ? 1 : g->x->dims[0];
 	image = b_muls(b, b_iota(b, DT_i64, rank, dims, 0), (double)places);
 	for (;;) {
 		struct value *at = image, *w = NULL, *v;
@@ -136,13 +144,30 @@ sampled(struct build *b, struct grid *g, const struct value *grid)
 	}
 }
 
+/* [N,C,spatial...] as [N*places, C] */
+static struct value *
+pixel_rows(struct build *b, struct value *x)
+{
+	int64_t perm[MAX_RANK], two[2];
+
+	if (!x)
+		return NULL;
+	perm[0] = 0;
+	perm[x->rank - 1] = 1;
+	for (int i = 2; i < x->rank; i++)
+		perm[i - 1] = i;
+	two[0] = x->dims[0] * dims_count(x->rank - 2, x->dims + 2);
+	two[1] = x->dims[1];
+	return b_reshape(b, b_transpose(b, x, perm), 2, two);
+}
+
 bool
 expand_GridSample(struct build *b, const struct node *n, struct value **outs)
 {
 	struct value *x = n->in[0], *grid = n->in[1], *y;
 	const char *mode = attr_string(n, "mode"), *pad = attr_string(n, "padding_mode");
 	struct grid g = {.x = x, .n = x->rank - 2, .size = x->dims + 2, .align = attr_int(n, "align_corners")};
-	int64_t perm[MAX_RANK], two[2];
+	int64_t perm[MAX_RANK];
 
 	g.taps = !strcmp(mode, "nearest") ? 1 : !strcmp(mode, "linear") ? 2 : !strcmp(mode, "cubic") ? 4 : 0;
 	g.border = !strcmp(pad, "border");
@@ -156,20 +181,158 @@ expand_GridSample(struct build *b, const struct node *n, struct value **outs)
 	if (!ops_all_const(x->rank, x->dims) || dims_count(x->rank, x->dims) < 1)
 		return diag_unsupported(b->diag, n->loc, "input %s", ops_dims_text(b->g, x->rank, x->dims));
 	for (int i = 0; i < g.n; i++)
-		if (!taps(b, &g, component(b, grid, g.n - 1 - i), i, mode))
+		if (!taps(b, &g, pixels(b, &g, component(b, grid, g.n - 1 - i), g.size[i]), i, mode))
 			return false;
+	g.rows = pixel_rows(b, x);
+	y = sampled(b, &g, grid->rank - 1);
 	perm[0] = 0;
-	perm[x->rank - 1] = 1;
-	for (int i = 0; i < g.n; i++)
-		perm[i + 1] = i + 2;
-	two[0] = x->dims[0] * dims_count(g.n, g.size);
-	two[1] = x->dims[1];
-	g.rows = b_reshape(b, b_transpose(b, x, perm), 2, two);
-	y = sampled(b, &g, grid);
 	perm[1] = x->rank - 1;
 	for (int i = 2; i < x->rank; i++)
 		perm[i] = i - 1;
 	return (outs[0] = b_transpose(b, y, perm)) != NULL;
+}
+
+/* ---- DeformConv: x [N,C,spatial...], w [M,C/group,kernel...], offset
+ * [N, offset_group*taps*n, out...], bias [M]?, mask [N, offset_group*taps, out...]?
+ *
+ * Tap k of output position o reads x at o*stride - pad + k*dilation + offset, linearly
+ * between elements, zero outside; the result is a product with the filters. */
+struct deform {
+	struct window w;
+	int64_t groups, taps, places; /* offset_group, of the kernel, of the output */
+	int64_t out[MAX_SPATIAL];
+};
+
+static bool
+deform_fits(struct build *b, const struct node *n, struct deform *d)
+{
+	const struct value *x = n->in[0], *w = n->in[1], *off = n->in[2], *bias = ops_in(n, 3), *mask = ops_in(n, 4);
+	int64_t group = attr_int(n, "group"), want[MAX_RANK], kernel[MAX_SPATIAL];
+	int ns = x->rank - 2;
+
+	d->groups = attr_int(n, "offset_group");
+	if (ns < 1 || ns > MAX_SPATIAL || w->rank != x->rank || off->rank != x->rank || !dtype_is_float(x->dtype))
+		return diag_invalid(b->diag, n->loc, "input %s, filters %s, offsets %s", value_type_text(b->g, x),
+		    value_type_text(b->g, w), value_type_text(b->g, off));
+	for (int i = 0; i < n->nin; i++)
+		if (n->in[i] && !ops_all_const(n->in[i]->rank, n->in[i]->dims))
+			return diag_unsupported(b->diag, n->loc, "operand %d of %s", i, value_type_text(b->g, n->in[i]));
+	if (!ops_window(n, b->diag, ns, &d->w))
+		return false;
+	memcpy(d->w.kernel, w->dims + 2, sizeof *kernel * (size_t)ns);
+	if (attr_has(n, "kernel_shape") && (!ops_list(n, b->diag, "kernel_shape", ns, 1, kernel) ||
+	    memcmp(kernel, d->w.kernel, sizeof *kernel * (size_t)ns)))
+		return diag_invalid(b->diag, n->loc, "kernel_shape is not that of filters %s", value_type_text(b->g, w));
+	if (!ops_window_out(b->g, n, b->diag, &d->w, x->dims + 2, d->out))
+		return false;
+	d->taps = dims_count(ns, d->w.kernel);
+	d->places = dims_count(ns, d->out);
+	if (group < 1 || d->groups < 1 || d->groups > x->dims[1] || x->dims[1] % d->groups || group > x->dims[1] ||
+	    w->dims[1] != x->dims[1] / group || x->dims[1] % group || w->dims[0] % group)
+		return diag_invalid(b->diag, n->loc, "input %s, filters %s, group %lld, offset_group %lld",
+		    value_type_text(b->g, x), value_type_text(b->g, w), (long long)group, (long long)d->groups);
+	if (d->taps < 1 || d->taps > 1 << 16 || d->places < 0 || dims_count(x->rank, x->dims) < 1)
+		return diag_unsupported(b->diag, n->loc, "input %s, filters %s", value_type_text(b->g, x), value_type_text(b->g, w));
+	want[0] = x->dims[0];
+	want[1] = d->groups * d->taps * ns;
+	memcpy(want + 2, d->out, sizeof *want * (size_t)ns);
+	if (!dims_equal(off->rank, off->dims, x->rank, want))
+		return diag_invalid(b->diag, n->loc, "offsets %s; %s is expected", value_type_text(b->g, off),
+		    ops_dims_text(b->g, x->rank, want));
+	want[1] = d->groups * d->taps;
+	if (mask && !dims_equal(mask->rank, mask->dims, x->rank, want))
+		return diag_invalid(b->diag, n->loc, "mask %s; %s is expected", value_type_text(b->g, mask),
+		    ops_dims_text(b->g, x->rank, want));
+	if (bias && (bias->rank != 1 || bias->dims[0] != w->dims[0]))
+		return diag_invalid(b->diag, n->loc, "bias %s for filters %s", value_type_text(b->g, bias), value_type_text(b->g, w));
+	return true;
+}
+
+/* Positions along one axis: [N*offset_group, taps, out places] */
+static struct value *
+deformed(struct build *b, const struct deform *d, struct value *off, int axis)
+{
+	int64_t images = off->dims[0] * d->groups, four[4] = {images, d->taps, d->w.n, d->places}, three[3];
+	int64_t start[4] = {0, 0, axis, 0}, step[4] = {1, 1, 1, 1}, dims[2 * MAX_SPATIAL + 1], place[2 * MAX_SPATIAL + 1];
+	struct value *at;
+
+	for (int i = 0; i < 2 * d->w.n + 1; i++)
+		place[i] = dims[i] = 1;
+	for (int i = 0; i < d->w.n; i++) {
+		place[1 + i] = d->w.kernel[i];
+		place[1 + d->w.n + i] = d->out[i];
+	}
+	off = b_reshape(b, off, 4, four);
+	four[2] = 1;
+	off = b_slice(b, off, start, four, step);
+	three[0] = images;
+	three[1] = d->taps;
+	three[2] = d->places;
+	off = b_reshape(b, off, 3, three);
+	if (!off)
+		return NULL;
+	/* the regular grid, [1, kernel..., out...] */
+	dims[1 + axis] = d->w.kernel[axis];
+	at = b_muls(b, b_iota(b, off->dtype, 2 * d->w.n + 1, dims, 1 + axis), (double)d->w.dilation[axis]);
+	dims[1 + axis] = 1;
+	dims[1 + d->w.n + axis] = d->out[axis];
+	at = b_add(b, at, b_adds(b, b_muls(b, b_iota(b, off->dtype, 2 * d->w.n + 1, dims, 1 + d->w.n + axis),
+	    (double)d->w.stride[axis]), (double)-d->w.lo[axis]));
+	three[0] = 1;
+	return b_add(b, off, b_reshape(b, b_expand(b, at, 2 * d->w.n + 1, place), 3, three));
+}
+
+bool
+expand_DeformConv(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *w = n->in[1], *bias = ops_in(n, 3), *mask = ops_in(n, 4), *y;
+	int64_t dims[MAX_RANK], group = attr_int(n, "group"), four[4], three[3];
+	struct deform d;
+	struct grid g;
+
+	if (!deform_fits(b, n, &d))
+		return false;
+	memcpy(dims, x->dims, sizeof dims);
+	dims[0] = x->dims[0] * d.groups;
+	dims[1] = x->dims[1] / d.groups;
+	x = b_reshape(b, x, x->rank, dims);
+	if (!x || 2 * d.w.n + 1 > MAX_RANK)
+		return x ? diag_unsupported(b->diag, n->loc, "rank %d", x->rank) : false;
+	g = (struct grid){.x = x, .n = d.w.n, .size = x->dims + 2, .taps = 2};
+	for (int i = 0; i < d.w.n; i++)
+		if (!taps(b, &g, deformed(b, &d, n->in[2], i), i, "linear"))
+			return false;
+	g.rows = pixel_rows(b, x);
+	y = sampled(b, &g, 3); /* [N*offset_group, taps, places, channels] */
+	if (mask) {
+		four[0] = x->dims[0];
+		four[1] = d.taps;
+		four[2] = d.places;
+		four[3] = 1;
+		y = b_mul(b, y, b_reshape(b, mask, 4, four));
+	}
+	y = b_transpose(b, y, (int64_t[]){0, 3, 1, 2});
+	four[0] = n->in[0]->dims[0];
+	four[1] = group;
+	four[2] = n->in[0]->dims[1] / group * d.taps;
+	four[3] = d.places;
+	y = b_reshape(b, y, 4, four);
+	three[0] = group;
+	three[1] = w->dims[0] / group;
+	three[2] = four[2];
+	w = b_reshape(b, w, 3, three);
+	y = y && w ? b_contract(b, "ngko,gmk->ngmo", y, w) : NULL;
+	dims[0] = four[0];
+	dims[1] = n->in[1]->dims[0];
+	memcpy(dims + 2, d.out, sizeof *dims * (size_t)d.w.n);
+	y = b_reshape(b, y, x->rank, dims);
+	if (bias) {
+		for (int i = 2; i < x->rank; i++)
+			dims[i] = 1;
+		dims[0] = 1;
+		y = b_add(b, y, b_reshape(b, bias, x->rank, dims));
+	}
+	return (outs[0] = y) != NULL;
 }
 
 /* ---- Col2Im: the adjoint of taking windows, that is of a convolution whose
