@@ -77,8 +77,9 @@ enum bind {
 	BIND_SHAPES, /* integers, bools and small vectors of floats */
 	BIND_ALL
 };
-struct graph *model_import_values(struct driver *, const char *path, int n, struct tensor *const *in, const char *const *names,
-                                  enum bind);
+struct import_as { enum bind bind; int symbolic; /* import_opts.symbolic */ };
+struct graph *model_import_as(struct driver *, const char *path, int n, struct tensor *const *in, const char *const *names,
+                              struct import_as);
 bool model_binds(const struct tensor *, enum bind);
 /* Reports are held back while something is tried; release prints or drops them. */
 struct diag diag_hold(struct driver *);

@@ -102,10 +102,11 @@ model_binds(const struct tensor *t, enum bind bind)
 	return dtype_is_int(t->dtype) || dtype_info[t->dtype].class == DC_BOOL;
 }
 
-static struct graph *
-import_with(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names, enum bind bind)
+struct graph *
+model_import_as(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names,
+                struct import_as as)
 {
-	struct import_opts io = {.default_dim = 1, .as_file = d->as_file};
+	struct import_opts io = {.default_dim = 1, .as_file = d->as_file, .symbolic = as.symbolic};
 	struct dim_bind *binds = arena_array(d->arena, struct dim_bind, d->o.dims.n + 1);
 	struct input_shape *shapes = arena_array(d->arena, struct input_shape, d->o.dims.n + n + 1);
 	struct input_value *value = arena_array(d->arena, struct input_value, n + 1);
@@ -122,7 +123,7 @@ import_with(struct driver *d, const char *path, int n, struct tensor *const *in,
 
 		if (!in[i] || !names[i])
 			continue;
-		if (model_binds(in[i], bind)) {
+		if (model_binds(in[i], as.bind)) {
 			value[io.nvalues++] = (struct input_value){names[i], in[i]};
 			continue;
 		}
@@ -143,14 +144,7 @@ import_with(struct driver *d, const char *path, int n, struct tensor *const *in,
 struct graph *
 model_import(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names)
 {
-	return import_with(d, path, n, in, names, BIND_NONE);
-}
-
-struct graph *
-model_import_values(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names,
-                    enum bind bind)
-{
-	return import_with(d, path, n, in, names, bind);
+	return model_import_as(d, path, n, in, names, (struct import_as){0});
 }
 
 struct diag

@@ -55,7 +55,7 @@ run_once(struct driver *d, int n, const struct named *arg, struct tensor *const 
          struct session *s)
 {
 	const char *path = d->o.args.v[0];
-	struct graph *g = model_import_values(d, path, n, in, names, values ? BIND_SHAPES : BIND_NONE);
+	struct graph *g = model_import_as(d, path, n, in, names, (struct import_as){.bind = values ? BIND_SHAPES : BIND_NONE});
 
 	if (!g)
 		return false;

@@ -164,9 +164,9 @@ per_node_report(struct driver *d, struct session *s, struct graph *evaluated, co
 }
 
 static bool
-try_dataset(struct driver *d, const char *model, struct dataset *ds, enum bind bind, struct case_result *res)
+try_dataset(struct driver *d, const char *model, struct dataset *ds, struct import_as as, struct case_result *res)
 {
-	struct graph *g = model_import_values(d, model, ds->nin, ds->in, ds->in_name, bind), *oracle = NULL;
+	struct graph *g = model_import_as(d, model, ds->nin, ds->in, ds->in_name, as), *oracle = NULL;
 	struct session s;
 	int ntap = 0, *value_id = NULL;
 	const struct node **node = NULL;
@@ -176,7 +176,7 @@ try_dataset(struct driver *d, const char *model, struct dataset *ds, enum bind b
 		return false;
 	random = random_outputs(d->arena, g);
 	if (d->o.per_node) {
-		oracle = model_import_values(d, model, ds->nin, ds->in, ds->in_name, bind);
+		oracle = model_import_as(d, model, ds->nin, ds->in, ds->in_name, as);
 		value_id = arena_array(d->arena, int, g->nodes.n + 1);
 		node = arena_array(d->arena, const struct node *, g->nodes.n + 1);
 		for (int i = 0; oracle && i < g->nodes.n; i++)
@@ -234,24 +234,60 @@ note_bound(const struct dataset *ds, enum bind bind, struct case_result *res)
 
 /* Where a shape hangs on an input's value, once more with such inputs as constants. */
 static bool
-run_dataset(struct driver *d, const char *model, struct dataset *ds, enum form form, struct case_result *res)
+try_binding(struct driver *d, const char *model, struct dataset *ds, int symbolic, struct case_result *res)
 {
-	struct diag held;
-	bool ok, retry = false;
+	struct import_as as = {.symbolic = symbolic};
+	struct diag held = diag_hold(d);
+	bool ok = try_dataset(d, model, ds, as, res), retry = false;
 
-	if (!name_inputs(d, model, ds))
-		return false;
-	if (form == FORM_CONSTANTS)
-		return try_dataset(d, model, ds, BIND_ALL, res);
-	held = diag_hold(d);
-	ok = try_dataset(d, model, ds, BIND_NONE, res);
 	for (int i = 0; i < ds->nin; i++)
 		retry |= !ok && d->diag.status == STATUS_UNSUPPORTED && model_binds(ds->in[i], BIND_SHAPES);
 	diag_release(d, held, retry);
 	if (!retry)
 		return ok;
 	note_bound(ds, BIND_SHAPES, res);
-	return try_dataset(d, model, ds, BIND_SHAPES, res);
+	as.bind = BIND_SHAPES;
+	return try_dataset(d, model, ds, as, res);
+}
+
+/* As many sizes as can be symbols: a model may hold some of them fixed (a constant's
+ * dims, an attribute), and says so. */
+static bool
+try_symbolic(struct driver *d, const char *model, struct dataset *ds, struct case_result *res)
+{
+	static const struct { int sizes; const char *text; } steps[] = {
+		{SIZES_ALL, "all"}, {SIZES_FIRST, "those of the first input"}, {SIZES_OUTER, "the outermost"},
+	};
+	enum { NSTEP = sizeof steps / sizeof *steps };
+
+	for (int i = 0; i < NSTEP; i++) {
+		struct diag held = diag_hold(d);
+		bool ok = try_binding(d, model, ds, steps[i].sizes, res);
+
+		if (!ok && i == NSTEP - 1)
+			d->diag.status = STATUS_UNSUPPORTED;
+		diag_release(d, held, !ok && i < NSTEP - 1);
+		if (ok) {
+			printf("  symbolic sizes: %s\n", steps[i].text);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool
+run_dataset(struct driver *d, const char *model, struct dataset *ds, enum form form, struct case_result *res)
+{
+	if (!name_inputs(d, model, ds))
+		return false;
+	switch (form) {
+	case FORM_SYMBOLIC:
+		return try_symbolic(d, model, ds, res);
+	case FORM_CONSTANTS:
+		return try_dataset(d, model, ds, (struct import_as){.bind = BIND_ALL}, res);
+	default:
+		return try_binding(d, model, ds, SIZES_FIXED, res);
+	}
 }
 
 static void
