@@ -44,6 +44,37 @@ moments(struct build *b, struct value *x, int naxes, const int64_t *axes, double
 	return m->rstd != NULL;
 }
 
+/* dx of statistics over count elements: dmean/count + dvar*2*centred/count; each may be NULL. */
+static struct value *
+moments_grad(struct build *b, const struct moments *m, int64_t count, struct value *dmean, struct value *dvar)
+{
+	struct value *dx = NULL, *t;
+
+	if (dmean)
+		dx = b_expand(b, b_muls(b, dmean, 1.0 / (double)count), m->centred->rank, m->centred->dims);
+	if (dvar) {
+		t = b_mul(b, m->centred, b_muls(b, dvar, 2.0 / (double)count));
+		dx = dx ? b_add(b, dx, t) : t;
+	}
+	return dx;
+}
+
+/* elements that the axes hold together; -1: reported, a size is not known */
+static int64_t
+counted(struct build *b, const struct node *n, int naxes, const int64_t *axes)
+{
+	int64_t count = 1;
+
+	for (int i = 0; i < naxes; i++) {
+		if (!dim_const(n->in[0]->dims[axes[i]])) {
+			diag_unsupported(b->diag, n->loc, "gradient through the statistics of a symbolic size");
+			return -1;
+		}
+		count *= n->in[0]->dims[axes[i]];
+	}
+	return count ? count : 1;
+}
+
 /* ---- BatchNormalization: X, scale, B, mean, var */
 static bool
 bn_check(struct build *b, const struct node *n)
@@ -145,6 +176,32 @@ grad_bn_inference(struct build *b, const struct node *n, struct value *d, struct
 
 /* Training: dB = sum(dy), dg = sum(dy*xh), dx = g*r*(dy - dB/m - xh*dg/m).
  * Nothing flows from the running statistics. */
+/* The running statistics: old*momentum + batch's*(1 - momentum). */
+static bool
+grad_bn_running(struct build *b, const struct node *n, const struct moments *m, struct value *const *dout,
+    struct value **din)
+{
+	double momentum = attr_float(n, "momentum"), factor = 1 - momentum;
+	struct value *now[3] = {0}, *dx;
+	int64_t axes[MAX_RANK], count = counted(b, n, batch_axes(n->in[0]->rank, axes), axes);
+
+	if (count < 0)
+		return false;
+	for (int o = 1; o < 3 && o < n->nout; o++) {
+		if (!n->out[o] || !dout[o])
+			continue;
+		if (o == 2 && attr_int(n, "unbiased") && count > 1)
+			factor *= (double)count / (double)(count - 1);
+		now[o] = b_reshape(b, as_type(b, b_muls(b, dout[o], factor), n->in[0]), m->mean->rank, m->mean->dims);
+		din[2 + o] = b_muls(b, dout[o], momentum);
+		if (!now[o] || !din[2 + o])
+			return false;
+	}
+	dx = moments_grad(b, m, count, now[1], now[2]);
+	din[0] = din[0] && dx ? b_add(b, din[0], dx) : dx ? dx : din[0];
+	return din[0] != NULL;
+}
+
 bool
 grad_BatchNormalization(
     struct build *b, const struct node *n, struct value *const *dout, struct value **din)
@@ -154,13 +211,13 @@ grad_BatchNormalization(
 	struct moments m;
 	int k;
 
-	if (!d)
-		return true;
 	if (!attr_int(n, "training_mode"))
-		return grad_bn_inference(b, n, d, din);
+		return !d || grad_bn_inference(b, n, d, din);
 	k = batch_axes(x->rank, axes);
 	if (!moments(b, x, k, axes, attr_float(n, "epsilon"), &m))
 		return false;
+	if (!d)
+		return grad_bn_running(b, n, &m, dout, din);
 	xh = b_mul(b, m.centred, m.rstd);
 	db = b_reduce(b, OP_reduce_sum, d, k, axes, true);
 	dg = b_reduce(b, OP_reduce_sum, b_mul(b, d, xh), k, axes, true);
@@ -177,6 +234,9 @@ grad_BatchNormalization(
 		return false;
 	din[1] = as_type(b, b_reshape(b, dg, 1, n->in[1]->dims), n->in[1]);
 	din[2] = as_type(b, b_reshape(b, db, 1, n->in[2]->dims), n->in[2]);
+	for (int o = 1; o < n->nout; o++)
+		if (n->out[o] && dout[o])
+			return din[0] && din[1] && din[2] && grad_bn_running(b, n, &m, dout, din);
 	return din[0] && din[1] && din[2];
 }
 
@@ -218,6 +278,27 @@ expand_LayerNormalization(struct build *b, const struct node *n, struct value **
 }
 
 /* g = dy*scale: dx = rstd*(g - mean(g) - xh*mean(g*xh)) */
+/* Outputs 1 and 2: the mean, and r = 1/sqrt(var + eps) with dvar = -r^3/2 * dr. */
+static bool
+grad_ln_statistics(struct build *b, const struct node *n, const struct moments *m, int naxes, const int64_t *axes,
+    struct value *const *dout, struct value **din)
+{
+	struct value *dmean = n->nout > 1 && n->out[1] ? dout[1] : NULL;
+	struct value *dr = n->nout > 2 && n->out[2] ? dout[2] : NULL, *dvar = NULL, *dx;
+	int64_t count;
+
+	if (!dmean && !dr)
+		return true;
+	if ((count = counted(b, n, naxes, axes)) < 0)
+		return false;
+	dmean = as_type(b, dmean, n->in[0]);
+	if (dr)
+		dvar = b_muls(b, b_mul(b, as_type(b, dr, n->in[0]), b_mul(b, m->rstd, b_mul(b, m->rstd, m->rstd))), -0.5);
+	dx = moments_grad(b, m, count, dmean, dvar);
+	din[0] = din[0] && dx ? b_add(b, din[0], dx) : dx;
+	return din[0] != NULL;
+}
+
 bool
 grad_LayerNormalization(
     struct build *b, const struct node *n, struct value *const *dout, struct value **din)
@@ -227,24 +308,22 @@ grad_LayerNormalization(
 	struct moments m;
 	int k;
 
-	for (int o = 1; o < n->nout; o++)
-		if (n->out[o] && dout[o])
-			return diag_unsupported(
-			    b->diag, n->loc, "gradient through the statistics of LayerNormalization");
-	if (!d)
-		return true;
 	if ((k = layer_axes(b, n, axes)) < 0 ||
 	    !moments(b, x, k, axes, attr_float(n, "epsilon"), &m))
 		return false;
-	xh = b_mul(b, m.centred, m.rstd);
-	g = b_mul(b, d, n->in[1]);
-	din[0] = b_mul(b, m.rstd,
-	    b_sub(b, b_sub(b, g, b_mean(b, g, k, axes, true)),
-	        b_mul(b, xh, b_mean(b, b_mul(b, g, xh), k, axes, true))));
-	din[1] = b_unbroadcast(b, b_mul(b, d, xh), n->in[1]);
-	if (ops_in(n, 2))
-		din[2] = b_unbroadcast(b, d, n->in[2]);
-	return din[0] && din[1];
+	if (d) {
+		xh = b_mul(b, m.centred, m.rstd);
+		g = b_mul(b, d, n->in[1]);
+		din[0] = b_mul(b, m.rstd,
+		    b_sub(b, b_sub(b, g, b_mean(b, g, k, axes, true)),
+		        b_mul(b, xh, b_mean(b, b_mul(b, g, xh), k, axes, true))));
+		din[1] = b_unbroadcast(b, b_mul(b, d, xh), n->in[1]);
+		if (ops_in(n, 2))
+			din[2] = b_unbroadcast(b, d, n->in[2]);
+		if (!din[0] || !din[1])
+			return false;
+	}
+	return grad_ln_statistics(b, n, &m, k, axes, dout, din);
 }
 
 /* ---- RMSNormalization: x / sqrt(mean(x^2) + eps) * scale */

@@ -12,6 +12,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -274,17 +275,48 @@ write_tsv(const char *path, const struct told *worst)
 	return fclose(f) == 0;
 }
 
+/* ---- the cases dealt to as many processes as there are processors */
+enum { WORKERS_MAX = 8 };
+struct tally {
+	int ran, failed;
+	struct told worst[NOP];
+};
+
+static void
+work(struct tally *y, const struct op_case *cases, int n, int first, int step, const char *word)
+{
+	struct arena *a = arena_create();
+	bool *typed = arena_array(a, bool, NOP);
+	struct told t;
+
+	for (int op = 0; op < NOP; op++)
+		y->worst[op] = (struct told){-1, -1};
+	for (int i = 0; i < n; i++) {
+		const struct op_case *c = &cases[i];
+		bool grad = op_info[c->op].grad != grad_none && !(c->flags & CASE_NOGRAD);
+		bool types_too = grad && !typed[c->op] && !(c->flags & (CASE_KINK | CASE_NORUN));
+
+		typed[c->op] |= types_too;
+		if (i % step != first || c->flags & CASE_NORUN || (word && !strstr(case_text(a, c), word)))
+			continue;
+		y->ran++;
+		y->failed += !apart(c, grad, -1, &t);
+		keep_worst(&y->worst[c->op], t);
+		for (int k = 0; types_too && k < (int)(sizeof types / sizeof *types); k++)
+			y->failed += !apart(c, grad, k, &t);
+	}
+	arena_destroy(a);
+}
+
 int
 main(int argc, char **argv)
 {
 	struct target_opts to = {.opt_level = 1};
-	struct arena *a = arena_create();
 	const char *tsv = NULL, *word = NULL;
-	static struct told worst[NOP], t;
-	static bool typed[NOP];
-	struct diag d;
-	int failed = 0, ran = 0, ncases;
+	int workers = (int)sysconf(_SC_NPROCESSORS_ONLN), ncases;
 	const struct op_case *cases = op_cases(&ncases);
+	struct tally *y;
+	struct diag d;
 
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--tsv") == 0 && i + 1 < argc)
@@ -297,29 +329,30 @@ main(int argc, char **argv)
 		return 1;
 	target_machine(target, &pass_opts.machine.vector_bits, &pass_opts.machine.vector_regs,
 	    &pass_opts.machine.masked, &pass_opts.machine.l1, &pass_opts.machine.l2);
-	for (int op = 0; op < NOP; op++)
-		worst[op] = (struct told){-1, -1};
-	for (int i = 0; i < ncases; i++) {
-		const struct op_case *c = &cases[i];
-		bool grad = op_info[c->op].grad != grad_none && !(c->flags & CASE_NOGRAD);
-
-		if (c->flags & CASE_NORUN || (word && !strstr(case_text(a, c), word)))
-			continue;
-		ran++;
-		failed += !apart(c, grad, -1, &t);
-		keep_worst(&worst[c->op], t);
-		if (!grad || typed[c->op] || c->flags & CASE_KINK)
-			continue;
-		typed[c->op] = true;
-		for (int k = 0; k < (int)(sizeof types / sizeof *types); k++)
-			failed += !apart(c, grad, k, &t);
+	workers = workers < 1 ? 1 : workers > WORKERS_MAX ? WORKERS_MAX : workers;
+	y = mmap(NULL, sizeof *y * WORKERS_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (y == MAP_FAILED)
+		return 1;
+	for (int w = 0; w < workers; w++)
+		if (fork() == 0) {
+			work(&y[w], cases, ncases, w, workers, word);
+			fflush(stdout);
+			_exit(0);
+		}
+	for (int w = 0, status; w < workers; w++)
+		if (wait(&status) < 0 || status)
+			y[0].failed++;
+	for (int w = 1; w < workers; w++) {
+		y[0].ran += y[w].ran;
+		y[0].failed += y[w].failed;
+		for (int op = 0; op < NOP; op++)
+			keep_worst(&y[0].worst[op], y[w].worst[op]);
 	}
-	if (tsv && !write_tsv(tsv, worst)) {
+	if (tsv && !write_tsv(tsv, y[0].worst)) {
 		printf("%s cannot be written\n", tsv);
-		failed++;
+		y[0].failed++;
 	}
 	target_close(target);
-	arena_destroy(a);
-	printf("%d cases compiled and run, %d failed\n", ran, failed);
-	return failed != 0;
+	printf("%d cases compiled and run, %d failed\n", y[0].ran, y[0].failed);
+	return y[0].failed || !y[0].ran;
 }
