@@ -590,7 +590,13 @@ struct value *
 b_contract(struct build *b, const char *spec, struct value *x, struct value *y)
 {
 	struct attr a = {.name = "spec", .kind = ATTR_STRING, .s = spec};
+	enum dtype t = x ? x->dtype : DT_none;
 
+	/* narrow floats are summed in f32 */
+	if (x && y && y->dtype == t && (t == DT_f16 || t == DT_bf16)) {
+		x = b_contract(b, spec, b_cast(b, x, DT_f32), b_cast(b, y, DT_f32));
+		return x ? b_cast(b, x, t) : NULL;
+	}
 	return b_op(b, OP_contract, 2, (struct value *[]){x, y}, 1, &a);
 }
 

@@ -151,7 +151,8 @@ eval_composite(struct evaluation *ev, struct graph *from, const struct node *n,
 	struct diag quiet;
 	struct build b;
 	struct node *m;
-	bool ok = false;
+	/* as its compiled form: rounded at the end only (op_expand) */
+	bool ok = false, round_once = ev->opts->round_each && op_widens(n);
 	int nfeed = 0;
 
 	if (ev->depth >= MAX_EVAL_DEPTH)
@@ -185,7 +186,9 @@ eval_composite(struct evaluation *ev, struct graph *from, const struct node *n,
 		goto done;
 	all = arena_array(a, struct etensor *, g->nvalue + 1);
 	ev->depth++;
+	ev->opts->round_each &= !round_once;
 	ok = graph_values(ev, g, feed, all, &quiet);
+	ev->opts->round_each |= round_once;
 	ev->depth--;
 	for (int i = 0; ok && i < n->nout; i++)
 		if (n->out[i]) {
@@ -195,6 +198,8 @@ eval_composite(struct evaluation *ev, struct graph *from, const struct node *n,
 				out[i] = etensor_from(a, outs[i]->data);
 			else
 				out[i] = all[outs[i]->id];
+			if (out[i] && round_once)
+				round_all(out[i]);
 		}
 done:
 	diag_free(&quiet);

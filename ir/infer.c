@@ -143,6 +143,91 @@ value_ints(const struct value *v, struct arena *a, int64_t **out)
 	return (int)n;
 }
 
+/* ---- expansions in f32.  An operator of f16 or bf16 operands computes in f32 and is
+ * rounded once, at its end, if it would be rounded more often otherwise.  Attention is
+ * a function of the specification that says where it rounds. */
+static bool
+is_narrow(enum dtype t)
+{
+	return t == DT_f16 || t == DT_bf16;
+}
+
+static bool
+rounds_as_specified(enum op op)
+{
+	return op == OP_Attention;
+}
+
+/* How often results are rounded by the nodes from `first` on; long sums count twice. */
+static int
+roundings(const struct graph *g, int first)
+{
+	int count = 0;
+
+	for (int i = first; i < g->nodes.n; i++) {
+		const struct node *n = g->nodes.v[i];
+
+		if (n->dead || !n->nout || !n->out[0] || !is_narrow(n->out[0]->dtype))
+			continue;
+		switch (op_info[n->op].class) {
+		case OC_map:
+			count += n->op != OP_neg && n->op != OP_abs && n->op != OP_max && n->op != OP_min &&
+			         n->op != OP_select && n->op != OP_sign;
+			break;
+		case OC_contract:
+		case OC_conv:
+			count += 2;
+			break;
+		case OC_pool:
+			count += n->op == OP_max_pool || n->op == OP_max_pool_grad ? 0 : 2;
+			break;
+		case OC_reduce:
+			count += n->op == OP_reduce_sum || n->op == OP_reduce_prod;
+			break;
+		case OC_composite:
+			count++;
+			break;
+		default:
+			break;
+		}
+	}
+	return count;
+}
+
+bool
+op_widens(const struct node *n)
+{
+	for (int i = 0; i < n->nin && !rounds_as_specified(n->op); i++)
+		if (n->in[i] && is_narrow(n->in[i]->dtype))
+			return true;
+	return false;
+}
+
+bool
+op_expand(struct build *b, const struct node *n, struct value **outs)
+{
+	struct node wide = *n;
+	int first = b->g->nodes.n, sizes = b->g->sizes.n;
+
+	if (!op_info[n->op].expand(b, n, outs))
+		return false;
+	if (!op_widens(n) || roundings(b->g, first) < 2)
+		return true;
+	b->g->nodes.n = first;
+	b->g->sizes.n = sizes;
+	wide.in = arena_array(b->g->arena, struct value *, n->nin);
+	for (int i = 0; i < n->nin; i++)
+		wide.in[i] = n->in[i] && is_narrow(n->in[i]->dtype) ? b_cast(b, n->in[i], DT_f32) : n->in[i];
+	memset(outs, 0, sizeof *outs * (size_t)n->nout);
+	if (!op_info[n->op].expand(b, &wide, outs))
+		return false;
+	for (int i = 0; i < n->nout; i++)
+		if (outs[i] && n->out[i] && outs[i]->dtype != n->out[i]->dtype &&
+		    !(outs[i] = b_cast(b, outs[i], n->out[i]->dtype)))
+			return false;
+	return true;
+}
+
 bool
 node_expand(struct graph *g, struct node *n, struct diag *d)
 {
@@ -151,7 +236,7 @@ node_expand(struct graph *g, struct node *n, struct diag *d)
 	struct node **made;
 	int at, first = g->nodes.n, count, i;
 
-	if (!op_info[n->op].expand(&b, n, outs)) {
+	if (!op_expand(&b, n, outs)) {
 		g->nodes.n = first;
 		return false;
 	}

@@ -367,6 +367,10 @@ const char *value_type_text(struct graph *, const struct value *); /* "f32[N,784
 void value_agrees(struct graph *, const struct node *n, const struct value *want, const struct value *got);
 /* Expands node (a composite) in place: its outputs are replaced.  False: reported. */
 bool node_expand(struct graph *, struct node *, struct diag *);
+/* The row's expansion, in f32 where operands are f16 or bf16 and it would round more
+ * than once.  False: reported. */
+bool op_expand(struct build *, const struct node *, struct value **outs);
+bool op_widens(const struct node *); /* may be expanded in f32 */
 
 /* ---- eval.c: the fp64 oracle */
 struct etensor {

@@ -65,7 +65,7 @@ rewrite_expand(struct rewrite *rw, struct node *n)
 
 	if (n->nout > 8)
 		outs = arena_array(rw->g->arena, struct value *, n->nout);
-	if (!op_info[n->op].expand(&rw->b, n, outs))
+	if (!op_expand(&rw->b, n, outs))
 		return false;
 	rewrite_node(rw, n, outs);
 	return true;
