@@ -60,6 +60,8 @@ void buffer_content(const struct buffer *, void *to);
 int64_t call_pieces(const struct call *);
 double call_flops(const struct call *);
 const char *call_name(struct arena *, const struct call *);
+int64_t program_status_at(const struct program *);
+bool program_calls_host(const struct program *);
 LLVMValueRef module_dim(struct module *, LLVMBuilderRef, LLVMValueRef sym, int64_t dim);
 /* Dies with LLVM's message; for what only our own bug can cause. */
 _Noreturn void llvm_die(const char *what, char *message);

@@ -1,6 +1,7 @@
 /* jit -- a program compiled into this process: the same object a file would get,
  * linked by ORC.  Constants and states stay in the compiler's memory. */
 #include "codegen/gen.h"
+#include "host/host.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -79,23 +80,44 @@ describe(struct jit *j, const struct program *p, const char *manifest)
 		.outputs = tensors(j->a, p->graph, p->outputs.v, p->outputs.n),
 		.states = tensors(j->a, p->graph, p->states.v, p->states.n),
 		.manifest = arena_strdup(j->a, manifest ? manifest : ""),
+		.status_at = program_status_at(p),
 	};
 }
 
-/* libm from this process; rt_sgemm from whoever opened the target */
 static void
-symbols(struct jit *j, struct target *t)
+define(struct jit *j, const char *symbol, uintptr_t address)
+{
+	LLVMOrcCSymbolMapPair s = {
+		.Name = LLVMOrcLLJITMangleAndIntern(j->orc, symbol),
+		.Sym = {.Address = (LLVMOrcExecutorAddress)address,
+		    .Flags = {LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable, 0}},
+	};
+
+	check(symbol, LLVMOrcJITDylibDefine(LLVMOrcLLJITGetMainJITDylib(j->orc), LLVMOrcAbsoluteSymbols(&s, 1)));
+}
+
+/* libm from this process; rt_sgemm from whoever opened the target; host functions */
+static void
+symbols(struct jit *j, struct target *t, const struct program *p)
 {
 	LLVMOrcJITDylibRef lib = LLVMOrcLLJITGetMainJITDylib(j->orc);
 	LLVMOrcDefinitionGeneratorRef gen;
 
-	if (t->sgemm) {
-		LLVMOrcCSymbolMapPair s = {
-			.Name = LLVMOrcLLJITMangleAndIntern(j->orc, "rt_sgemm"),
-			.Sym = {.Address = (LLVMOrcExecutorAddress)(uintptr_t)t->sgemm,
-			    .Flags = {LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable, 0}},
-		};
-		check("rt_sgemm", LLVMOrcJITDylibDefine(lib, LLVMOrcAbsoluteSymbols(&s, 1)));
+	if (t->sgemm)
+		define(j, "rt_sgemm", (uintptr_t)t->sgemm);
+	for (int i = 0; i < p->calls.n; i++) {
+		const struct host_call *h = p->calls.v[i].host;
+		bool first = h != NULL;
+
+		for (int k = 0; first && k < i; k++)
+			first = !p->calls.v[k].host || strcmp(p->calls.v[k].host->symbol, h->symbol) != 0;
+		if (first) {
+			rt_host_fn *fn = host_function(h->symbol);
+
+			if (!fn)
+				die("no host function %s", h->symbol);
+			define(j, h->symbol, (uintptr_t)fn);
+		}
 	}
 	check("symbols of this process", LLVMOrcCreateDynamicLibrarySearchGeneratorForProcess(&gen,
 	    LLVMOrcLLJITGetGlobalPrefix(j->orc), NULL, NULL));
@@ -122,7 +144,7 @@ jit_open(struct target *t, const struct program *p, const char *manifest, struct
 	j = xcalloc(1, sizeof *j);
 	j->a = arena_create();
 	check("ORC", LLVMOrcCreateLLJIT(&j->orc, NULL));
-	symbols(j, t);
+	symbols(j, t, p);
 	check("linking code in process", LLVMOrcLLJITAddObjectFile(j->orc, LLVMOrcLLJITGetMainJITDylib(j->orc), obj));
 	check("looking up the code", LLVMOrcLLJITLookup(j->orc, &call, "retort_call"));
 	describe(j, p, manifest);

@@ -48,7 +48,7 @@ gen_type(struct gen *g, enum dtype t, int lanes)
 	case DT_u8: case DT_i8: return lanes_of(m->i8, lanes);
 	case DT_u16: case DT_i16: return lanes_of(m->i16, lanes);
 	case DT_u32: case DT_i32: return lanes_of(m->i32, lanes);
-	case DT_u64: case DT_i64: return lanes_of(m->i64, lanes);
+	case DT_u64: case DT_i64: case DT_str: return lanes_of(m->i64, lanes);
 	default: die("no register of type %s", dtype_info[t].name);
 	}
 }

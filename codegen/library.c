@@ -6,7 +6,7 @@
  *   size_t NAME_workspace_size([dims]);  NAME_strerror(int);  NAME_manifest(void)
  *
  * Status: 0 OK, 1 a NULL pointer, 2 a dim out of range, 3 workspace too small,
- * 4 workspace not aligned. */
+ * 4 workspace not aligned; from 5 on what host/host.h says. */
 #include "codegen/gen.h"
 
 #include <stdlib.h>
@@ -198,7 +198,13 @@ run(struct entry *x, const char *name, bool mt)
 		LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntULT, next, n64(m, x->p->calls.n), ""), head, done);
 		LLVMPositionBuilderAtEnd(m->b, done);
 	}
-	LLVMBuildRet(m->b, LLVMConstInt(m->i32, 0, 0));
+	if (program_calls_host(x->p)) {
+		LLVMValueRef at = n64(m, program_status_at(x->p));
+
+		LLVMBuildRet(m->b, LLVMBuildLoad2(m->b, m->i32, LLVMBuildInBoundsGEP2(m->b, m->i8, ws, &at, 1, ""), "status"));
+	} else {
+		LLVMBuildRet(m->b, LLVMConstInt(m->i32, 0, 0));
+	}
 }
 
 static void
@@ -221,7 +227,8 @@ texts(struct entry *x, const char *name, const char *manifest)
 {
 	static const char *const text[] = {
 		"ok", "an input, output or workspace pointer is NULL", "a dimension is out of range",
-		"the workspace is too small", "the workspace is not aligned", "unknown status",
+		"the workspace is too small", "the workspace is not aligned", "no room is left for new strings", "a string is no number",
+		"a result is larger than its bound", "an image cannot be decoded", "unknown status",
 	};
 	enum { N = sizeof text / sizeof *text };
 	struct module *m = x->m;

@@ -1,6 +1,7 @@
 /* module -- one LLVM module: kernels shared by their text, the dispatcher of every
  * program, and the tables of runtime/abi.h as constants. */
 #include "codegen/gen.h"
+#include "host/host.h"
 
 #include "ir/layout.h"
 
@@ -377,18 +378,52 @@ blas_call(struct module *m, LLVMValueRef f, const struct call *c, LLVMValueRef *
 #undef N
 }
 
+/* ---- host calls: an array of struct rt_operand on the stack */
+static LLVMTypeRef
+operand_type(struct module *m)
+{
+	return LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->ptr, m->i32, m->i32}, 4, 0);
+}
+
+static void
+host_call(struct module *m, LLVMValueRef f, const struct call *c, LLVMValueRef base, LLVMValueRef operands)
+{
+	LLVMTypeRef t = LLVMFunctionType(m->void_, (LLVMTypeRef[]){m->ptr, m->ptr}, 2, 0), ot = operand_type(m);
+	LLVMValueRef fn = LLVMGetNamedFunction(m->m, c->host->symbol), sym = LLVMGetParam(f, 2), room;
+
+	if (!fn)
+		fn = LLVMAddFunction(m->m, c->host->symbol, t);
+	for (int i = 0; i < c->host->narg; i++) {
+		const struct host_arg *a = &c->host->arg[i];
+		LLVMValueRef at = LLVMConstInt(m->i64, (unsigned)i, 0), o, v[4];
+
+		o = LLVMBuildInBoundsGEP2(m->b, ot, operands, &at, 1, "");
+		v[0] = a->buf < 0 ? LLVMConstNull(m->ptr) : buffer_pointer(m, base, sym, c->arg[a->buf], 0);
+		v[1] = a->buf < 0 ? LLVMConstNull(m->ptr) : module_i64s(m, a->dims, a->rank, "dims");
+		v[2] = LLVMConstInt(m->i32, a->buf < 0 ? 0 : (unsigned)dtype_info[a->dtype].onnx, 0);
+		v[3] = LLVMConstInt(m->i32, (unsigned)a->rank, 0);
+		for (unsigned k = 0; k < 4; k++)
+			LLVMBuildStore(m->b, v[k], LLVMBuildStructGEP2(m->b, ot, o, k, ""));
+	}
+	room = buffer_pointer(m, base, sym, c->arg[c->host->room], 0);
+	LLVMBuildCall2(m->b, t, fn, (LLVMValueRef[]){room, operands}, 2, "");
+}
+
 LLVMValueRef
 module_call(struct module *m, const struct program *p, const char *symbol, bool exported)
 {
-	LLVMValueRef f = module_function(m, symbol, m->call_type, exported), sw, base = LLVMGetParam(f, 1), frame, *kernel;
+	LLVMValueRef f = module_function(m, symbol, m->call_type, exported), sw, base = LLVMGetParam(f, 1), frame, operands = NULL, *kernel;
 	int64_t **offset = arena_array(m->a, int64_t *, p->calls.n + 1);
 	LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(m->c, f, "entry"), done;
-	int most = 1;
+	int most = 1, host = 0;
 
 	m->graph = p->graph;
 	kernel = arena_array(m->a, LLVMValueRef, p->calls.n + 1);
 	for (int i = 0; i < p->calls.n; i++)
-		if (!p->calls.v[i].provider_blas) {
+		if (p->calls.v[i].host) {
+			if (p->calls.v[i].host->narg > host)
+				host = p->calls.v[i].host->narg;
+		} else if (!p->calls.v[i].provider_blas) {
 			kernel[i] = shared_kernel(m, p->calls.v[i].kernel, &offset[i]);
 			if (p->calls.v[i].kernel->nbuf > most)
 				most = p->calls.v[i].kernel->nbuf;
@@ -396,6 +431,8 @@ module_call(struct module *m, const struct program *p, const char *symbol, bool 
 	done = LLVMAppendBasicBlockInContext(m->c, f, "done");
 	LLVMPositionBuilderAtEnd(m->b, entry);
 	frame = LLVMBuildArrayAlloca(m->b, m->ptr, LLVMConstInt(m->i64, (unsigned)most, 0), "arg");
+	if (host)
+		operands = LLVMBuildArrayAlloca(m->b, operand_type(m), LLVMConstInt(m->i64, (unsigned)host, 0), "operands");
 	sw = LLVMBuildSwitch(m->b, LLVMGetParam(f, 0), done, (unsigned)p->calls.n);
 	for (int i = 0; i < p->calls.n; i++) {
 		const struct call *c = &p->calls.v[i];
@@ -404,6 +441,11 @@ module_call(struct module *m, const struct program *p, const char *symbol, bool 
 
 		LLVMAddCase(sw, LLVMConstInt(m->i32, (unsigned)i, 0), bb);
 		LLVMPositionBuilderAtEnd(m->b, bb);
+		if (c->host) {
+			host_call(m, f, c, base, operands);
+			LLVMBuildBr(m->b, done);
+			continue;
+		}
 		if (c->provider_blas) {
 			for (int k = 0; k < 3; k++)
 				arg[k] = buffer_pointer(m, base, LLVMGetParam(f, 2), c->arg[k], 0);
@@ -479,7 +521,7 @@ module_program(struct module *m, const struct program *p, LLVMValueRef call, LLV
 		tensor_table(m, p, p->inputs.v, p->inputs.n, "inputs"),
 		tensor_table(m, p, p->outputs.v, p->outputs.n, "outputs"),
 		tensor_table(m, p, p->states.v, p->states.n, "states"),
-		module_string(m, manifest ? manifest : "")}, 20, 0);
+		module_string(m, manifest ? manifest : ""), D(program_status_at(p))}, 21, 0);
 #undef W
 #undef D
 	g = LLVMAddGlobal(m->m, LLVMTypeOf(v), symbol);
@@ -544,6 +586,18 @@ call_name(struct arena *a, const struct call *c)
 	const char *k = c->provider_blas ? "sgemm" : c->kernel->name, *n = c->loc.name;
 
 	return n && *n ? arena_printf(a, "%s %s", k, n) : arena_strdup(a, k);
+}
+
+int64_t
+program_status_at(const struct program *p)
+{
+	return p->room ? p->room->offset + (int64_t)offsetof(struct rt_bytes, status) : 0;
+}
+
+bool
+program_calls_host(const struct program *p)
+{
+	return p->room != NULL;
 }
 
 /* ---- the end */

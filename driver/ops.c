@@ -8,7 +8,7 @@ class_name(const struct op_info *o)
 {
 	static const char *const name[] = {
 		[OC_composite] = "composite", [OC_map] = "elementwise", [OC_view] = "view",   [OC_reduce] = "reduction",
-		[OC_contract] = "contraction", [OC_conv] = "convolution", [OC_pool] = "pooling", [OC_index] = "index",
+		[OC_contract] = "contraction", [OC_conv] = "convolution", [OC_pool] = "pooling", [OC_index] = "index", [OC_host] = "host",
 		[OC_other] = "other",
 	};
 

@@ -15,6 +15,7 @@ etensor_new(struct arena *a, enum dtype t, int rank, const int64_t *dims)
 
 	if (n < 0 || n > INT64_MAX / 32)
 		die("evaluator: tensor too large");
+	e->arena = a;
 	e->dtype = t;
 	e->rank = rank;
 	if (rank)

@@ -218,6 +218,7 @@ enum op_class {
 	OC_conv,      /* conv and its two gradients */
 	OC_pool,      /* max_pool, sum_pool and their gradients */
 	OC_index,     /* gather, scatter_add: addresses from data */
+	OC_host,      /* one call of a C function of host/ (ops_host.def) */
 	OC_other      /* has its own case in lowering */
 };
 struct attr_info { const char *name; enum attr_kind kind; double def_num; const char *def_str; bool required, has_def; };
@@ -381,6 +382,7 @@ struct etensor {
 	double *f;              /* floats (c64: interleaved) */
 	int64_t *i;             /* integers, bool */
 	const char **s;         /* strings */
+	struct arena *arena;    /* where it lies; strings made live there too */
 };
 struct etensor *etensor_new(struct arena *, enum dtype, int rank, const int64_t *dims);
 struct etensor *etensor_from(struct arena *, const struct tensor *);
@@ -395,6 +397,12 @@ bool eval_node(struct eval_opts *, struct graph *, const struct node *, const st
  * NULL) by graph update; every value's result by id in all[] if not NULL. */
 bool eval_graph(struct eval_opts *, struct graph *, struct etensor *const *in, struct etensor **out,
                 struct etensor **next, struct etensor **all, struct diag *);
+
+/* ---- host.c: rows of class OC_host */
+/* The attributes of the row, in its order, as the operands of its function (strings
+ * packed, host/host.h); NULL where left out.  How many. */
+int host_attrs(struct arena *, const struct node *, const struct tensor ***);
+const char *host_symbol(struct arena *, const struct node *);
 
 /* ---- verify.c: structure and types; dies naming `after` when a pass broke it */
 void graph_verify(struct graph *, const char *after);

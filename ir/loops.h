@@ -118,6 +118,7 @@ struct buffer {
 	int64_t at;              /* bytes into alias */
 	int64_t skip;            /* SPACE_IO: begins `skip` (a dim) times skip_bytes into the caller's memory */
 	int64_t skip_bytes;
+	bool keep;               /* SPACE_WORK: to the end of the program, as what it holds is pointed to */
 };
 
 /* A loop nest.  Buffers are numbered parameters, so two calls that differ only in
@@ -133,11 +134,16 @@ struct kernel {
 	struct body body;
 	double flops;
 };
+/* A call of a function of host/ (host.h).  The kernel has no body; its buffers are
+ * those of the operands, inputs first, and the room for strings. */
+struct host_arg { int buf; enum dtype dtype; int rank; const int64_t *dims; }; /* buf -1: left out */
+struct host_call { const char *symbol; int narg, room; struct host_arg *arg; };
 struct call {
 	struct kernel *kernel;
 	struct buffer **arg;     /* [kernel->nbuf] */
 	bool provider_blas;      /* else: kernel */
 	struct blas_call *blas;  /* provider_blas: one cblas_sgemm per batch item */
+	struct host_call *host;  /* not NULL: the kernel is only its operands */
 	struct loc loc;
 };
 /* C[m,n] = alpha*op(A)*op(B), row-major, arg[0]=A arg[1]=B arg[2]=C; batch items strided */
@@ -153,6 +159,7 @@ struct program {
 	VEC(struct io) inputs;
 	VEC(struct io) outputs;
 	VEC(struct io) states;   /* io.buffer in SPACE_STATE, data = initial content */
+	struct buffer *room;     /* struct rt_bytes of host/host.h; NULL: no host calls */
 	int64_t work_bytes, const_bytes, state_bytes; /* set by plan */
 };
 

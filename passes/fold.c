@@ -93,6 +93,7 @@ worth(const struct folder *f, const struct node *n)
 	switch (n->op) {
 	case OP_iota:
 	case OP_expand:
+	case OP_str_const: /* is there because lowering has no constant strings */
 		return false;
 	default:
 		break;

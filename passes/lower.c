@@ -30,6 +30,15 @@ lower_scratch(struct lower *lo, enum dtype t, int64_t count)
 	return buffer_new(lo, t, SPACE_WORK, count);
 }
 
+struct buffer *
+lower_data(struct lower *lo, const struct tensor *t)
+{
+	struct buffer *b = buffer_new(lo, DT_u8, SPACE_CONST, (int64_t)t->bytes);
+
+	b->data = t->data;
+	return b;
+}
+
 static int64_t
 value_count(const struct value *v)
 {
@@ -504,9 +513,9 @@ has_code(enum dtype t)
 {
 	const struct dtype_info *i = &dtype_info[t];
 
-	return i->class == DC_FLOAT
+	return t == DT_str /* moved as words */ || (i->class == DC_FLOAT
 		   ? i->bits >= 16
-		   : i->class != DC_STRING && i->class != DC_COMPLEX && i->bits >= 8;
+		   : i->class != DC_STRING && i->class != DC_COMPLEX && i->bits >= 8);
 }
 
 static bool
@@ -594,6 +603,7 @@ pass_lower(struct graph *g, struct pass_ctx *ctx)
 	plan_updates(&lo, &copies);
 	plan_outputs(&lo, &copies);
 	cluster_sort(&lo);
+	lower_host_begin(&lo);
 	for (int i = lo.clusters.n - 1; i >= 0; i--)
 		if (lo.clusters.v[i]->anchor && lo.clusters.v[i]->anchor->op == OP_concat)
 			nest_share_concat(&lo, lo.clusters.v[i]);

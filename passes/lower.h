@@ -62,6 +62,8 @@ bool cluster_depends(struct lower *, struct cluster *, struct cluster *on); /* b
  * states, arena otherwise; a plain reshape aliases its operand. */
 struct buffer *lower_buffer(struct lower *, struct value *);
 struct buffer *lower_scratch(struct lower *, enum dtype, int64_t count);
+/* Read-only data; the tensor's bytes stay where they are. */
+struct buffer *lower_data(struct lower *, const struct tensor *);
 /* Appends the call; args[] by kernel buffer number. */
 void lower_call(struct lower *, struct kernel *, struct buffer **args);
 /* Appends the call that zeroes the halo of v's buffer, if its layout has one.
@@ -125,6 +127,10 @@ void emit_note(struct emit *, struct value *, const struct index *, int reg); /*
 struct affine affine_scaled(const struct affine *, int64_t by);
 /* Values without memory of their own are computed where they are used. */
 bool lower_in_memory(const struct lower *, const struct value *, const struct cluster *reader);
+
+/* host.c */
+void lower_host_begin(struct lower *); /* the call that opens the room for strings, where a host row is */
+bool lower_host(struct lower *, struct cluster *);
 
 /* nest.c */
 bool lower_nest(struct lower *, struct cluster *);

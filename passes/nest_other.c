@@ -411,6 +411,8 @@ lower_bits(struct lower *lo, struct cluster *c)
 bool
 lower_other(struct lower *lo, struct cluster *c)
 {
+	if (op_info[c->anchor->op].class == OC_host)
+		return lower_host(lo, c);
 	switch (c->anchor->op) {
 	case OP_concat:
 		return lower_concat(lo, c);

@@ -14,6 +14,7 @@ struct machine {
 	bool masked;             /* cheap masked loads and stores */
 	int64_t l1, l2;          /* bytes */
 };
+enum { STRING_BYTES = 256 };
 enum blas_use { BLAS_NEVER, BLAS_AUTO, BLAS_ALWAYS };
 
 struct pass_opts {
@@ -24,6 +25,7 @@ struct pass_opts {
 	const char *dump;        /* comma list of pass names, "all", or NULL: IR to stderr after */
 	const char *stop_after;
 	bool check_grad;
+	int64_t string_bytes;    /* room for each string that a run makes, on average; 0: STRING_BYTES */
 };
 struct pass_ctx {
 	struct arena *arena;     /* what outlives the pass */
@@ -52,6 +54,7 @@ bool pass_cse(struct graph *, struct pass_ctx *);
 bool pass_dce(struct graph *, struct pass_ctx *);
 bool pass_expand(struct graph *, struct pass_ctx *);   /* leaves core only */
 bool pass_bound(struct graph *, struct pass_ctx *);    /* sizes found while running: fixed sizes and numbers (bound.c) */
+bool pass_host(struct graph *, struct pass_ctx *);     /* strings as kernels can move them (host.c) */
 bool pass_layout(struct graph *, struct pass_ctx *);   /* sets value->layout, inserts relayout */
 bool pass_lower(struct graph *, struct pass_ctx *);    /* clusters into kernels (cluster.c), writes ctx->program */
 bool pass_plan(struct graph *, struct pass_ctx *);     /* offsets of every buffer */

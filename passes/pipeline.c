@@ -4,6 +4,7 @@
  *        |               expand                  core operators only
  *   core graph           simplify fold cse dce   weights take scales and biases
  *        |               bound                   fixed sizes
+ *        |               host                    strings become words
  *        |               layout fold dce         memory layouts; constants packed
  *   core graph + layouts lower                   kernels, in ctx->program
  *        |               plan                    offsets in one arena
@@ -25,6 +26,7 @@ const struct pass passes[] = {
     {"dce", "drop what no output or update needs", pass_dce},
     {"expand", "composites into core operators", pass_expand},
     {"bound", "sizes known at run time into fixed sizes and numbers", pass_bound},
+    {"host", "string constants and comparisons into calls", pass_host},
     {"layout", "memory layout of every value", pass_layout},
     {"lower", "clusters of nodes into kernels", pass_lower},
     {"plan", "memory of every buffer", pass_plan},
@@ -35,6 +37,8 @@ const int npasses = sizeof passes / sizeof passes[0];
 #define TO_FIXED "bound"
 #define TO_KERNELS "layout,fold,dce,lower"
 static const char order[] = TO_CORE "," TO_FIXED "," TO_KERNELS ",plan";
+#define TO_KERNELS "host,layout,fold,dce,lower"
+static const char order[] = TO_CORE "," TO_KERNELS ",plan";
 
 /* Is name one of the comma list, or the list "all"? */
 static bool

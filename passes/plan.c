@@ -43,6 +43,9 @@ find_lives(struct program *p)
 				h->first = c;
 			h->last = c;
 		}
+	for (int i = 0; i < p->buffers.n; i++)
+		if (p->buffers.v[i]->keep && p->buffers.v[i]->first >= 0)
+			p->buffers.v[i]->last = p->calls.n - 1;
 }
 
 /* ---- in place */

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RT_ABI 1u
+#define RT_ABI 2u
 #define RT_ALIGN 64
 
 /* element types: the ONNX enumerators */
@@ -39,6 +39,8 @@ struct rt_program {
 	const void *state_init;      /* state_bytes */
 	const struct rt_tensor *inputs, *outputs, *states;
 	const char *manifest;        /* JSON */
+	int64_t status_at;           /* of an int32_t in work memory that a run sets: 0, or what went wrong (host/host.h);
+	                                0: runs cannot fail */
 };
 
 /* ---- pool.c: SPMD threads.  rt_run walks the calls, every thread takes a fixed
@@ -50,6 +52,11 @@ int rt_pool_threads(const struct rt_pool *);
 void rt_run(struct rt_pool *, const struct rt_program *, void *const *base, const int64_t *sym);
 /* the same, adding each call's nanoseconds to ns[ncalls]; one thread's view */
 void rt_run_timed(struct rt_pool *, const struct rt_program *, void *const *base, const int64_t *sym, int64_t *ns);
+/* what the last run in this memory set */
+static inline int rt_status(const struct rt_program *p, void *const *base)
+{
+	return p->status_at ? *(const int32_t *)((const char *)base[0] + p->status_at) : 0;
+}
 void *rt_alloc(size_t bytes);                 /* RT_ALIGN aligned, zeroed; NULL: out of memory */
 void rt_free(void *);
 

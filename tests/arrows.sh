@@ -12,7 +12,7 @@ includes() # PATTERN DIR...: lines that include a header matching PATTERN
 		--include='*.def' 2>/dev/null
 }
 
-rooms="base ir frontend passes codegen runtime driver"
+rooms="base host ir frontend passes codegen runtime driver"
 
 only() # PATTERN "ROOMS": nobody else may include it
 {
@@ -45,16 +45,17 @@ only 'onnx\.pb-c\.h' frontend
 only '(yaml|cyaml)' frontend
 only 'llvm-c/' codegen
 only 'cblas' runtime
-only '(png|jpeglib|zlib)\.h' runtime
+only '(png|jpeglib|zlib)\.h' "runtime host"
 
 sees base ""
-sees ir "base"
+sees host ""
+sees ir "base host"
 sees frontend "base ir"
 sees passes "base ir"
-sees runtime ""
+sees runtime "host"
 
 # codegen shares what emitted code and the runtime agree on, and nothing else of it
-sees codegen "base ir passes runtime"
+sees codegen "base host ir passes runtime"
 found=$(includes 'runtime/' codegen | grep -vE '"runtime/(abi|link_flags)\.h"')
 if [ -n "$found" ]; then
 	printf 'codegen/ may see runtime/abi.h and link_flags.h only:\n%s\n' "$found"

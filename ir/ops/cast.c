@@ -244,8 +244,20 @@ encode_int(struct build *b, struct value *x, enum dtype to)
 struct value *
 ops_cast(struct build *b, struct value *x, enum dtype to, bool saturate, const char *mode)
 {
-	if (!x || x->dtype == to || x->dtype == DT_str || to == DT_str)
+	if (!x || x->dtype == to)
 		return b_cast(b, x, to);
+	if (to == DT_str) {
+		bool whole = dtype_is_int(x->dtype);
+
+		if (narrow(x->dtype))
+			x = whole ? b_cast(b, decode(b, x), DT_i32) : decode(b, x);
+		return ops_host(b, OP_str_from, x, 0, NULL);
+	}
+	if (x->dtype == DT_str) {
+		struct attr a = attr_of_int("to", !narrow(to) ? to : dtype_is_int(to) ? DT_i32 : DT_f32);
+
+		return ops_cast(b, ops_host(b, OP_str_to, x, 1, &a), to, saturate, mode);
+	}
 	if (narrow(x->dtype))
 		x = decode(b, x);
 	if (!x || !narrow(to))
