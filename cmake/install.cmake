@@ -4,9 +4,9 @@ include(CMakePackageConfigHelpers)
 
 install(TARGETS retort RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 if(TARGET retort_rt_plain) # of a build with sanitizers: what users link has none
-  install(TARGETS retort_rt_plain ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(TARGETS retort_rt_plain retort_host_plain ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 else()
-  install(TARGETS retort_rt ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  install(TARGETS retort_rt retort_host ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 endif()
 install(FILES runtime/abi.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/retort)
 

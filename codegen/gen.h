@@ -175,8 +175,9 @@ void library_entries(struct module *, const struct program *, const char *name, 
 
 /* ---- link.c */
 bool link_run(const char *const *argv, struct diag *);
-bool link_static(struct target *, const char *object, const char *path, struct diag *);
-bool link_shared(struct target *, const char *object, const char *path, struct diag *);
+/* host: the object calls functions of libretort_host.a, which the result carries */
+bool link_static(struct target *, const char *object, const char *path, bool host, struct diag *);
+bool link_shared(struct target *, const char *object, const char *path, bool host, struct diag *);
 bool link_exe(struct target *, const char *object, const char *path, bool trainer, bool blas, struct diag *);
 
 #endif

@@ -175,7 +175,10 @@ parameters(struct names *x, struct str *s)
 	for (int i = 0; i < x->nsym; i++)
 		str_addf(s, "int64_t %s, ", x->symarg[i]);
 	for (int i = 0; i < x->n; i++)
-		str_addf(s, "%s%s *%s, ", i < x->p->inputs.n ? "const " : "", c_type(io_of(x, i)->buffer->dtype), x->arg[i]);
+		if (io_of(x, i)->buffer->dtype == DT_str)
+			str_addf(s, "const char *%s*%s, ", i < x->p->inputs.n ? "const " : "", x->arg[i]);
+		else
+			str_addf(s, "%s%s *%s, ", i < x->p->inputs.n ? "const " : "", c_type(io_of(x, i)->buffer->dtype), x->arg[i]);
 	str_add(s, "void *workspace, size_t workspace_size");
 }
 
@@ -183,12 +186,19 @@ static void
 functions(struct names *x, struct str *s)
 {
 	const char *n = x->name, *u = x->upper;
+	bool host = program_calls_host(x->p);
 
 	str_addf(s, "\ntypedef enum %s_status {\n\t%s_OK = 0,\n\t%s_E_NULL = 1,      /* a pointer is NULL */\n"
 	            "\t%s_E_DIM = 2,       /* a dimension is out of range */\n"
 	            "\t%s_E_WORKSPACE = 3, /* the workspace is too small */\n"
-	            "\t%s_E_ALIGN = 4      /* the workspace is not aligned to %s_WORKSPACE_ALIGN */\n} %s_status;\n\n",
-	    n, u, u, u, u, u, u, n);
+	            "\t%s_E_ALIGN = 4%s     /* the workspace is not aligned to %s_WORKSPACE_ALIGN */\n",
+	    n, u, u, u, u, u, host ? "," : "", u);
+	if (host)
+		str_addf(s, "\t%s_E_STRINGS = 5,   /* no room is left for the strings that a run makes */\n"
+		            "\t%s_E_NUMBER = 6,    /* a string that is to be a number is none */\n"
+		            "\t%s_E_WIDE = 7,      /* a result is larger than the bound that was compiled in */\n"
+		            "\t%s_E_IMAGE = 8      /* the bytes of an image cannot be decoded */\n", u, u, u, u);
+	str_addf(s, "} %s_status;\n\n", n);
 	str_addf(s, "/* Bytes of workspace%s. */\nsize_t %s_workspace_size(", x->nsym ? " for these sizes; 0: out of range" : "", n);
 	for (int i = 0; i < x->nsym; i++)
 		str_addf(s, "%sint64_t %s", i ? ", " : "", x->symarg[i]);
@@ -196,6 +206,9 @@ functions(struct names *x, struct str *s)
 	str_add(s, "/* One run.  Tensors are row-major and packed, aligned to their element.  Outputs may\n"
 	           " * not overlap inputs or each other.  The workspace holds nothing between runs;\n"
 	           " * concurrent runs need one each.  Nothing is allocated, no global is written. */\n");
+	if (host)
+		str_add(s, "/* Strings are NUL-terminated UTF-8.  Those of the outputs lie in the workspace, in the\n"
+		           " * inputs, or in the library: they are valid until the workspace is used again. */\n");
 	str_addf(s, "int %s_run(", n);
 	parameters(x, s);
 	str_add(s, ");\n\n");

@@ -342,6 +342,9 @@ emit_library(struct target *t, const struct program *p, const char *name, const 
 	if (exe && !rows_are_symbol(p))
 		return diag_unsupported(d, LOC_FILE(path), "an executable whose inputs and outputs do not all begin with the axis that has a range; "
 			"give one size with --dim, or emit a library");
+	for (int i = 0; exe && i < p->inputs.n + p->outputs.n; i++)
+		if ((i < p->inputs.n ? &p->inputs.v[i] : &p->outputs.v[i - p->inputs.n])->value->dtype == DT_str)
+			return diag_unsupported(d, LOC_FILE(path), "an executable reads and writes files of numbers; emit a library for strings, or use retort run");
 	if (!exe && uses_blas(p))
 		return diag_unsupported(d, LOC_FILE(path), "libraries need nothing but libm: compile without --blas, or an executable");
 	if (!exe && writes_state(p))
@@ -355,7 +358,8 @@ emit_library(struct target *t, const struct program *p, const char *name, const 
 	blobs_close(&b, ok);
 	if (ok && linked)
 		ok = exe ? link_exe(t, object, path, false, uses_blas(p), d)
-		    : kind == EMIT_STATIC ? link_static(t, object, path, d) : link_shared(t, object, path, d);
+		    : kind == EMIT_STATIC ? link_static(t, object, path, program_calls_host(p), d)
+		    : link_shared(t, object, path, program_calls_host(p), d);
 	if (linked && !t->keep_temps)
 		remove(object);
 	module_close(m);

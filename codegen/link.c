@@ -3,6 +3,7 @@
 #include "codegen/gen.h"
 #include "runtime/link_flags.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -89,8 +90,97 @@ beside(const char *path)
 	return s.s;
 }
 
+/* The archive of host functions, beside the runtime's; NULL: reported. */
+static char *
+host_library(const char *path, struct diag *d)
+{
+	const char *lib = runtime_library();
+	struct str s = {0};
+
+	if (lib) {
+		str_addn(&s, lib, (size_t)(path_base(lib) - lib));
+		str_add(&s, "libretort_host.a");
+		if (file_exists(s.s))
+			return s.s;
+	}
+	str_free(&s);
+	diag_io(d, LOC_FILE(path), "libretort_host.a is missing beside this compiler; set RETORT_RUNTIME to its folder");
+	return NULL;
+}
+
+/* The members of the archive as files of a new folder, in the order of their names. */
+struct members {
+	struct arena *a;
+	char *dir;
+	VEC(const char *) files;
+};
+
+static int
+by_text(const void *a, const void *b)
+{
+	return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool
+members_open(struct members *m, const char *ar, const char *lib, const char *path, struct diag *d)
+{
+	struct dirent *e;
+	DIR *dp;
+
+	m->dir = arena_printf(m->a, "%s.%ld.members", path, (long)getpid());
+	if (mkdir(m->dir, 0700))
+		return diag_io(d, LOC_FILE(m->dir), "cannot be made: %s", strerror(errno));
+	if (!link_run((const char *[]){ar, "x", arena_printf(m->a, "--output=%s", m->dir), lib, NULL}, d))
+		return false;
+	dp = opendir(m->dir);
+	while (dp && (e = readdir(dp)))
+		if (e->d_name[0] != '.')
+			vec_push(m->a, &m->files, arena_printf(m->a, "%s/%s", m->dir, e->d_name));
+	if (dp)
+		closedir(dp);
+	if (m->files.n)
+		qsort(m->files.v, (size_t)m->files.n, sizeof *m->files.v, by_text);
+	return true;
+}
+
+static void
+members_close(struct members *m)
+{
+	for (int i = 0; i < m->files.n; i++)
+		unlink(m->files.v[i]);
+	if (m->dir)
+		rmdir(m->dir);
+	arena_destroy(m->a);
+}
+
+/* The object, and beside it the members of the host archive: a linker takes of them
+ * what the object needs. */
+static bool
+archive(const char *ar, const char *tmp, const char *object, const char *path, struct diag *d)
+{
+	struct members m = {.a = arena_create()};
+	char *lib = host_library(path, d);
+	bool ok = lib && members_open(&m, ar, lib, path, d);
+
+	if (ok) {
+		const char **argv = arena_array(m.a, const char *, m.files.n + 5);
+		int n = 0;
+
+		argv[n++] = ar;
+		argv[n++] = "rcsD";
+		argv[n++] = tmp;
+		argv[n++] = object;
+		for (int i = 0; i < m.files.n; i++)
+			argv[n++] = m.files.v[i];
+		ok = link_run(argv, d);
+	}
+	free(lib);
+	members_close(&m);
+	return ok;
+}
+
 bool
-link_static(struct target *t, const char *object, const char *path, struct diag *d)
+link_static(struct target *t, const char *object, const char *path, bool host, struct diag *d)
 {
 	const char *e = getenv("AR");
 	char *tmp = beside(path);
@@ -98,21 +188,36 @@ link_static(struct target *t, const char *object, const char *path, struct diag 
 	bool ok;
 
 	unlink(tmp);
-	ok = moved(tmp, path, link_run((const char *[]){ar, "rcsD", tmp, object, NULL}, d), d);
+	ok = host ? archive(ar, tmp, object, path, d) : link_run((const char *[]){ar, "rcsD", tmp, object, NULL}, d);
+	ok = moved(tmp, path, ok, d);
 	free(tmp);
 	return ok;
 }
 
 bool
-link_shared(struct target *t, const char *object, const char *path, struct diag *d)
+link_shared(struct target *t, const char *object, const char *path, bool host, struct diag *d)
 {
 	struct str soname = {0};
-	char *tmp = beside(path);
-	bool ok;
+	char *tmp = beside(path), *lib = host ? host_library(path, d) : NULL;
+	const char *argv[24] = {cc(t), "-shared", "-o", tmp, object};
+	int n = 5;
+	bool ok = !host || lib;
 
 	str_addf(&soname, "-Wl,-soname,%s", path_base(path));
-	ok = moved(tmp, path, link_run((const char *[]){cc(t), "-shared", "-o", tmp, object, soname.s, "-Wl,--build-id=none",
-	    "-Wl,-z,defs", "-Wl,-z,noexecstack", "-Wl,-z,relro,-z,now", "-Wl,--as-needed", "-lm", NULL}, d), d);
+	argv[n++] = soname.s;
+	argv[n++] = "-Wl,--build-id=none";
+	argv[n++] = "-Wl,-z,defs";
+	argv[n++] = "-Wl,-z,noexecstack";
+	argv[n++] = "-Wl,-z,relro,-z,now";
+	if (host) { /* its functions stay inside, each library has its own */
+		argv[n++] = lib;
+		argv[n++] = "-Wl,--exclude-libs,ALL";
+		argv[n++] = "-Wl,--gc-sections";
+	}
+	argv[n++] = "-Wl,--as-needed";
+	argv[n++] = "-lm";
+	ok = moved(tmp, path, ok && link_run(argv, d), d);
+	free(lib);
 	str_free(&soname);
 	free(tmp);
 	return ok;

@@ -26,7 +26,7 @@ by_cost(const void *a, const void *b)
 
 struct timing { int64_t *ns; int n; double min_ms, median_ms, flops; double *call_ms; };
 
-static void
+static bool
 measure(struct driver *d, struct session *s, struct timing *t)
 {
 	const struct rt_program *rt = s->rt;
@@ -36,11 +36,12 @@ measure(struct driver *d, struct session *s, struct timing *t)
 	t->ns = arena_array(d->arena, int64_t, cap);
 	t->call_ms = arena_array(d->arena, double, rt->ncalls + 1);
 	for (int i = 0; i < 3; i++)
-		session_run(s);
+		if (!session_run(d, s))
+			return false;
 	for (start = now_ns(); t->n < cap && (t->n < 3 || now_ns() - start < limit);) {
 		int64_t from = now_ns();
 
-		session_run(s);
+		rt_run(s->pool, rt, s->base, rt->nsyms ? s->sym : NULL);
 		t->ns[t->n++] = now_ns() - from;
 	}
 	for (start = now_ns(); runs < 1000 && (runs < 3 || now_ns() - start < limit / 4); runs++)
@@ -52,6 +53,7 @@ measure(struct driver *d, struct session *s, struct timing *t)
 		t->flops += rt->flops[i];
 		t->call_ms[i] = (double)ns[i] / 1e6 / runs;
 	}
+	return true;
 }
 
 static void
@@ -112,10 +114,10 @@ verb_bench(struct driver *d)
 	ok = session_open(d, &s, g, NULL);
 	if (ok) {
 		session_fill(&s);
-		measure(d, &s, &t);
-		if (d->o.json)
+		ok = measure(d, &s, &t);
+		if (ok && d->o.json)
 			print_json(d, path, s.rt, &t);
-		else
+		else if (ok)
 			print_table(d, s.rt, &t);
 	}
 	session_close(&s);

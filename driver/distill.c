@@ -233,9 +233,11 @@ check_library(struct job *j, const char *lib, const char *name, const char *onnx
 
 	if (ok && s.rt->ninputs + s.rt->noutputs <= 6) {
 		session_fill(&s);
-		session_run(&s);
-		so = dlopen(real, RTLD_NOW | RTLD_LOCAL);
-		if (!so)
+		ok = session_run(d, &s);
+		so = ok ? dlopen(real, RTLD_NOW | RTLD_LOCAL) : NULL;
+		if (!ok)
+			;
+		else if (!so)
 			ok = diag_error(&d->diag, STATUS_INTERNAL, LOC_FILE(lib), "cannot be loaded: %s", dlerror());
 		else if (!same_outputs(d, &s, so, name))
 			ok = diag_error(&d->diag, STATUS_INTERNAL, LOC_FILE(lib), "does not give what retort run gives for %s", onnx);

@@ -20,7 +20,7 @@ struct options {
 	struct words pass_on; /* for the trainer, as given */
 	const char *emit, *name, *target, *cpu, *weights, *blas, *precision;
 	const char *depfile, *passes, *dump, *stop_after, *svg, *data, *as;
-	int64_t opt_level, threads, jobs, timeout_s, memory_mib, ms, batch, seed;
+	int64_t opt_level, threads, jobs, timeout_s, memory_mib, string_bytes, ms, batch, seed;
 	double rtol, atol;   /* atol < 0: not given */
 	bool verbose, quiet, color, no_color, json, print_plan, save_temps, time_passes;
 	bool verify_each, precise, grad, per_node, table, markdown, build_only, resume, help;
@@ -112,7 +112,7 @@ void session_close(struct session *);
 /* Copies a tensor into input i after checking dtype and dims. */
 bool session_input(struct driver *, struct session *, int i, const struct tensor *, const char *file);
 void session_fill(struct session *); /* inputs: floats random in [-1,1), integers 0 */
-void session_run(struct session *);
+bool session_run(struct driver *, struct session *); /* false: what its host calls report */
 struct tensor *session_output(struct driver *, struct session *, int i); /* borrows the session's memory */
 int64_t now_ns(void);
 

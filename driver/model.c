@@ -1,6 +1,7 @@
 /* model -- what the verbs share: a model file to a graph, a graph to a program,
  * a program with memory around it. */
 #include "driver/driver.h"
+#include "host/host.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -216,6 +217,7 @@ model_pass_opts(struct driver *d, const struct target *t)
 		.precise = d->o.precise,
 		.dump = d->o.dump,
 		.stop_after = d->o.stop_after,
+		.string_bytes = d->o.string_bytes,
 	};
 
 	if (t)
@@ -546,10 +548,14 @@ session_fill(struct session *s)
 	}
 }
 
-void
-session_run(struct session *s)
+bool
+session_run(struct driver *d, struct session *s)
 {
+	int status;
+
 	rt_run(s->pool, s->rt, s->base, s->rt->nsyms ? s->sym : NULL);
+	status = rt_status(s->rt, s->base);
+	return !status || diag_invalid(&d->diag, LOC_FILE(s->g->name), "the run: %s", host_status_text(status));
 }
 
 struct tensor *

@@ -48,6 +48,7 @@ static const struct option options[] = {
 	{"rtol", 0, REAL, AT(rtol), "X", "verify", "relative tolerance (default 1e-3)"},
 	{"atol", 0, REAL, AT(atol), "X", "verify", "absolute tolerance (default 1e-7; 1e-3 of DFT and STFT in f32)"},
 	{"timeout", 0, INT, AT(timeout_s), "S", "verify", "seconds per case (default 120)"},
+	{"string-bytes", 0, INT, AT(string_bytes), "N", "compile run verify bench distill", "memory for the strings that a run makes, on average each (default 256)"},
 	{"memory", 0, INT, AT(memory_mib), "MIB", "verify", "address space per case (default 8192)"},
 	{"per-node", 0, FLAG, AT(per_node), NULL, "verify", "compare every node with the fp64 evaluator"},
 	{"as", 0, WORD, AT(as), "FORM", "verify", "static (default), symbolic, constants or all: each case in this form"},

@@ -74,8 +74,7 @@ run_once(struct driver *d, int n, const struct named *arg, struct tensor *const 
 		for (int i = 0; i < n; i++)
 			if (strcmp(names[i], s->rt->inputs[k].name) == 0 && !session_input(d, s, k, in[i], arg[i].path))
 				return false;
-	session_run(s);
-	return true;
+	return session_run(d, s);
 }
 
 static void

@@ -197,8 +197,7 @@ try_dataset(struct driver *d, const char *model, struct dataset *ds, struct impo
 		                 : diag_invalid(&d->diag, LOC_FILE(model), "input \"%s\" has no data", s.rt->inputs[i].name);
 	}
 	if (ok) {
-		session_run(&s);
-		ok = compare_outputs(d, &s, ds, random, res);
+		ok = session_run(d, &s) && compare_outputs(d, &s, ds, random, res);
 	}
 	if (ok && oracle)
 		per_node_report(d, &s, oracle, ds, ntap, value_id, node);

@@ -35,10 +35,8 @@ const int npasses = sizeof passes / sizeof passes[0];
 
 #define TO_CORE "dce,cse,simplify,fold,expand,simplify,fold,cse,simplify,fold,cse,dce"
 #define TO_FIXED "bound"
-#define TO_KERNELS "layout,fold,dce,lower"
-static const char order[] = TO_CORE "," TO_FIXED "," TO_KERNELS ",plan";
 #define TO_KERNELS "host,layout,fold,dce,lower"
-static const char order[] = TO_CORE "," TO_KERNELS ",plan";
+static const char order[] = TO_CORE "," TO_FIXED "," TO_KERNELS ",plan";
 
 /* Is name one of the comma list, or the list "all"? */
 static bool

@@ -1,6 +1,7 @@
 /* exec -- a compiled program with its memory: inputs bound to data fields and to
  * the trainer's own numbers, outputs to meters, states to the union of all
  * programs' states.  Everything is allocated here, before the first step. */
+#include "host/host.h"
 #include "runtime/trainer.h"
 
 #include <math.h>
@@ -213,6 +214,10 @@ meter_value(const struct meter *m)
 bool
 exec_check(const struct exec *e, struct run *r)
 {
+	int status = rt_status(e->p, e->base);
+
+	if (status)
+		return rt_fail(&r->msg, RT_INVALID, "a batch: %s", host_status_text(status));
 	if (e->check < 0 || !(exec_output(e, e->check) > 0))
 		return true;
 	return rt_fail(&r->msg, RT_INVALID,

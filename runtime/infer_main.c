@@ -2,6 +2,7 @@
  * writes .npy outputs, or measures.  A file with another number of rows than
  * the compiled batch is run in chunks, the last one filled up with its own last
  * row, where all inputs and outputs have that leading dim. */
+#include "host/host.h"
 #include "runtime/rt_int.h"
 
 #include <math.h>
@@ -249,6 +250,8 @@ run(struct infer *f, int64_t n)
 	for (int i = 0; i < RT_MAX_SYMS; i++)
 		sym[i] = n;
 	rt_run(f->pool, f->p, f->base, f->p->nsyms ? sym : NULL);
+	if (rt_status(f->p, f->base))
+		rt_fail(&f->msg, RT_INVALID, "the run: %s", host_status_text(rt_status(f->p, f->base)));
 }
 
 static void
@@ -256,7 +259,7 @@ run_all(struct infer *f)
 {
 	int64_t step = f->batch ? f->batch : 1;
 
-	for (int64_t at = 0; at < f->rows; at += step) {
+	for (int64_t at = 0; at < f->rows && !f->msg.status; at += step) {
 		int64_t n = f->rows - at < step ? f->rows - at : step;
 
 		fill(f, at, n);
@@ -384,7 +387,7 @@ infer(struct infer *f, int argc, char **argv)
 	if (f->bench)
 		return true;
 	run_all(f);
-	return save(f);
+	return !f->msg.status && save(f);
 }
 
 int

@@ -7,8 +7,8 @@
 #define RETORT_LINK_FLAGS_H
 
 #define RT_LINK_TRAINER                                                                            \
-	"-Wl,-u,rt_trainer_main", "-lretort_rt", "-l:libpng16.a", "-l:libjpeg.a", "-l:libz.a"
-#define RT_LINK_INFER "-Wl,-u,rt_infer_main", "-lretort_rt"
+	"-Wl,-u,rt_trainer_main", "-lretort_rt", "-lretort_host", "-l:libpng16.a", "-l:libjpeg.a", "-l:libz.a"
+#define RT_LINK_INFER "-Wl,-u,rt_infer_main", "-lretort_rt", "-lretort_host"
 #define RT_LINK_BLAS "-l:libopenblas.a"
 #define RT_LINK_SYSTEM "-lm", "-lpthread"
 

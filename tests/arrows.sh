@@ -51,7 +51,7 @@ sees base ""
 sees host ""
 sees ir "base host"
 sees frontend "base ir"
-sees passes "base ir"
+sees passes "base host ir"
 sees runtime "host"
 
 # codegen shares what emitted code and the runtime agree on, and nothing else of it

@@ -106,8 +106,6 @@ expand_Cast(struct build *b, const struct node *n, struct value **outs)
 
 	if (t == DT_none)
 		return diag_invalid(b->diag, n->loc, "cast to unknown element type %lld", (long long)to);
-	if ((t == DT_str) != (n->in[0]->dtype == DT_str))
-		return diag_unsupported(b->diag, n->loc, "cast between numbers and strings");
 	return (outs[0] = ops_cast(b, n->in[0], t, attr_int(n, "saturate"), attr_string(n, "round_mode"))) != NULL;
 }
 

@@ -149,10 +149,11 @@ struct operand {
 	char how[32];
 	int nval;
 	double val[256];
+	const char *text[256]; /* of strings */
 };
 
 static bool
-operand_parse(const char *s, struct operand *o)
+operand_parse(struct arena *a, const char *s, struct operand *o)
 {
 	char name[16];
 	size_t n = strcspn(s, "[:=");
@@ -182,7 +183,17 @@ operand_parse(const char *s, struct operand *o)
 	if (*s != '=' && (*s != ':' || s[1] != '{'))
 		return true;
 	o->constant = *s == '=';
-	for (s += 2; *s && *s != '}' && o->nval < 256; s = *end == ',' ? end + 1 : end) {
+	for (s += 2; o->dtype == DT_str && o->nval < 256; s += n + 1) {
+		char *t = arena_strndup(a, s, n = strcspn(s, ",}"));
+
+		for (char *q = t; (q = strchr(q, '~'));)
+			*q = ' ';
+		o->text[o->nval++] = t;
+		if (s[n] != ',')
+			break;
+	}
+	for (; o->dtype != DT_str && *s && *s != '}' && o->nval < 256;
+	     s = *end == ',' ? end + 1 : end) {
 		o->val[o->nval++] = strtod(s, &end);
 		if (end == s)
 			return false;
@@ -199,7 +210,12 @@ operand_content(struct arena *a, const struct operand *o, uint64_t *state)
 {
 	struct etensor *e = etensor_new(a, o->dtype, o->rank, o->dims);
 
-	for (int64_t i = 0; i < e->count; i++) {
+	for (int64_t i = 0; e->s && i < e->count; i++) {
+		static const char *const words[] = {"monday", "", "Bc", "a", "12", "\xC3\xA9t\xC3\xA9", "a~b", "MONDAY"};
+
+		e->s[i] = o->nval ? o->text[i % o->nval] : words[(int)(draw(state) * 8)];
+	}
+	for (int64_t i = 0; !e->s && i < e->count; i++) {
 		double v = o->nval ? o->val[i % o->nval] : sample(o->how, state, i, e->count);
 
 		if (!o->nval && dtype_info[o->dtype].class != DC_FLOAT && o->how[0] != '<')
@@ -291,7 +307,7 @@ case_build(struct arena *a, const struct op_case *c, struct diag *d, struct eten
 		struct operand o;
 		struct etensor *e;
 
-		if (!operand_parse(w[i], &o)) {
+		if (!operand_parse(a, w[i], &o)) {
 			diag_invalid(d, LOC_NONE, "operand \"%s\" of case %s", w[i], case_text(a, c));
 			return NULL;
 		}
