@@ -20,7 +20,7 @@ struct options {
 	struct words pass_on; /* for the trainer, as given */
 	const char *emit, *name, *target, *cpu, *weights, *blas, *precision;
 	const char *depfile, *passes, *dump, *stop_after, *svg, *data, *as;
-	int64_t opt_level, threads, jobs, timeout_s, memory_mib, string_bytes, ms, batch, seed;
+	int64_t opt_level, threads, jobs, timeout_s, memory_mib, string_bytes, ms, batch, seed, max_trips;
 	double rtol, atol;   /* atol < 0: not given */
 	bool verbose, quiet, color, no_color, json, print_plan, save_temps, time_passes;
 	bool verify_each, precise, grad, per_node, table, markdown, build_only, resume, help;
@@ -29,6 +29,8 @@ struct driver {
 	struct arena *arena;
 	struct diag diag;
 	struct options o;
+	int nlists;          /* lengths of the inputs that are sequences or optionals, for the next import */
+	const struct input_list *lists;
 	bool as_file;        /* models are imported in the form their files give them (import_opts) */
 	int exit_status;     /* of a trainer that has failed and said why; 0: diag's */
 };

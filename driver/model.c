@@ -135,6 +135,9 @@ model_import_as(struct driver *d, const char *path, int n, struct tensor *const 
 		memcpy(s->dims, in[i]->dims, sizeof s->dims);
 	}
 	io.values = value;
+	io.nlists = d->nlists;
+	io.lists = d->lists;
+	io.max_trips = d->o.max_trips;
 	g = onnx_import(d->arena, path, &io, &d->diag);
 	if (g && d->o.verbose)
 		diag_note(&d->diag, LOC_FILE(path), "imported in %.1f ms: %d nodes, %d inputs, %d outputs",
@@ -185,6 +188,7 @@ model_import_for(struct driver *d, const char *path, bool keep_going, bool train
 
 	if (!parse_dims(d, &io, binds, shapes))
 		return NULL;
+	io.max_trips = d->o.max_trips;
 	return onnx_import(d->arena, path, &io, &d->diag);
 }
 

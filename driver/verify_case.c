@@ -3,13 +3,16 @@
 #include "driver/verify.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- one data set */
 struct dataset {
-	int nin, nout;
+	int nin, nout;               /* tensors: elements of sequences stand by themselves */
 	const char **in_file, **in_name, **out_file, **out_name;
 	struct tensor **in, **out;
+	int nin_list, nout_list;     /* the sequences and optionals and how long they are */
+	const struct input_list *in_list, *out_list;
 };
 
 static void
@@ -21,6 +24,39 @@ report_difference(const char *what, const char *name, const struct difference *r
 		printf("; %" PRId64 " of %" PRId64 " outside, worst at %" PRId64 ": %.9g, expected %.9g", r->bad, r->count, r->worst,
 		       r->got, r->want);
 	putchar('\n');
+}
+
+static int
+find_output(const struct session *s, const char *name)
+{
+	for (int k = 0; k < s->rt->noutputs; k++)
+		if (strcmp(name, s->rt->outputs[k].name) == 0)
+			return k;
+	return -1;
+}
+
+/* How many elements output `name` has in this run; an optional's content is it, -1: none. */
+static int
+list_length(struct driver *d, struct session *s, const char *name)
+{
+	int at = find_output(s, arena_printf(d->arena, "%s.length", name)), n = -1;
+	size_t len = strlen(name);
+
+	if (at >= 0)
+		return (int)dtype_get_i(DT_i64, session_output(d, s, at)->data, 0);
+	at = find_output(s, arena_printf(d->arena, "%s.has", name));
+	if (at >= 0 && !*(const uint8_t *)session_output(d, s, at)->data)
+		return -1;
+	for (int k = 0; k < s->rt->noutputs; k++) {
+		const char *o = s->rt->outputs[k].name;
+
+		if (strcmp(o, name) == 0)
+			n = n < 1 ? 1 : n;
+		else if (strncmp(o, name, len) == 0 && o[len] == '.' && o[len + 1] >= '0' && o[len + 1] <= '9' &&
+		         atoi(o + len + 1) >= n)
+			n = atoi(o + len + 1) + 1;
+	}
+	return n;
 }
 
 /* ---- outputs that hang on random numbers: their type and dims can be compared only */
@@ -85,15 +121,22 @@ static bool
 compare_outputs(struct driver *d, struct session *s, const struct dataset *ds, const bool *random,
                 struct case_result *res)
 {
+	for (int i = 0; i < ds->nout_list; i++) {
+		int want = ds->out_list[i].count, got = list_length(d, s, ds->out_list[i].input);
+
+		if (got != want && !(want == 0 && got < 0)) {
+			printf("  output %s: has %d elements, expected %d\n", ds->out_list[i].input, got, want);
+			res->same = false;
+		}
+	}
 	for (int i = 0; i < ds->nout; i++) {
 		struct difference r;
 		struct tensor *got;
 		const char *why = "";
 		int index = ds->out_name[i] ? -1 : i;
 
-		for (int k = 0; k < s->rt->noutputs; k++)
-			if (ds->out_name[i] && strcmp(ds->out_name[i], s->rt->outputs[k].name) == 0)
-				index = k;
+		if (ds->out_name[i])
+			index = find_output(s, ds->out_name[i]);
 		if (index < 0 && i < s->rt->noutputs && str_ends(ds->out_file[i], ".pb"))
 			index = i; /* in the test layout the place counts */
 		if (index < 0 || index >= s->rt->noutputs)
@@ -205,20 +248,6 @@ try_dataset(struct driver *d, const char *model, struct dataset *ds, struct impo
 	return ok;
 }
 
-/* Tensors of the test layout belong to inputs by place, whatever they are called. */
-static bool
-name_inputs(struct driver *d, const char *model, struct dataset *ds)
-{
-	struct onnx_summary sum = {0};
-
-	if (!onnx_summarize(model, d->arena, &sum, &d->diag))
-		return false;
-	for (int i = 0; i < ds->nin && i < sum.ninputs; i++)
-		if (!ds->in_name[i] || str_ends(ds->in_file[i], ".pb"))
-			ds->in_name[i] = sum.inputs[i];
-	return true;
-}
-
 /* The names of what is bound, for the report. */
 static void
 note_bound(const struct dataset *ds, enum bind bind, struct case_result *res)
@@ -277,8 +306,8 @@ try_symbolic(struct driver *d, const char *model, struct dataset *ds, struct cas
 static bool
 run_dataset(struct driver *d, const char *model, struct dataset *ds, enum form form, struct case_result *res)
 {
-	if (!name_inputs(d, model, ds))
-		return false;
+	d->nlists = ds->nin_list;
+	d->lists = ds->in_list;
 	switch (form) {
 	case FORM_SYMBOLIC:
 		return try_symbolic(d, model, ds, res);
@@ -314,22 +343,46 @@ count_files(struct arena *a, const char *dir, const char *stem)
 	return n;
 }
 
+/* Files of the test layout belong to inputs and outputs by place, whatever the
+ * tensors in them are called. */
 static bool
-read_tensors(struct driver *d, const char *dir, const char *stem, int *n, const char ***file, const char ***name,
-             struct tensor ***t)
+read_values(struct driver *d, const char *dir, const char *stem, int known, const char *const *names,
+            const enum onnx_kind *kinds, const char ***file, struct onnx_values *v)
 {
-	*n = count_files(d->arena, dir, stem);
-	*file = arena_array(d->arena, const char *, *n + 1);
-	*name = arena_array(d->arena, const char *, *n + 1);
-	*t = arena_array(d->arena, struct tensor *, *n + 1);
-	for (int i = 0; i < *n; i++) {
-		(*file)[i] = arena_printf(d->arena, "%s/%s_%d.pb", dir, stem, i);
-		(*t)[i] = onnx_tensor_read(d->arena, (*file)[i], &(*name)[i], &d->diag);
-		if (!(*t)[i])
+	VEC(const char *) from = {0};
+	int n = count_files(d->arena, dir, stem);
+
+	for (int i = 0; i < n; i++) {
+		const char *path = arena_printf(d->arena, "%s/%s_%d.pb", dir, stem, i);
+
+		if (!onnx_value_read(d->arena, path, i < known ? kinds[i] : ONNX_TENSOR, i < known ? names[i] : path, v,
+		                     &d->diag))
 			return false;
-		if ((*name)[i] && !*(*name)[i])
-			(*name)[i] = NULL;
+		while (from.n < v->t.n)
+			vec_push(d->arena, &from, path);
 	}
+	*file = from.v;
+	return true;
+}
+
+static bool
+read_dataset(struct driver *d, const char *set, const struct onnx_summary *sum, struct dataset *ds)
+{
+	struct onnx_values in = {0}, out = {0};
+
+	if (!read_values(d, set, "input", sum->ninputs, sum->inputs, sum->input_kind, &ds->in_file, &in) ||
+	    !read_values(d, set, "output", sum->noutputs, sum->outputs, sum->output_kind, &ds->out_file, &out))
+		return false;
+	ds->nin = in.t.n;
+	ds->in = in.t.v;
+	ds->in_name = in.name.v;
+	ds->nin_list = in.lists.n;
+	ds->in_list = in.lists.v;
+	ds->nout = out.t.n;
+	ds->out = out.t.v;
+	ds->out_name = out.name.v;
+	ds->nout_list = out.lists.n;
+	ds->out_list = out.lists.v;
 	return true;
 }
 
@@ -337,9 +390,12 @@ bool
 verify_folder(struct driver *d, const char *dir, enum form form, struct case_result *res)
 {
 	const char *model = arena_printf(d->arena, "%s/model.onnx", dir);
+	struct onnx_summary sum = {0};
 	int sets = 0;
 
 	note_operators(d, model, res);
+	if (!onnx_summarize(model, d->arena, &sum, &d->diag))
+		return false;
 	for (int i = 0;; i++) {
 		const char *set = arena_printf(d->arena, "%s/test_data_set_%d", dir, i);
 		struct dataset ds = {0};
@@ -347,9 +403,7 @@ verify_folder(struct driver *d, const char *dir, enum form form, struct case_res
 		if (!file_exists(set))
 			break;
 		sets++;
-		if (!read_tensors(d, set, "input", &ds.nin, &ds.in_file, &ds.in_name, &ds.in) ||
-		    !read_tensors(d, set, "output", &ds.nout, &ds.out_file, &ds.out_name, &ds.out) ||
-		    !run_dataset(d, model, &ds, form, res))
+		if (!read_dataset(d, set, &sum, &ds) || !run_dataset(d, model, &ds, form, res))
 			return false;
 	}
 	if (!sets)
@@ -380,10 +434,15 @@ bool
 verify_model(struct driver *d, enum form form, struct case_result *res)
 {
 	struct dataset ds = {.nin = d->o.args.n - 1, .nout = d->o.refs.n};
+	struct onnx_summary sum = {0};
 
 	note_operators(d, d->o.args.v[0], res);
-
-	return read_named(d, ds.nin, d->o.args.v + 1, &ds.in_file, &ds.in_name, &ds.in) &&
-	       read_named(d, ds.nout, d->o.refs.v, &ds.out_file, &ds.out_name, &ds.out) &&
-	       run_dataset(d, d->o.args.v[0], &ds, form, res);
+	if (!onnx_summarize(d->o.args.v[0], d->arena, &sum, &d->diag) ||
+	    !read_named(d, ds.nin, d->o.args.v + 1, &ds.in_file, &ds.in_name, &ds.in) ||
+	    !read_named(d, ds.nout, d->o.refs.v, &ds.out_file, &ds.out_name, &ds.out))
+		return false;
+	for (int i = 0; i < ds.nin && i < sum.ninputs; i++)
+		if (!ds.in_name[i] || str_ends(ds.in_file[i], ".pb"))
+			ds.in_name[i] = sum.inputs[i];
+	return run_dataset(d, d->o.args.v[0], &ds, form, res);
 }

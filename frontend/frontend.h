@@ -22,6 +22,12 @@ struct import_opts {
 	 * input has on its outermost axis above 1) selects is the symbol "s<size>", bounded by
 	 * 1 and twice the size; equal sizes share one, so that what must be equal is. */
 	enum { SIZES_FIXED, SIZES_ALL, SIZES_FIRST, SIZES_OUTER } symbolic;
+	/* Inputs of sequence or optional type: how many elements they have (an optional: 1,
+	 * or -1 for none).  The elements are inputs x.0, x.1 ..., an optional's content x itself.
+	 * Where nothing is said, what shapes and values name is what there is. */
+	int nlists;
+	const struct input_list { const char *input; int count; } *lists;
+	int64_t max_trips;       /* turns that a loop is unrolled to where a run decides; 0: what is known, else 64 */
 	int64_t default_dim;     /* value of a symbol nothing binds; 0: keep it symbolic, unbounded */
 	bool states;             /* float initializers that nodes read become VAL_STATE (a student), else constants */
 	bool training;           /* BatchNormalization and Dropout in training form whatever the file says; else inference form */
@@ -45,14 +51,25 @@ struct onnx_patch { const char *name; int64_t offset, bytes; };
 bool onnx_export_template(const char *path, struct arena *, void **bytes, size_t *size,
                           int *npatch, struct onnx_patch **patch, struct diag *);
 /* What inspect prints of a file without compiling it. */
+enum onnx_kind { ONNX_TENSOR, ONNX_SEQUENCE, ONNX_OPTIONAL };
 struct onnx_summary { int64_t ir_version, opset; const char *producer; int nodes, initializers;
-                      int ninputs; const char **inputs; /* in order, without those that are initializers */ };
+                      int ninputs; const char **inputs; /* in order, without those that are initializers */
+                      const enum onnx_kind *input_kind;
+                      int noutputs; const char **outputs; const enum onnx_kind *output_kind; };
 bool onnx_summarize(const char *path, struct arena *, struct onnx_summary *, struct diag *);
 /* The operators of its nodes, "Add" or "ai.onnx.ml::Scaler", each once; of branches and
  * local functions too, without these functions' own names. */
 bool onnx_operators(const char *path, struct arena *, int *n, const char *const **names, struct diag *);
 /* TensorProto files of the ONNX test layout (input_0.pb); NULL: reported */
 struct tensor *onnx_tensor_read(struct arena *, const char *path, const char **name, struct diag *);
+/* A file of that layout of any kind as the tensors it is flattened to, appended:
+ * "x" is x, "x.0" an element.  lists has every sequence and optional met. */
+struct onnx_values {
+	VEC(struct tensor *) t;
+	VEC(const char *) name; /* parallel to t */
+	VEC(struct input_list) lists;
+};
+bool onnx_value_read(struct arena *, const char *path, enum onnx_kind, const char *name, struct onnx_values *, struct diag *);
 
 /* npy.c: NumPy arrays */
 struct tensor *npy_read(struct arena *, const char *path, struct diag *);

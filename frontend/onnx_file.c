@@ -255,18 +255,49 @@ onnx_opset(const Onnx__ModelProto *m, const Onnx__FunctionProto *fn, const char 
 }
 
 /* ---- small readers of whole files */
-static void
-list_inputs(struct arena *a, const Onnx__GraphProto *g, struct onnx_summary *s)
+static enum onnx_kind
+kind_of(const Onnx__ValueInfoProto *v)
 {
-	struct map *inits = map_create(a);
+	switch (v->type ? v->type->value_case : ONNX__TYPE_PROTO__VALUE__NOT_SET) {
+	case ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE:
+		return ONNX_SEQUENCE;
+	case ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE:
+		return ONNX_OPTIONAL;
+	default:
+		return ONNX_TENSOR;
+	}
+}
+
+/* The names and kinds of n of them, without those in `skip`; how many. */
+static int
+list_values(struct arena *a, size_t n, Onnx__ValueInfoProto **v, const struct map *skip,
+    const char ***names, const enum onnx_kind **kinds)
+{
+	enum onnx_kind *kind = arena_array(a, enum onnx_kind, n + 1);
+	int count = 0;
+	size_t i;
+
+	*names = arena_array(a, const char *, n + 1);
+	*kinds = kind;
+	for (i = 0; i < n; i++) {
+		if (map_get(skip, onnx_str(v[i]->name)))
+			continue;
+		(*names)[count] = arena_strdup(a, onnx_str(v[i]->name));
+		kind[count++] = kind_of(v[i]);
+	}
+	return count;
+}
+
+static void
+list_io(struct arena *a, const Onnx__GraphProto *g, struct onnx_summary *s)
+{
+	struct map *inits = map_create(a), *none = map_create(a);
 	size_t i;
 
 	for (i = 0; i < g->n_initializer; i++)
 		map_put(inits, arena_strdup(a, onnx_str(g->initializer[i]->name)), s);
-	s->inputs = arena_array(a, const char *, g->n_input + 1);
-	for (i = 0; i < g->n_input; i++)
-		if (!map_get(inits, onnx_str(g->input[i]->name)))
-			s->inputs[s->ninputs++] = arena_strdup(a, onnx_str(g->input[i]->name));
+	s->ninputs = list_values(a, g->n_input, g->input, inits, &s->inputs, &s->input_kind);
+	s->noutputs = list_values(a, g->n_output, g->output, none, &s->outputs, &s->output_kind);
 }
 
 bool
@@ -283,7 +314,7 @@ onnx_summarize(const char *path, struct arena *a, struct onnx_summary *s, struct
 	    .nodes = (int)f.m->graph->n_node,
 	    .initializers = (int)f.m->graph->n_initializer,
 	};
-	list_inputs(a, f.m->graph, s);
+	list_io(a, f.m->graph, s);
 	onnx_close(&f);
 	return true;
 }
@@ -309,4 +340,103 @@ onnx_tensor_read(struct arena *a, const char *path, const char **name, struct di
 	free(bytes);
 	onnx_close(&f);
 	return out;
+}
+
+/* ---- values of the test layout that are no plain tensors */
+struct flat {
+	struct onnx_file f;
+	struct arena *a;
+	struct loc loc;
+	struct onnx_values *out;
+	struct diag *d;
+};
+
+static bool
+flat_tensor(struct flat *fl, const Onnx__TensorProto *p, const char *name)
+{
+	struct tensor *t = onnx_tensor(&fl->f, p, fl->loc, fl->d);
+
+	if (!t)
+		return false;
+	vec_push(fl->a, &fl->out->t, t);
+	vec_push(fl->a, &fl->out->name, name);
+	return true;
+}
+
+static void
+flat_list(struct flat *fl, const char *name, int count)
+{
+	vec_push(fl->a, &fl->out->lists, (struct input_list){name, count});
+}
+
+static bool flat_optional(struct flat *, const Onnx__OptionalProto *, const char *name);
+
+static bool
+flat_sequence(struct flat *fl, const Onnx__SequenceProto *s, const char *name)
+{
+	size_t n = s->n_tensor_values + s->n_sequence_values + s->n_optional_values, i;
+	bool ok = true;
+
+	if (s->n_sparse_tensor_values)
+		return diag_unsupported(fl->d, fl->loc, "holds sparse tensors in a sequence");
+	flat_list(fl, name, (int)n);
+	for (i = 0; ok && i < n; i++) {
+		const char *sub = arena_printf(fl->a, "%s.%zu", name, i);
+
+		if (i < s->n_tensor_values)
+			ok = flat_tensor(fl, s->tensor_values[i], sub);
+		else if (i < s->n_tensor_values + s->n_sequence_values)
+			ok = flat_sequence(fl, s->sequence_values[i - s->n_tensor_values], sub);
+		else
+			ok = flat_optional(fl,
+			    s->optional_values[i - s->n_tensor_values - s->n_sequence_values], sub);
+	}
+	return ok;
+}
+
+static bool
+flat_optional(struct flat *fl, const Onnx__OptionalProto *o, const char *name)
+{
+	if (o->sparse_tensor_value)
+		return diag_unsupported(fl->d, fl->loc, "holds an optional sparse tensor");
+	if (o->sequence_value)
+		return flat_sequence(fl, o->sequence_value, name);
+	if (o->optional_value)
+		return flat_optional(fl, o->optional_value, name);
+	flat_list(fl, name, o->tensor_value ? 1 : -1);
+	return !o->tensor_value || flat_tensor(fl, o->tensor_value, name);
+}
+
+bool
+onnx_value_read(struct arena *a, const char *path, enum onnx_kind kind, const char *name,
+    struct onnx_values *out, struct diag *d)
+{
+	static const ProtobufCMessageDescriptor *const what[] = {
+	    [ONNX_TENSOR] = &onnx__tensor_proto__descriptor,
+	    [ONNX_SEQUENCE] = &onnx__sequence_proto__descriptor,
+	    [ONNX_OPTIONAL] = &onnx__optional_proto__descriptor,
+	};
+	struct flat fl = {.a = a, .out = out, .d = d};
+	ProtobufCMessage *m;
+	size_t size;
+	void *bytes = file_read(d, path, &size);
+	bool ok;
+
+	if (!bytes)
+		return false;
+	start(&fl.f, a, path, NULL);
+	fl.loc = LOC_FILE(arena_strdup(a, path));
+	name = arena_strdup(a, name);
+	m = unpack(&fl.f, what[kind], bytes, size, d);
+	if (!m)
+		ok = false;
+	else if (kind == ONNX_SEQUENCE)
+		ok = flat_sequence(&fl, (Onnx__SequenceProto *)m, name);
+	else if (kind == ONNX_OPTIONAL)
+		ok = flat_optional(&fl, (Onnx__OptionalProto *)m, name);
+	else
+		ok = flat_tensor(&fl, (Onnx__TensorProto *)m, name);
+	free(bytes);
+	onnx_close(&fl.f);
+	return ok;
 }

@@ -2,6 +2,8 @@
  * tensors at hand, from the symbols the file shares between them. */
 #include "frontend/onnx_import.h"
 
+#include <stdlib.h>
+
 struct dims_in {
 	struct import *im;
 	struct map *given; /* symbol -> size + 1, from the shapes of inputs */
@@ -30,18 +32,16 @@ given_dim(const struct input_shape *s, int axis)
 }
 
 static const Onnx__TypeProto__Tensor *
-tensor_type(const Onnx__ValueInfoProto *v)
+tensor_type(const Onnx__TypeProto *t)
 {
-	return v->type && v->type->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE
-		   ? v->type->tensor_type
-		   : NULL;
+	return t && t->value_case == ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ? t->tensor_type : NULL;
 }
 
 /* A given size of a symbolic axis holds wherever the symbol stands. */
 static bool
 learn_symbols(struct dims_in *di, const Onnx__ValueInfoProto *v)
 {
-	const Onnx__TypeProto__Tensor *t = tensor_type(v);
+	const Onnx__TypeProto__Tensor *t = tensor_type(v->type);
 	const struct input_shape *s = shape_given(di->im, v->name);
 	struct loc loc = LOC_FILE(di->im->f.name);
 	size_t i;
@@ -101,19 +101,15 @@ symbol_size(struct dims_in *di, const char *name)
 }
 
 /* An input with its value given is a constant of the graph. */
-static bool
-bound_input(struct import *im, struct scope *s, const char *name, const struct tensor *t, int elem)
+static struct value *
+bound_input(struct import *im, struct loc loc, const struct tensor *t, int elem)
 {
-	struct loc loc = LOC_FILE(im->f.name);
-	struct value *v;
-
-	loc.name = name;
-	if (elem != dtype_info[t->dtype].onnx)
-		return diag_invalid(im->d, loc, "takes element type %s, the given value is %s",
+	if (elem != dtype_info[t->dtype].onnx) {
+		diag_invalid(im->d, loc, "takes element type %s, the given value is %s",
 		    dtype_info[dtype_from_onnx(elem)].name, dtype_info[t->dtype].name);
-	v = graph_const(im->g, name, t);
-	import_bind(im, s, name, v);
-	return true;
+		return NULL;
+	}
+	return graph_const(im->g, loc.name, t);
 }
 
 static const struct tensor *
@@ -149,37 +145,44 @@ make_symbolic(struct dims_in *di, int rank, int64_t *dims)
 	}
 }
 
-static bool
-import_input(struct dims_in *di, struct scope *s, const Onnx__ValueInfoProto *v)
+static struct value *
+bad_input(bool reported)
+{
+	(void)reported;
+	return NULL;
+}
+
+static struct value *
+tensor_input(struct dims_in *di, const char *name, const Onnx__TypeProto *type)
 {
 	struct import *im = di->im;
-	const Onnx__TypeProto__Tensor *t = tensor_type(v);
-	const struct input_shape *given = shape_given(im, v->name);
+	const Onnx__TypeProto__Tensor *t = tensor_type(type);
+	const struct input_shape *given = shape_given(im, name);
 	struct loc loc = LOC_FILE(arena_strdup(im->g->arena, im->f.name));
 	int64_t dims[MAX_RANK];
 	enum dtype dtype;
 	struct value *x;
 	size_t i, rank;
 
-	loc.name = intern(im->g->names, v->name);
+	loc.name = intern(im->g->names, name);
 	loc.op = "input";
-	if (!t && v->type && v->type->value_case)
-		return diag_unsupported(im->d, loc, "is not a plain tensor");
+	if (!t && type && type->value_case)
+		return bad_input(diag_unsupported(im->d, loc, "is a map or sparse tensor"));
 	if (!t)
-		return diag_invalid(im->d, loc, "has no type");
+		return bad_input(diag_invalid(im->d, loc, "has no type"));
 	dtype = dtype_from_onnx(t->elem_type);
 	if (dtype == DT_none)
-		return diag_invalid(
-		    im->d, loc, "has element type %d, which is not one of ONNX", t->elem_type);
-	if (value_given(im, v->name))
-		return bound_input(im, s, v->name, value_given(im, v->name), t->elem_type);
+		return bad_input(diag_invalid(
+		    im->d, loc, "has element type %d, which is not one of ONNX", t->elem_type));
+	if (value_given(im, name))
+		return bound_input(im, loc, value_given(im, name), t->elem_type);
 	if (!t->shape && !given)
-		return diag_unsupported(im->d, loc,
-		    "has no shape in the file; give it with --dim %s:0=1 and so on", v->name);
+		return bad_input(diag_unsupported(im->d, loc,
+		    "has no shape in the file; give it with --dim %s:0=1 and so on", name));
 	rank = t->shape ? t->shape->n_dim : (size_t)given->rank;
 	if (rank > MAX_RANK)
-		return diag_unsupported(
-		    im->d, loc, "has %zu axes, at most %d are supported", rank, MAX_RANK);
+		return bad_input(diag_unsupported(
+		    im->d, loc, "has %zu axes, at most %d are supported", rank, MAX_RANK));
 	for (i = 0; i < rank; i++) {
 		const Onnx__TensorShapeProto__Dimension *dim = t->shape ? t->shape->dim[i] : NULL;
 		int64_t size = given_dim(given, (int)i);
@@ -202,14 +205,124 @@ import_input(struct dims_in *di, struct scope *s, const Onnx__ValueInfoProto *v)
 			   *onnx_str(dim->dim_param)) {
 			dims[i] = symbol_size(di, dim->dim_param);
 		} else {
-			dims[i] = symbol_size(di, arena_printf(im->f.own, "%s_%zu", v->name, i));
+			dims[i] = symbol_size(di, arena_printf(im->f.own, "%s_%zu", name, i));
 		}
 	}
 	if (im->opts->symbolic)
 		make_symbolic(di, (int)rank, dims);
-	x = graph_input(im->g, v->name, dtype, (int)rank, dims);
+	x = graph_input(im->g, loc.name, dtype, (int)rank, dims);
 	x->loc = loc;
-	import_bind(im, s, v->name, x);
+	return x;
+}
+
+/* ---- sequences and optionals: their elements are inputs of their own */
+/* "x.3" is element 3 of x: its index; -1 for other names. */
+static int
+element_index(const char *name, const char *list)
+{
+	size_t n = strlen(list);
+	long k;
+	char *end;
+
+	if (strncmp(name, list, n) != 0 || name[n] != '.' || name[n + 1] < '0' || name[n + 1] > '9')
+		return -1;
+	k = strtol(name + n + 1, &end, 10);
+	return (*end && *end != '.') || k >= ONNX_LIST_MAX ? -1 : (int)k;
+}
+
+/* How many elements the list has; -1: nothing says so. */
+static int
+list_count(struct dims_in *di, const char *name)
+{
+	const struct import_opts *o = di->im->opts;
+	int i, k, n = -1;
+
+	for (i = 0; i < o->nlists; i++)
+		if (strcmp(o->lists[i].input, name) == 0)
+			return o->lists[i].count;
+	for (i = 0; i < o->ndims; i++)
+		if (strcmp(o->dims[i].name, name) == 0 && o->dims[i].lo == o->dims[i].hi) {
+			map_put(di->noted, name, di);
+			return o->dims[i].lo < ONNX_LIST_MAX ? (int)o->dims[i].lo : ONNX_LIST_MAX;
+		}
+	for (i = 0; i < o->nshapes; i++)
+		if ((k = element_index(o->shapes[i].input, name)) >= n)
+			n = k + 1 > 0 ? k + 1 : n;
+	for (i = 0; i < o->nvalues; i++)
+		if ((k = element_index(o->values[i].input, name)) >= n)
+			n = k + 1 > 0 ? k + 1 : n;
+	return n;
+}
+
+static bool
+content_given(const struct import *im, const char *name)
+{
+	return shape_given(im, name) || value_given(im, name);
+}
+
+static struct item *
+input_item(struct dims_in *di, const char *name, const Onnx__TypeProto *t, int depth)
+{
+	struct import *im = di->im;
+	struct loc loc = LOC_FILE(im->f.name);
+	const Onnx__TypeProto *inner;
+	struct item *it, *one;
+	struct value *v;
+	int i, n;
+	bool seq = t && t->value_case == ONNX__TYPE_PROTO__VALUE_SEQUENCE_TYPE;
+
+	if (!seq && !(t && t->value_case == ONNX__TYPE_PROTO__VALUE_OPTIONAL_TYPE)) {
+		v = tensor_input(di, name, t);
+		if (v)
+			map_put(im->g->by_name, v->name, v);
+		return v ? item_tensor(im, v) : NULL;
+	}
+	loc.name = name;
+	loc.op = "input";
+	if (depth > ONNX_DEPTH) {
+		diag_invalid(im->d, loc, "its type nests deeper than %d", ONNX_DEPTH);
+		return NULL;
+	}
+	inner = seq ? t->sequence_type->elem_type : t->optional_type->elem_type;
+	n = list_count(di, name);
+	if (!seq) {
+		it = item_list(im, ITEM_OPT);
+		if (n < 0 && !content_given(im, name))
+			return it;
+		if (n == 0 && tensor_type(inner))
+			return it;
+		one = input_item(di, name, inner, depth + 1);
+		if (!one)
+			return NULL;
+		item_push(im, it, one);
+		return it;
+	}
+	it = item_list(im, ITEM_SEQ);
+	if (n < 0) {
+		diag_unsupported(im->d, loc,
+		    "is a sequence of unknown length; --dim %s=3 gives it three elements, inputs "
+		    "\"%s.0\" and so on",
+		    name, name);
+		return NULL;
+	}
+	for (i = 0; i < n; i++) {
+		one = input_item(di, intern(im->g->names, arena_printf(im->f.own, "%s.%d", name, i)),
+		    inner, depth + 1);
+		if (!one)
+			return NULL;
+		item_push(im, it, one);
+	}
+	return it;
+}
+
+static bool
+import_input(struct dims_in *di, struct scope *s, const Onnx__ValueInfoProto *v)
+{
+	struct item *it = input_item(di, v->name, v->type, 0);
+
+	if (!it)
+		return false;
+	import_bind_item(di->im, s, v->name, it);
 	return true;
 }
 

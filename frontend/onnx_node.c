@@ -8,14 +8,6 @@
 
 enum { FOLD_MAX = 4096 }; /* elements of an operand that decides shapes */
 
-struct job {
-	struct import *im;
-	struct scope *s;
-	const Onnx__NodeProto *np;
-	struct loc loc;
-	const char *op;
-};
-
 /* ---- operands */
 static const char *
 nearest_name(struct job *j, const char *name)
@@ -46,17 +38,23 @@ find_bind(struct job *j, size_t i, struct bind **b)
 	if (*b)
 		return true;
 	near = nearest_name(j, name);
+	if (j->s->where)
+		return diag_invalid(j->im->d, j->loc,
+		    "input %zu is \"%s\", which nothing makes in %s nor around it%s%s%s", i, name,
+		    j->s->where, near ? "; did you mean \"" : "", near ? near : "",
+		    near ? "\"?" : "");
 	return diag_invalid(j->im->d, j->loc, "input %zu is \"%s\", which nothing makes%s%s%s", i,
 	    name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
-/* False when it failed, now or (silently) where the operand was made. */
-static bool
-operand(struct job *j, size_t i, struct value **v)
+bool
+job_operand(struct job *j, size_t i, struct value **v)
 {
 	struct bind *b;
 
 	*v = NULL;
+	if (i >= j->np->n_input)
+		return true;
 	if (!find_bind(j, i, &b))
 		return false;
 	if (!b)
@@ -69,6 +67,45 @@ operand(struct job *j, size_t i, struct value **v)
 	return b->absent;
 }
 
+bool
+job_item(struct job *j, size_t i, struct item **it)
+{
+	struct bind *b;
+
+	*it = NULL;
+	if (i >= j->np->n_input)
+		return true;
+	if (!find_bind(j, i, &b))
+		return false;
+	if (!b)
+		return true;
+	*it = import_item(j->im, b, j->op, (int)i);
+	if (*it)
+		return true;
+	while (b->same)
+		b = b->same;
+	return b->absent;
+}
+
+bool
+job_has(const struct job *j, size_t i)
+{
+	struct bind *b = i < j->np->n_input && *j->np->input[i]
+			     ? import_lookup(j->s, j->np->input[i])
+			     : NULL;
+
+	while (b && b->same)
+		b = b->same;
+	return b ? !b->absent : i < j->np->n_input && *j->np->input[i];
+}
+
+void
+job_bind(struct job *j, size_t output, struct item *it)
+{
+	if (output < j->np->n_output && *j->np->output[output])
+		import_bind_item(j->im, j->s, j->np->output[output], it);
+}
+
 /* ---- attributes */
 /* The attribute itself, or in a function what the caller gave for it; NULL: left out. */
 static const Onnx__AttributeProto *
@@ -79,8 +116,8 @@ given(struct job *j, const Onnx__AttributeProto *a)
 	return j->s->attrs ? map_get(j->s->attrs, a->ref_attr_name) : NULL;
 }
 
-static const Onnx__AttributeProto *
-find_attr(struct job *j, const char *name)
+const Onnx__AttributeProto *
+job_attr(struct job *j, const char *name)
 {
 	size_t i;
 
@@ -88,6 +125,14 @@ find_attr(struct job *j, const char *name)
 		if (strcmp(onnx_str(j->np->attribute[i]->name), name) == 0)
 			return given(j, j->np->attribute[i]);
 	return NULL;
+}
+
+int64_t
+job_attr_int(struct job *j, const char *name, int64_t otherwise)
+{
+	const Onnx__AttributeProto *a = job_attr(j, name);
+
+	return a ? a->i : otherwise;
 }
 
 /* Files older than IR version 2 do not say which field is meant. */
@@ -237,7 +282,7 @@ static bool
 import_constant(struct job *j)
 {
 	const Onnx__AttributeProto *a = NULL;
-	const char *name = NULL;
+	const char *name = NULL, *key;
 	struct tensor *t;
 	struct value *v;
 	size_t i;
@@ -248,11 +293,17 @@ import_constant(struct job *j)
 	}
 	if (!a || j->np->n_output != 1)
 		return diag_invalid(j->im->d, j->loc, "needs one value and one output");
-	t = constant(j, name, a);
-	if (!t)
-		return false;
-	v = graph_const(j->im->g, NULL, t);
-	v->loc = j->loc;
+	/* one for all turns of a body */
+	key = arena_printf(j->im->f.own, "%p", (const void *)a);
+	v = j->s->outer ? map_get(j->im->inner, key) : NULL;
+	if (!v) {
+		t = constant(j, name, a);
+		if (!t)
+			return false;
+		v = graph_const(j->im->g, NULL, t);
+		v->loc = j->loc;
+		map_put(j->im->inner, key, v);
+	}
 	import_bind(j->im, j->s, j->np->output[0], v);
 	return true;
 }
@@ -298,7 +349,7 @@ import_dropout_off(struct job *j)
 		return false;
 	if (j->np->n_output < 2 || !*j->np->output[1])
 		return true;
-	if (!operand(j, 0, &x) || !x)
+	if (!job_operand(j, 0, &x) || !x)
 		return false;
 	/* a mask of the data's own type before opset 10 */
 	t = tensor_new(j->im->g->arena,
@@ -315,8 +366,8 @@ import_dropout_off(struct job *j)
 }
 
 /* ---- calls and branches */
-static const char *
-inner_prefix(struct job *j)
+const char *
+job_prefix(struct job *j)
 {
 	if (strlen(j->s->prefix) > 1024)
 		return j->s->prefix; /* deep enough to be told apart otherwise */
@@ -325,18 +376,18 @@ inner_prefix(struct job *j)
 	return arena_printf(j->im->f.own, "%s%s/", j->s->prefix, j->op);
 }
 
-static bool
-enter(struct job *j, size_t nodes)
+bool
+job_enter(struct job *j, size_t nodes)
 {
 	if (j->s->depth >= ONNX_DEPTH)
 		return diag_invalid(j->im->d, j->loc,
 		    "functions or branches nest deeper than %d; do they call "
 		    "themselves?",
 		    ONNX_DEPTH);
-	if (nodes > (size_t)(ONNX_INLINE_MAX - j->im->inlined))
+	if (nodes >= (size_t)(ONNX_INLINE_MAX - j->im->inlined))
 		return diag_unsupported(
 		    j->im->d, j->loc, "inlining makes more than %d nodes", ONNX_INLINE_MAX);
-	j->im->inlined += (int)nodes;
+	j->im->inlined += (int)nodes + 1;
 	return true;
 }
 
@@ -367,12 +418,12 @@ import_call(struct job *j, const Onnx__FunctionProto *fn)
 	struct scope inner = {.names = map_create(j->im->f.own),
 	    .attrs = map_create(j->im->f.own),
 	    .fn = fn,
-	    .prefix = inner_prefix(j),
+	    .prefix = job_prefix(j),
 	    .depth = j->s->depth + 1};
 	struct bind *b;
 	size_t i;
 
-	if (!enter(j, fn->n_node))
+	if (!job_enter(j, fn->n_node))
 		return false;
 	if (j->np->n_input > fn->n_input)
 		return diag_invalid(j->im->d, j->loc, "has %zu inputs, the function takes %zu",
@@ -402,43 +453,6 @@ import_call(struct job *j, const Onnx__FunctionProto *fn)
 	}
 	return import_nodes(j->im, &inner, fn->n_node, fn->node) &&
 	       leave(j, &inner, fn->n_output, fn->output);
-}
-
-static bool
-import_if(struct job *j)
-{
-	struct scope inner = {.outer = j->s,
-	    .names = map_create(j->im->f.own),
-	    .attrs = j->s->attrs,
-	    .fn = j->s->fn,
-	    .prefix = j->s->prefix,
-	    .depth = j->s->depth + 1};
-	const Onnx__AttributeProto *a;
-	struct value *cond;
-	char **outputs;
-	size_t i;
-
-	if (j->np->n_input != 1 || !operand(j, 0, &cond) || !cond)
-		return j->np->n_input == 1 && *j->np->input[0]
-			   ? false
-			   : diag_invalid(j->im->d, j->loc, "needs one input, the condition");
-	if (cond->kind != VAL_CONST)
-		return diag_unsupported(
-		    j->im->d, j->loc, "its condition is not known at compile time");
-	if (cond->dtype != DT_bool || tensor_count(cond->data) != 1)
-		return diag_invalid(j->im->d, j->loc, "its condition is not one bool");
-	a = find_attr(j, *(const uint8_t *)cond->data->data ? "then_branch" : "else_branch");
-	if (!a || !a->g)
-		return diag_invalid(j->im->d, j->loc, "has no graph for its %s branch",
-		    *(const uint8_t *)cond->data->data ? "then" : "else");
-	if (!enter(j, a->g->n_node))
-		return false;
-	outputs = arena_array(j->im->f.own, char *, a->g->n_output + 1);
-	for (i = 0; i < a->g->n_output; i++)
-		outputs[i] = a->g->output[i]->name;
-	return import_initializers(j->im, &inner, a->g) &&
-	       import_nodes(j->im, &inner, a->g->n_node, a->g->node) &&
-	       leave(j, &inner, a->g->n_output, outputs);
 }
 
 /* ---- nodes with a row */
@@ -547,7 +561,7 @@ gather_node(struct job *j, struct onnx_node *n)
 	size_t i;
 
 	for (i = 0; i < j->np->n_input; i++) {
-		if (!operand(j, i, &v))
+		if (!job_operand(j, i, &v))
 			return false;
 		vec_push(j->im->g->arena, &n->in, v);
 	}
@@ -707,13 +721,62 @@ import_row(struct job *j)
 	return true;
 }
 
+/* ---- operators that need no row of their own, or do where they are not folded away */
+static bool
+import_dropout(struct job *j)
+{
+	return dropout_active(j) ? import_row(j) : import_dropout_off(j);
+}
+
+static const struct special {
+	const char *op;
+	bool (*run)(struct job *);
+} specials[] = {
+    {"Constant", import_constant},
+    {"Identity", import_identity},
+    {"Dropout", import_dropout},
+    {"If", import_if},
+    {"Loop", import_loop},
+    {"Scan", import_scan},
+    {"SequenceConstruct", import_sequence_construct},
+    {"SequenceEmpty", import_sequence_empty},
+    {"SequenceInsert", import_sequence_insert},
+    {"SequenceErase", import_sequence_erase},
+    {"SequenceAt", import_sequence_at},
+    {"SequenceLength", import_sequence_length},
+    {"SequenceMap", import_sequence_map},
+    {"SplitToSequence", import_split_to_sequence},
+    {"ConcatFromSequence", import_concat_from_sequence},
+    {"Optional", import_optional},
+    {"OptionalGetElement", import_optional_get},
+    {"OptionalHasElement", import_optional_has},
+};
+
+static const struct special *
+special_of(const char *op)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof specials / sizeof *specials; i++)
+		if (strcmp(specials[i].op, op) == 0)
+			return &specials[i];
+	return NULL;
+}
+
+bool
+import_is_special(const char *op)
+{
+	return special_of(op);
+}
+
 bool
 import_node(struct import *im, struct scope *s, const Onnx__NodeProto *np, int index)
 {
 	struct job j = {.im = im, .s = s, .np = np, .op = onnx_str(np->op_type)};
 	const Onnx__FunctionProto *fn = import_function(im, np);
-	bool ok, core = !*onnx_domain(np->domain);
+	const struct special *special = *onnx_domain(np->domain) ? NULL : special_of(j.op);
 	int errors = im->d->errors;
+	bool ok;
 
 	j.loc = onnx_node_loc(&im->f, np, index);
 	if (*s->prefix && j.loc.name)
@@ -721,14 +784,8 @@ import_node(struct import *im, struct scope *s, const Onnx__NodeProto *np, int i
 	im->b.loc = j.loc;
 	if (fn)
 		ok = import_call(&j, fn);
-	else if (core && strcmp(j.op, "Constant") == 0)
-		ok = import_constant(&j);
-	else if (core && strcmp(j.op, "Identity") == 0)
-		ok = import_identity(&j);
-	else if (core && strcmp(j.op, "If") == 0 && op_from_onnx("", "If") == OP_none)
-		ok = import_if(&j);
-	else if (core && strcmp(j.op, "Dropout") == 0 && !dropout_active(&j))
-		ok = import_dropout_off(&j);
+	else if (special)
+		ok = special->run(&j);
 	else
 		ok = import_row(&j);
 	if (!ok && im->d->errors == errors && !im->opts->keep_going)

@@ -49,6 +49,21 @@ import_bind(struct import *im, struct scope *s, const char *name, struct value *
 	map_put(im->g->by_name, name, v);
 }
 
+void
+import_bind_item(struct import *im, struct scope *s, const char *name, struct item *it)
+{
+	struct bind *b;
+
+	if (it->kind == ITEM_TENSOR) {
+		import_bind(im, s, name, it->v);
+		return;
+	}
+	b = map_get(s->names, name);
+	if (!b)
+		b = bind_new(im, s, name);
+	b->item = it;
+}
+
 static struct tensor *
 init_tensor(struct import *im, const struct bind *b, struct loc loc)
 {
@@ -68,6 +83,11 @@ import_value(struct import *im, struct bind *b, const char *op, int i)
 		b = b->same;
 	if (b->bad || b->absent)
 		return NULL;
+	if (b->item) {
+		diag_invalid(im->d, im->b.loc, "\"%s\" is %s, it takes a tensor", b->name,
+		    item_kind_name(b->item));
+		return NULL;
+	}
 	setting = im->opts->states && onnx_is_setting(op, i);
 	if (b->v && b->v->kind == VAL_STATE && onnx_is_running(op, i))
 		b->v->trainable = false;
@@ -90,6 +110,19 @@ import_value(struct import *im, struct bind *b, const char *op, int i)
 	*(setting ? &b->setting : &b->v) = v;
 	map_put(im->g->by_name, loc.name, v);
 	return v;
+}
+
+struct item *
+import_item(struct import *im, struct bind *b, const char *op, int i)
+{
+	struct value *v;
+
+	while (b->same)
+		b = b->same;
+	if (b->item)
+		return b->item;
+	v = import_value(im, b, op, i);
+	return v ? item_tensor(im, v) : NULL;
 }
 
 bool
@@ -116,7 +149,20 @@ import_initializers(struct import *im, struct scope *s, const Onnx__GraphProto *
 			return diag_invalid(im->d, loc, "initializer %zu has no name", i);
 		if (map_get(s->names, name))
 			return diag_invalid(im->d, loc, "is an initializer twice");
-		b = bind_new(im, s, name);
+		if (s->outer) { /* a body inlined many times has one weight, not many */
+			const void *message = t ? (const void *)t : sp;
+			const char *key = arena_printf(im->f.own, "%p", message);
+
+			b = map_get(im->inner, key);
+			if (b) {
+				map_put(s->names, name, b);
+				continue;
+			}
+			b = bind_new(im, s, name);
+			map_put(im->inner, key, b);
+		} else {
+			b = bind_new(im, s, name);
+		}
 		b->init = t;
 		b->sparse = sp;
 	}
@@ -127,8 +173,14 @@ import_initializers(struct import *im, struct scope *s, const Onnx__GraphProto *
 struct frame {
 	int node, base;
 };
+/* What the bodies around a node make, the nearest first. */
+struct inner_names {
+	struct map *names;
+	const struct inner_names *outer;
+};
 struct order {
 	struct import *im;
+	const struct inner_names *inner;
 	Onnx__NodeProto **nodes;
 	struct map *maker; /* value name -> node index + 1 */
 	char *state;	   /* 0 new, 1 open, 2 done */
@@ -136,38 +188,63 @@ struct order {
 	VEC(int) deps; /* stack of dependencies still to visit */
 };
 
+static void
+push_name(struct order *o, const char *name)
+{
+	intptr_t at = *name ? (intptr_t)map_get(o->maker, name) : 0;
+	const struct inner_names *in;
+
+	for (in = o->inner; at && in; in = in->outer)
+		if (map_get(in->names, name))
+			return;
+	if (at)
+		vec_push(o->im->f.own, &o->deps, (int)at - 1);
+}
+
+static void push_graph(struct order *, const Onnx__GraphProto *, int depth);
+
 /* Pushes the nodes that n reads from, also through graphs in its attributes. */
 static void
 push_deps(struct order *o, const Onnx__NodeProto *n, int depth)
 {
-	size_t i, k, j;
+	size_t i, k;
 
-	for (i = 0; i < n->n_input; i++) {
-		intptr_t at = (intptr_t)map_get(o->maker, n->input[i]);
-
-		if (at && *n->input[i])
-			vec_push(o->im->f.own, &o->deps, (int)at - 1);
-	}
-	if (depth > ONNX_DEPTH)
-		return;
+	for (i = 0; i < n->n_input; i++)
+		push_name(o, n->input[i]);
 	for (k = 0; k < n->n_attribute; k++) {
 		const Onnx__AttributeProto *a = n->attribute[k];
 
-		for (i = 0; i < (a->g ? 1 : 0) + a->n_graphs; i++) {
-			const Onnx__GraphProto *g =
-			    a->g && i == 0 ? a->g : a->graphs[i - (a->g ? 1 : 0)];
-
-			for (j = 0; j < g->n_node; j++)
-				push_deps(o, g->node[j], depth + 1);
-			for (j = 0; j < g->n_output; j++) {
-				intptr_t at =
-				    (intptr_t)map_get(o->maker, onnx_str(g->output[j]->name));
-
-				if (at)
-					vec_push(o->im->f.own, &o->deps, (int)at - 1);
-			}
-		}
+		if (a->g)
+			push_graph(o, a->g, depth + 1);
+		for (i = 0; i < a->n_graphs; i++)
+			push_graph(o, a->graphs[i], depth + 1);
 	}
+}
+
+/* What a body reads from around it: names that it does not make itself. */
+static void
+push_graph(struct order *o, const Onnx__GraphProto *g, int depth)
+{
+	struct inner_names *own = arena_new(o->im->f.own, struct inner_names);
+	size_t i, k;
+
+	if (depth > ONNX_DEPTH)
+		return;
+	own->names = map_create(o->im->f.own);
+	own->outer = o->inner;
+	for (i = 0; i < g->n_input; i++)
+		map_put(own->names, onnx_str(g->input[i]->name), own);
+	for (i = 0; i < g->n_initializer; i++)
+		map_put(own->names, onnx_str(g->initializer[i]->name), own);
+	for (i = 0; i < g->n_node; i++)
+		for (k = 0; k < g->node[i]->n_output; k++)
+			map_put(own->names, g->node[i]->output[k], own);
+	o->inner = own;
+	for (i = 0; i < g->n_node; i++)
+		push_deps(o, g->node[i], depth);
+	for (i = 0; i < g->n_output; i++)
+		push_name(o, onnx_str(g->output[i]->name));
+	o->inner = own->outer;
 }
 
 /* Depth first with a stack of our own; frames are (node, where its deps start). */
@@ -273,19 +350,6 @@ import_function(struct import *im, const Onnx__NodeProto *n)
 	return map_get(im->functions, key);
 }
 
-bool
-import_is_special(const char *op)
-{
-	static const char *const ops[] = {
-	    "Constant", "Identity", "If", "Dropout"};
-	size_t i;
-
-	for (i = 0; i < sizeof ops / sizeof *ops; i++)
-		if (strcmp(ops[i], op) == 0)
-			return true;
-	return false;
-}
-
 struct unknown {
 	const Onnx__NodeProto *node;
 	struct loc loc;
@@ -320,8 +384,11 @@ survey(
 		}
 		key = arena_printf(sv->im->f.own, "%s::%s", domain, op);
 		if (callee) {
-			if (!map_get(sv->seen, key)) {
-				map_put(sv->seen, key, sv);
+			const char *whole =
+			    arena_printf(sv->im->f.own, "%s:%s", key, onnx_str(node->overload));
+
+			if (!map_get(sv->seen, whole)) {
+				map_put(sv->seen, whole, sv);
 				survey(sv, callee, callee->n_node, callee->node, depth + 1);
 			}
 			continue;
@@ -397,6 +464,34 @@ nearest_value(struct import *im, const char *name)
 	return names.n ? str_nearest(name, names.v, names.n) : NULL;
 }
 
+/* An output of sequence or optional type leaves as its elements, x.0, x.1 ..., with
+ * x.length (i64) where a run decides how many there are; an optional's content as
+ * x itself, with x.has (bool) where a run decides. */
+static bool
+output_item(struct import *im, const char *name, const struct item *it)
+{
+	int i;
+
+	if (it->kind == ITEM_TENSOR) {
+		graph_output(im->g, name, it->v);
+		return true;
+	}
+	for (i = 0; i < it->of.n; i++)
+		if (!output_item(im,
+			it->kind == ITEM_OPT
+			    ? name
+			    : intern(im->g->names, arena_printf(im->f.own, "%s.%d", name, i)),
+			it->of.v[i]))
+			return false;
+	if (it->count && it->kind == ITEM_OPT)
+		graph_output(im->g, intern(im->g->names, arena_printf(im->f.own, "%s.has", name)),
+		    b_cast(&im->b, it->count, DT_bool));
+	else if (it->count)
+		graph_output(im->g,
+		    intern(im->g->names, arena_printf(im->f.own, "%s.length", name)), it->count);
+	return true;
+}
+
 static bool
 import_outputs(struct import *im, struct scope *s)
 {
@@ -410,7 +505,7 @@ import_outputs(struct import *im, struct scope *s)
 	for (i = 0; i < g->n_output; i++) {
 		const char *name = onnx_str(g->output[i]->name), *near;
 		struct bind *b = import_lookup(s, name);
-		struct value *v;
+		struct item *it;
 
 		loc.name = name;
 		loc.op = "output";
@@ -420,11 +515,8 @@ import_outputs(struct import *im, struct scope *s)
 			    near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 			continue;
 		}
-		v = import_value(im, b, "output", 0);
-		if (v)
-			graph_output(im->g, name, v);
-		else
-			ok = false;
+		it = import_item(im, b, "output", 0);
+		ok = it && output_item(im, name, it) && ok;
 	}
 	return ok;
 }
@@ -464,6 +556,7 @@ import_model(struct import *im)
 
 	if (!import_header(im))
 		return false;
+	im->inner = map_create(im->f.own);
 	if (im->opts->states)
 		onnx_own_parameters(&im->f, im->d);
 	ok = check_operators(im);
