@@ -28,6 +28,8 @@ bool nest_next_tap(const struct nest_window *, int64_t *tap);
 bool lower_depthwise_grad(struct lower *, struct cluster *);
 /* nest_pool.c */
 bool lower_pool(struct lower *, struct cluster *);
+/* nest_tree.c */
+bool lower_tree_leaf(struct lower *, struct cluster *);
 
 struct clusters {
 	struct cluster **v;

@@ -427,6 +427,8 @@ lower_other(struct lower *lo, struct cluster *c)
 		return lower_scatter(lo, c);
 	case OP_bits:
 		return lower_bits(lo, c);
+	case OP_tree_leaf:
+		return lower_tree_leaf(lo, c);
 	case OP_max_pool:
 	case OP_sum_pool:
 	case OP_max_pool_grad:

@@ -123,6 +123,8 @@ keeps_items(const struct node *n)
 		if (axis < 0)
 			axis += n->in[0]->rank;
 		return batched(n->in[0]) ? axis != 0 && !batched(n->in[1]) : axis == 0;
+	case OP_tree_leaf:
+		return true;
 	case OP_contract:
 		return true; /* a letter is one size: that of axis 0 is no other's, and not summed
 				over */

@@ -47,9 +47,8 @@ probit(struct build *b, struct value *s)
 }
 
 struct value *
-ml_transform(struct build *b, const struct node *n, struct value *s)
+ml_transform(struct build *b, const struct node *n, const char *how, struct value *s)
 {
-	const char *how = attr_string(n, "post_transform");
 
 	static const struct { const char *name; struct value *(*f)(struct build *, struct value *); } kinds[] = {
 	    {"NONE", NULL}, {"SOFTMAX", softmax}, {"LOGISTIC", logistic}, {"SOFTMAX_ZERO", softmax_zero},
@@ -138,7 +137,7 @@ expand_LinearRegressor(struct build *b, const struct node *n, struct value **out
 
 	if (targets < 1)
 		return diag_invalid(b->diag, n->loc, "targets is %lld", (long long)targets);
-	return (outs[0] = ml_transform(b, n, scores(b, n, targets))) != NULL;
+	return (outs[0] = ml_transform(b, n, attr_string(n, "post_transform"), scores(b, n, targets))) != NULL;
 }
 
 /* The class with the largest score; a single score says whether the second class is meant. */
@@ -166,6 +165,6 @@ expand_LinearClassifier(struct build *b, const struct node *n, struct value **ou
 		at = b_op(b, OP_argmax, 1, &s, 1, &a);
 	outs[0] = ml_pick(b, labels, at);
 	if (ops_wants(n, 1))
-		outs[1] = two ? ml_two_columns(b, n, s, false) : ml_transform(b, n, s);
+		outs[1] = two ? ml_two_columns(b, n, s, false) : ml_transform(b, n, attr_string(n, "post_transform"), s);
 	return outs[0] && (!ops_wants(n, 1) || outs[1]);
 }

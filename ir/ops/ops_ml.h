@@ -23,9 +23,9 @@ struct value *ml_ints(struct build *, int n, const int64_t *);
 struct value *ml_rows(struct build *, const struct node *, struct value *x, enum dtype t);
 
 /* ---- ml_linear.c */
-/* NONE, SOFTMAX, LOGISTIC, SOFTMAX_ZERO or PROBIT on scores [N,E], by post_transform.
- * A single score per row only knows PROBIT. */
-struct value *ml_transform(struct build *, const struct node *, struct value *scores);
+/* NONE, SOFTMAX, LOGISTIC, SOFTMAX_ZERO or PROBIT on scores [N,E].  A single score per
+ * row only knows PROBIT. */
+struct value *ml_transform(struct build *, const struct node *, const char *how, struct value *scores);
 /* One score [N,1] of a classifier with two labels as two columns [N,2]: what ONNX
  * Runtime makes of it, which the specification leaves open.  symmetric: -s and s
  * (weights of both signs) instead of 1-s and s. */

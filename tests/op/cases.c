@@ -229,7 +229,7 @@ operand_content(struct arena *a, const struct operand *o, uint64_t *state)
 static bool
 attr_parse(struct arena *a, enum op op, char *text, struct attr *at)
 {
-	char *eq = strchr(text, '='), *s, *end;
+	char *eq = strchr(text, '='), *s, *end, *p;
 	const struct attr_info *info;
 	int64_t *ints = arena_array(a, int64_t, 64), one = 1;
 	double *floats = arena_array(a, double, 64);
@@ -272,8 +272,11 @@ attr_parse(struct arena *a, enum op op, char *text, struct attr *at)
 		if (!(end = strchr(s, ':')))
 			return false;
 		*end = 0;
+		for (one = 1, p = end + 1; *p; p++)
+			one += *p == ',';
 		t = tensor_new(a, dtype_from_name(s), 1, &one);
-		dtype_put_f(t->dtype, t->data, 0, strtod(end + 1, NULL));
+		for (int64_t i = 0; i < one; i++, end++)
+			dtype_put_f(t->dtype, t->data, i, strtod(end + 1, &end));
 		at->t = t;
 		return true;
 	default:
