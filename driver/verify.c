@@ -144,7 +144,7 @@ finish_case(struct driver *d, struct testcase *c, int wait_status, struct op_tab
 		fputs(s.s ? s.s : "", stdout);
 	}
 	str_free(&s);
-	op_table_add(table, r, c->outcome);
+	op_table_add(table, r, c->form, c->outcome);
 	munmap(r, sizeof *r);
 	c->result = NULL;
 }

@@ -303,11 +303,29 @@ try_symbolic(struct driver *d, const char *model, struct dataset *ds, struct cas
 	return false;
 }
 
+static void
+note_types(int n, struct tensor *const *t, struct case_result *res)
+{
+	char word[32];
+
+	if (!*res->types)
+		strcpy(res->types, " ");
+	for (int i = 0; i < n; i++) {
+		size_t used = strlen(res->types);
+
+		snprintf(word, sizeof word, " %s ", dtype_info[t[i]->dtype].name);
+		if (!strstr(res->types, word))
+			snprintf(res->types + used, sizeof res->types - used, "%s", word + 1);
+	}
+}
+
 static bool
 run_dataset(struct driver *d, const char *model, struct dataset *ds, enum form form, struct case_result *res)
 {
 	d->nlists = ds->nin_list;
 	d->lists = ds->in_list;
+	note_types(ds->nin, ds->in, res);
+	note_types(ds->nout, ds->out, res);
 	switch (form) {
 	case FORM_SYMBOLIC:
 		return try_symbolic(d, model, ds, res);

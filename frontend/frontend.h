@@ -60,6 +60,10 @@ bool onnx_summarize(const char *path, struct arena *, struct onnx_summary *, str
 /* The operators of its nodes, "Add" or "ai.onnx.ml::Scaler", each once; of branches and
  * local functions too, without these functions' own names. */
 bool onnx_operators(const char *path, struct arena *, int *n, const char *const **names, struct diag *);
+/* The opsets with which an operator ("Add", "ai.onnx.ml::Scaler") changed, ascending;
+ * how many, 0 if ONNX has none of that name.  onnx_known(i): the i-th of all names. */
+int onnx_versions(const char *op, const int **v);
+const char *onnx_known(int i);
 /* TensorProto files of the ONNX test layout (input_0.pb); NULL: reported */
 struct tensor *onnx_tensor_read(struct arena *, const char *path, const char **name, struct diag *);
 /* A file of that layout of any kind as the tensors it is flattened to, appended:

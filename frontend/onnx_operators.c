@@ -1,7 +1,44 @@
-/* onnx_operators -- which operators a file's nodes have, without importing it. */
+/* onnx_operators -- which operators a file's nodes have, without importing it, and
+ * the versions of operators. */
 #include "frontend/onnx.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+struct since {
+	const char *op;
+	int version[12]; /* ascending, then 0 */
+};
+static const struct since table[] = {
+#define SINCE(op, ...) {op, {__VA_ARGS__}},
+#include "frontend/onnx_since.def"
+#undef SINCE
+};
+
+static int
+by_op(const void *key, const void *row)
+{
+	return strcmp(key, ((const struct since *)row)->op);
+}
+
+int
+onnx_versions(const char *op, const int **v)
+{
+	const struct since *s =
+	    bsearch(op, table, sizeof table / sizeof *table, sizeof *table, by_op);
+	int n = 0;
+
+	*v = s ? s->version : NULL;
+	while (s && n < (int)(sizeof s->version / sizeof *s->version) && s->version[n])
+		n++;
+	return n;
+}
+
+const char *
+onnx_known(int i)
+{
+	return i < (int)(sizeof table / sizeof *table) ? table[i].op : NULL;
+}
 
 struct listing {
 	struct arena *a;
