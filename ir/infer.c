@@ -155,7 +155,7 @@ is_narrow(enum dtype t)
 static bool
 rounds_as_specified(enum op op)
 {
-	return op == OP_Attention;
+	return op == OP_Attention || op == OP_FlexScores;
 }
 
 /* How often results are rounded by the nodes from `first` on; long sums count twice. */

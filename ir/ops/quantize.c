@@ -149,12 +149,12 @@ expand_QLinearMatMul(struct build *b, const struct node *n, struct value **outs)
 	return q[0] && (outs[0] = b_op(b, OP_QuantizeLinear, 3, q, 0, NULL)) != NULL;
 }
 
-/* in double, which holds every sum exactly */
+/* in float where it holds every sum exactly (products are below 2^16), else in double */
 bool
 expand_ConvInteger(struct build *b, const struct node *n, struct value **outs)
 {
 	struct value *in[2], *zx = ops_in(n, 2), *zw = ops_in(n, 3), *y;
-	int64_t dims[MAX_RANK];
+	int64_t dims[MAX_RANK], taps = 1;
 	struct attr a[8];
 	int na = 0;
 
@@ -172,10 +172,48 @@ expand_ConvInteger(struct build *b, const struct node *n, struct value **outs)
 	in[1] = centred(b, n->in[1], zw, false);
 	if (!in[0] || !in[1])
 		return false;
-	in[0] = b_cast(b, in[0], DT_f64);
-	in[1] = b_cast(b, in[1], DT_f64);
+	for (int i = 1; i < in[1]->rank; i++)
+		taps = dim_const(in[1]->dims[i]) && taps < 256 ? taps * in[1]->dims[i] : 256;
+	in[0] = b_cast(b, in[0], taps < 256 ? DT_f32 : DT_f64);
+	in[1] = b_cast(b, in[1], taps < 256 ? DT_f32 : DT_f64);
 	for (int i = 0; i < n->nattr && na < 8; i++)
 		a[na++] = n->attr[i];
 	y = b_op(b, OP_Conv, 2, in, na, a);
 	return (outs[0] = y ? b_cast(b, y, DT_i32) : NULL) != NULL;
+}
+
+/* v, one number or one per channel, to broadcast with [N,C,spatial...] */
+static struct value *
+by_channel(struct build *b, const struct node *n, struct value *v, const struct value *y)
+{
+	int64_t dims[MAX_RANK];
+
+	if (!v || !y || v->rank == 0)
+		return v;
+	for (int i = 0; i < y->rank - 1; i++)
+		dims[i] = i == 0 ? v->dims[0] : 1;
+	if (v->rank != 1 || (v->dims[0] != 1 && v->dims[0] != y->dims[1])) {
+		diag_invalid(b->diag, n->loc, "operand %s for %s channels", ops_dims_text(b->g, v->rank, v->dims),
+		    dim_text(b->g, y->dims[1]));
+		return NULL;
+	}
+	return b_reshape(b, v, y->rank - 1, dims);
+}
+
+/* x, scale, zero; w, scale, zero (of a channel each or one); scale and zero of y; B?, whole
+ * numbers in units of x_scale * w_scale */
+bool
+expand_QLinearConv(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *in[4] = {n->in[0], n->in[3], n->in[2], n->in[5]}, *q[3], *y, *scale, *bias = ops_in(n, 8);
+
+	y = b_op(b, OP_ConvInteger, 4, in, n->nattr, n->attr);
+	if (y && bias)
+		y = b_add(b, y, by_channel(b, n, b_cast(b, bias, DT_i32), y));
+	scale = by_channel(b, n, b_cast(b, n->in[4], DT_f32), y);
+	scale = b_mul(b, b_reshape(b, b_cast(b, n->in[1], DT_f32), 0, NULL), scale);
+	q[0] = y ? b_mul(b, b_cast(b, y, DT_f32), scale) : NULL;
+	q[1] = n->in[6];
+	q[2] = n->in[7];
+	return q[0] && (outs[0] = b_op(b, OP_QuantizeLinear, 3, q, 0, NULL)) != NULL;
 }

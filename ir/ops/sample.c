@@ -1,4 +1,4 @@
-/* sample.c -- images read at places that data gives: GridSample, DeformConv; Col2Im:
+/* sample.c -- images read at places that data gives: AffineGrid, GridSample, DeformConv; Col2Im:
  * windows added back into their image. */
 #include "ir/ops/ops_int.h"
 
@@ -383,4 +383,43 @@ expand_Col2Im(struct build *b, const struct node *n, struct value **outs)
 	a[3] = attr_of_int("group", channels);
 	a[4] = attr_of_ints("dims", ns + 2, dims);
 	return in[0] && (outs[0] = b_op(b, OP_conv_grad_data, 2, in, 5, a)) != NULL;
+}
+
+/* ---- AffineGrid: theta [N,n,n+1], size [N,C,spatial...] to [N,spatial...,n]: theta times
+ * (x, y, (z,) 1) of every place, -1..1 over the middles (align_corners) or the edges of
+ * the end pixels.  Components name the last spatial axis first. */
+bool
+expand_AffineGrid(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *theta = n->in[0], *y;
+	int64_t *size, dims[MAX_SPATIAL + 2], idx[MAX_SPATIAL] = {0}, count = 1;
+	int k = ops_ints(b, n, 1, &size), s = k - 2;
+	bool align = attr_int(n, "align_corners");
+	struct tensor *t;
+	double *w;
+
+	if (k < 0)
+		return false;
+	if ((s != 2 && s != 3) || theta->rank != 3 || theta->dims[0] != size[0] || theta->dims[1] != s ||
+	    theta->dims[2] != s + 1)
+		return diag_invalid(b->diag, n->loc, "theta %s for a size of %d numbers",
+		    ops_dims_text(b->g, theta->rank, theta->dims), k);
+	for (int i = 0; i < s; i++) {
+		if (size[i + 2] < 1 || size[i + 2] > 1 << 20 || (count *= size[i + 2]) > 1 << 26)
+			return diag_invalid(b->diag, n->loc, "size %s", ops_dims_text(b->g, k, size));
+		dims[i] = size[i + 2];
+	}
+	dims[s] = s + 1;
+	t = tensor_new(b->g->arena, DT_f64, s + 1, dims);
+	w = t->data;
+	for (int64_t i = 0; i < count; i++, ops_next(s, dims, idx)) {
+		for (int c = s - 1; c >= 0; c--)
+			*w++ = !align        ? (2 * (double)idx[c] + 1) / (double)dims[c] - 1
+			       : dims[c] > 1 ? 2 * (double)idx[c] / (double)(dims[c] - 1) - 1
+			                     : 0;
+		*w++ = 1;
+	}
+	y = b_cast(b, graph_const(b->g, NULL, t), theta->dtype);
+	y = b_contract(b, s == 2 ? "hwk,njk->nhwj" : "dhwk,njk->ndhwj", y, theta);
+	return (outs[0] = y) != NULL;
 }
