@@ -107,7 +107,7 @@ struct graph *
 model_import_as(struct driver *d, const char *path, int n, struct tensor *const *in, const char *const *names,
                 struct import_as as)
 {
-	struct import_opts io = {.default_dim = 1, .as_file = d->as_file, .symbolic = as.symbolic};
+	struct import_opts io = {.default_dim = 1, .as_file = d->as_file, .symbolic = as.symbolic, .gradient = grad_build};
 	struct dim_bind *binds = arena_array(d->arena, struct dim_bind, d->o.dims.n + 1);
 	struct input_shape *shapes = arena_array(d->arena, struct input_shape, d->o.dims.n + n + 1);
 	struct input_value *value = arena_array(d->arena, struct input_value, n + 1);
@@ -182,7 +182,7 @@ diag_release(struct driver *d, struct diag held, bool drop)
 struct graph *
 model_import_for(struct driver *d, const char *path, bool keep_going, bool training)
 {
-	struct import_opts io = {.default_dim = 1, .keep_going = keep_going, .states = training, .training = training};
+	struct import_opts io = {.default_dim = 1, .keep_going = keep_going, .states = training, .training = training, .gradient = grad_build};
 	struct dim_bind *binds = arena_array(d->arena, struct dim_bind, d->o.dims.n + 1);
 	struct input_shape *shapes = arena_array(d->arena, struct input_shape, d->o.dims.n + 1);
 

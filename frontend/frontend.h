@@ -32,6 +32,9 @@ struct import_opts {
 	bool states;             /* float initializers that nodes read become VAL_STATE (a student), else constants */
 	bool training;           /* BatchNormalization and Dropout in training form whatever the file says; else inference form */
 	bool as_file;            /* without training: those two in the form that the file gives them (verify) */
+	/* grad_build, for models that ask for gradients (ai.onnx.preview.training); NULL: refused */
+	bool (*gradient)(struct graph *, struct value *loss, int n, struct value *const *wrt, struct value **dwrt,
+	                 struct diag *);
 	bool keep_going;         /* check: import what is known, report all problems */
 	const char *model_name;  /* for locations; NULL: the file's base name */
 };

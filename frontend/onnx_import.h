@@ -75,7 +75,7 @@ bool import_nodes(struct import *, struct scope *, size_t n, Onnx__NodeProto **)
 bool import_initializers(struct import *, struct scope *, const Onnx__GraphProto *);
 const Onnx__FunctionProto *import_function(struct import *, const Onnx__NodeProto *);
 /* An operator that needs no row of its own. */
-bool import_is_special(const char *op);
+bool import_is_special(const char *domain, const char *op);
 
 /* ---- onnx_inputs.c */
 bool import_inputs(struct import *, struct scope *);
@@ -151,6 +151,10 @@ bool import_try(struct job *, const struct body *, const char *prefix, struct it
 const char *import_turn(struct job *, int64_t turn); /* prefix of names in that turn: "loop/3/" */
 bool import_if(struct job *);
 bool import_sequence_map(struct job *);
+
+/* ---- onnx_preview.c */
+bool import_flex_attention(struct job *);
+bool import_gradient(struct job *);
 
 /* ---- onnx_loop.c */
 bool import_loop(struct job *);

@@ -729,7 +729,7 @@ import_dropout(struct job *j)
 }
 
 static const struct special {
-	const char *op;
+	const char *op; /* with its domain, unless that is ai.onnx */
 	bool (*run)(struct job *);
 } specials[] = {
     {"Constant", import_constant},
@@ -750,23 +750,32 @@ static const struct special {
     {"Optional", import_optional},
     {"OptionalGetElement", import_optional_get},
     {"OptionalHasElement", import_optional_has},
+    {"ai.onnx.preview::FlexAttention", import_flex_attention},
+    {"ai.onnx.preview.training::Gradient", import_gradient},
 };
 
 static const struct special *
-special_of(const char *op)
+special_of(const char *domain, const char *op)
 {
-	size_t i;
+	size_t i, n;
 
-	for (i = 0; i < sizeof specials / sizeof *specials; i++)
-		if (strcmp(specials[i].op, op) == 0)
+	domain = onnx_domain(domain);
+	n = strlen(domain);
+	for (i = 0; i < sizeof specials / sizeof *specials; i++) {
+		const char *s = specials[i].op;
+
+		if (n == 0 ? strcmp(s, op) == 0
+			   : strncmp(s, domain, n) == 0 && strncmp(s + n, "::", 2) == 0 &&
+				     strcmp(s + n + 2, op) == 0)
 			return &specials[i];
+	}
 	return NULL;
 }
 
 bool
-import_is_special(const char *op)
+import_is_special(const char *domain, const char *op)
 {
-	return special_of(op);
+	return special_of(domain, op);
 }
 
 bool
@@ -774,7 +783,7 @@ import_node(struct import *im, struct scope *s, const Onnx__NodeProto *np, int i
 {
 	struct job j = {.im = im, .s = s, .np = np, .op = onnx_str(np->op_type)};
 	const Onnx__FunctionProto *fn = import_function(im, np);
-	const struct special *special = *onnx_domain(np->domain) ? NULL : special_of(j.op);
+	const struct special *special = special_of(np->domain, j.op);
 	int errors = im->d->errors;
 	bool ok;
 

@@ -394,7 +394,7 @@ survey(
 			continue;
 		}
 		if (onnx_is_removed(node) || op_from_onnx(domain, op) != OP_none ||
-		    (!*domain && (import_is_special(op) || onnx_former(op))))
+		    import_is_special(domain, op) || (!*domain && onnx_former(op)))
 			continue;
 		u = map_get(sv->ops, key);
 		if (!u) {

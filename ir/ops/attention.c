@@ -165,7 +165,7 @@ bool
 expand_Attention(struct build *b, const struct node *n, struct value **outs)
 {
 	struct attention a = {0};
-	struct value *q, *k, *v, *s, *stage[4], *bias, *seen, *y, *low, *blind = NULL;
+	struct value *q, *k, *v, *s, *stage[4], *bias, *seen, *y, *low, *blind = NULL, *keys_by;
 	int64_t keys = 4;
 	double scale, cap = attr_float(n, "softcap");
 	int64_t mode = attr_int(n, "qk_matmul_output_mode");
@@ -173,8 +173,13 @@ expand_Attention(struct build *b, const struct node *n, struct value **outs)
 	if (!attention_open(b, n, &a, &q, &k, &v) || !visible(b, n, &a, &bias, &seen))
 		return false;
 	scale = attr_has(n, "scale") ? attr_float(n, "scale") : 1 / sqrt((double)a.D);
+	keys_by = k;
+	if (scale > 0 && dtype_info[q->dtype].bits < 32) { /* on either side, where it matters to rounding */
+		scale = sqrt(scale);
+		keys_by = b_muls(b, k, scale);
+	}
 	q = b_reshape(b, b_muls(b, q, scale), 5, (int64_t[]){a.B, a.Hkv, a.Hq / a.Hkv, a.Sq, a.D});
-	s = stage[0] = b_contract(b, "bhgqd,bhkd->bhgqk", q, k);
+	s = stage[0] = b_contract(b, "bhgqd,bhkd->bhgqk", q, keys_by);
 	if (cap != 0)
 		s = b_muls(b, b1(b, OP_tanh, b_muls(b, s, 1 / cap)), cap);
 	stage[1] = s;
