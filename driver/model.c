@@ -100,7 +100,7 @@ model_binds(const struct tensor *t, enum bind bind)
 		return bind == BIND_ALL;
 	if (dtype_is_float(t->dtype))
 		return t->rank <= 1 && tensor_count(t) <= 8;
-	return dtype_is_int(t->dtype) || dtype_info[t->dtype].class == DC_BOOL;
+	return dtype_is_int(t->dtype) || dtype_info[t->dtype].class == DC_BOOL || t->dtype == DT_str;
 }
 
 struct graph *

@@ -84,7 +84,13 @@ print_tensor(const char *name, struct arena *a, const struct tensor *t)
 
 	printf("%s %s%s", name, dtype_info[t->dtype].name, shape_text(a, t->rank, t->dims));
 	for (int64_t i = 0; i < n && i < 16; i++)
-		if (dtype_is_float(t->dtype))
+		if (t->dtype == DT_str) {
+			struct str s = {0};
+
+			str_json(&s, ((const char *const *)t->data)[i] ? ((const char *const *)t->data)[i] : "");
+			printf(" %s", s.s);
+			str_free(&s);
+		} else if (dtype_is_float(t->dtype))
 			printf(" %.9g", dtype_get_f(t->dtype, t->data, i));
 		else
 			printf(" %" PRId64, dtype_get_i(t->dtype, t->data, i));

@@ -1,8 +1,10 @@
-/* npy -- NumPy's array files (format versions 1 to 3), read and written.
+/* npy -- NumPy's array files (format versions 1 to 3), read and written.  Strings are
+ * U (code points of four bytes) or S (bytes) of a fixed width, filled up with zeros.
  *
  *   "\x93NUMPY" major minor, header length (2 bytes, 4 from version 2), a Python
  *   dict literal {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }, data */
 #include "frontend/frontend.h"
+#include "host/utf8.h"
 
 #include <ctype.h>
 #include <stdlib.h>
@@ -30,7 +32,8 @@ static const struct {
 
 struct header {
 	enum dtype dtype;
-	bool swapped, fortran;
+	bool swapped, fortran, codes; /* codes: strings of code points */
+	size_t width;                 /* bytes of an element in the file */
 	int rank;
 	int64_t dims[MAX_RANK];
 };
@@ -119,9 +122,21 @@ descr(struct header *h, const char *d)
 	h->swapped = d[0] == '>';
 	if (d[0] && strchr("<>=|", d[0]))
 		d++;
+	if (*d == 'U' || *d == 'S') {
+		char *end;
+		unsigned long n = strtoul(d + 1, &end, 10);
+
+		if (end == d + 1 || *end || n > 1 << 28)
+			return false;
+		h->dtype = DT_str;
+		h->codes = *d == 'U';
+		h->width = h->codes ? 4 * n : n;
+		return true;
+	}
 	for (i = 0; i < sizeof codes / sizeof *codes; i++)
 		if (strcmp(codes[i].code, d) == 0)
 			h->dtype = codes[i].dtype;
+	h->width = (size_t)dtype_info[h->dtype].bits / 8;
 	return h->dtype != DT_none;
 }
 
@@ -150,7 +165,8 @@ parse(struct cursor *c, struct header *h, const char **what, char *code, size_t 
 		}
 		take(c, ',');
 	}
-	*what = "its element type is not supported";
+	*what = strchr(code, 'O') ? "it holds Python objects; save strings with dtype \"U\" or \"S\""
+				  : "its element type is not supported";
 	return descr(h, code);
 }
 
@@ -183,6 +199,32 @@ from_fortran(const struct header *h, const char *src, char *dst, int64_t count, 
 		for (k = h->rank - 1; k >= 0 && ++idx[k] == h->dims[k]; k--)
 			idx[k] = 0;
 	}
+}
+
+/* Fixed width to strings of their own. */
+static void
+to_strings(struct arena *a, const struct header *h, const char *src, struct tensor *t, int64_t count)
+{
+	char *text = xmalloc(h->width + 1);
+
+	for (int64_t i = 0; i < count; i++, src += h->width) {
+		size_t n = 0;
+
+		if (h->codes)
+			for (size_t k = 0; k + 4 <= h->width; k += 4) {
+				uint32_t c;
+
+				memcpy(&c, src + k, 4);
+				c = h->swapped ? __builtin_bswap32(c) : c;
+				if (!c)
+					break;
+				n += (size_t)utf8_put(text + n, c > 0x10FFFF ? 0xFFFD : c);
+			}
+		else
+			memcpy(text, src, n = strnlen(src, h->width));
+		((char **)t->data)[i] = arena_strndup(a, text, n);
+	}
+	free(text);
 }
 
 static struct tensor *
@@ -219,15 +261,28 @@ decode(struct arena *a, const char *path, const unsigned char *p, size_t size, s
 		return NULL;
 	}
 	start += len;
-	width = (size_t)dtype_info[h.dtype].bits / 8;
+	width = h.width;
 	count = dims_count(h.rank, h.dims);
-	if (count < 0 || (uint64_t)count > (size - start) / width) {
+	if (count < 0 || count > INT64_MAX / 64 || (width && (uint64_t)count > (size - start) / width) ||
+	    (!width && count > (int64_t)1 << 20)) {
 		diag_invalid(d, loc,
 		    "is truncated: its shape needs %lld elements of %zu bytes, %zu bytes are there",
 		    (long long)count, width, size - start);
 		return NULL;
 	}
 	t = tensor_new(a, h.dtype, h.rank, h.dims);
+	if (h.dtype == DT_str && h.fortran && h.rank > 1) {
+		char *rows = xmalloc((size_t)count * width + 1);
+
+		from_fortran(&h, (const char *)p + start, rows, count, width);
+		to_strings(a, &h, rows, t, count);
+		free(rows);
+		return t;
+	}
+	if (h.dtype == DT_str) {
+		to_strings(a, &h, (const char *)p + start, t, count);
+		return t;
+	}
 	if (h.fortran && h.rank > 1)
 		from_fortran(&h, (const char *)p + start, t->data, count, width);
 	else if (t->bytes)
@@ -280,6 +335,35 @@ code_of(enum dtype dtype)
 	return NULL;
 }
 
+/* Strings as code points of the longest one's number; *code is what they are. */
+static const struct tensor *
+from_strings(struct arena *a, const struct tensor *t, const char **code)
+{
+	struct tensor *u = arena_new(a, struct tensor);
+	int64_t n = tensor_count(t), most = 1;
+	uint32_t *to;
+
+	for (int64_t i = 0; i < n; i++) {
+		const char *s = ((char *const *)t->data)[i];
+		int64_t len = 0;
+
+		for (; s && *s; len++)
+			utf8_next(&s);
+		most = len > most ? len : most;
+	}
+	*u = *t;
+	u->bytes = (size_t)(n * most) * 4;
+	u->data = to = arena_alloc(a, u->bytes + 1);
+	for (int64_t i = 0; i < n; i++) {
+		const char *s = ((char *const *)t->data)[i];
+
+		for (int64_t k = 0; s && *s; k++)
+			to[i * most + k] = utf8_next(&s);
+	}
+	*code = arena_printf(a, "U%lld", (long long)most);
+	return u;
+}
+
 static bool
 write_as(const char *path, const struct tensor *t, const char *code, struct diag *d)
 {
@@ -324,7 +408,9 @@ npy_write(const char *path, const struct tensor *t, struct diag *d)
 	const struct tensor *out = t;
 	bool ok;
 
-	if (!code && widen(t, scratch, &out))
+	if (t->dtype == DT_str)
+		out = from_strings(scratch, t, &code);
+	else if (!code && widen(t, scratch, &out))
 		code = "f4";
 	ok = code ? write_as(path, out, code, d)
 		  : diag_unsupported(d, LOC_FILE(path), "NumPy files have no element type for %s",

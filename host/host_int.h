@@ -3,6 +3,7 @@
 #define RETORT_HOST_INT_H
 
 #include "host/host.h"
+#include "host/utf8.h"
 
 #include <stdbool.h>
 
@@ -59,12 +60,5 @@ bytes_fail(struct rt_bytes *b, enum rt_host_status s)
 char *bytes_take(struct rt_bytes *, int64_t n);
 /* n bytes aligned to 8 for the time of one call: what bytes_take gives next */
 void *bytes_scratch(struct rt_bytes *, int64_t n);
-
-/* ---- utf8.c */
-/* The code point at *s, which moves past it; U+FFFD for a byte that begins none. */
-uint32_t utf8_next(const char **s);
-int utf8_put(char *to, uint32_t c); /* at most 4 bytes; how many */
-uint32_t utf8_upper(uint32_t);
-uint32_t utf8_lower(uint32_t);
 
 #endif

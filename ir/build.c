@@ -40,7 +40,7 @@ b_node(struct build *b, enum op op, int nin, struct value *const *in, int nout, 
 static bool
 small_const(const struct value *v)
 {
-	return v->kind == VAL_CONST && v->dtype != DT_str && dims_count(v->rank, v->dims) <= FOLD_MAX;
+	return v->kind == VAL_CONST && dims_count(v->rank, v->dims) <= FOLD_MAX;
 }
 
 /* Multiply-adds of a contraction, convolution or pooling over constants; other
@@ -59,43 +59,48 @@ work(const struct node *n, int64_t count)
 	return per < 0 || __builtin_mul_overflow(per, count, &per) ? INT64_MAX : per;
 }
 
-/* Evaluates n, whose operands are small constants; NULL: left as it is. */
-static struct value *
-fold(struct build *b, struct node *n)
+/* Evaluates n, whose operands are small constants, into outs; false: left as it is. */
+static bool
+fold(struct build *b, struct node *n, struct value **outs)
 {
 	struct arena *scratch;
 	struct eval_opts opts = {.round_each = true};
 	const struct etensor **in;
-	struct etensor *out = NULL;
-	struct value *v = NULL;
+	struct etensor **out;
 	int64_t count = -1;
-	int i;
+	bool ok;
+	int i, k;
 
-	for (i = 0; i < n->out[0]->rank && dim_const(n->out[0]->dims[i]); i++)
-		;
-	if (i == n->out[0]->rank)
-		count = dims_count(n->out[0]->rank, n->out[0]->dims);
-	if (count < 0 || count > FOLD_MAX || op_is_random(n->op) || n->out[0]->dtype == DT_str)
-		return NULL;
+	for (k = 0; k < n->nout; k++) {
+		for (i = 0; i < n->out[k]->rank && dim_const(n->out[k]->dims[i]); i++)
+			;
+		count = i == n->out[k]->rank ? dims_count(i, n->out[k]->dims) : -1;
+		if (count < 0 || count > FOLD_MAX || op_is_random(n->op))
+			return false;
+	}
 	/* free inside a loop nest, and rules look for them */
 	if ((n->op == OP_expand || n->op == OP_iota) && count > 16 && dtype_is_float(n->out[0]->dtype))
-		return NULL;
+		return false;
 	for (i = 0; i < n->nin; i++)
 		if (n->in[i] && !small_const(n->in[i]))
-			return NULL;
+			return false;
 	if (work(n, count) > FOLD_WORK)
-		return NULL;
+		return false;
 	scratch = arena_create();
 	opts.arena = scratch;
-	in = arena_array(scratch, const struct etensor *, n->nin);
+	in = arena_array(scratch, const struct etensor *, n->nin + 1);
+	out = arena_array(scratch, struct etensor *, n->nout);
 	for (i = 0; i < n->nin; i++)
 		in[i] = n->in[i] ? etensor_from(scratch, n->in[i]->data) : NULL;
-	if (eval_node(&opts, b->g, n, in, &out) && out) {
-		v = graph_const(b->g, NULL, etensor_to(b->g->arena, out));
-		v->loc = b->loc;
+	ok = eval_node(&opts, b->g, n, in, out);
+	for (k = 0; ok && k < n->nout; k++)
+		ok = out[k] != NULL;
+	for (k = 0; ok && k < n->nout; k++) {
+		outs[k] = graph_const(b->g, NULL, etensor_to(b->g->arena, out[k]));
+		outs[k]->loc = b->loc;
 	}
 	arena_destroy(scratch);
-	return v;
+	return ok;
 }
 
 /* ---- what needs no node: x+0, x*1 and the like */
@@ -162,7 +167,6 @@ struct value *
 b_op(struct build *b, enum op op, int nin, struct value *const *in, int nattr,
     const struct attr *attrs)
 {
-	struct node *n;
 	struct value *v;
 	int i;
 
@@ -171,16 +175,26 @@ b_op(struct build *b, enum op op, int nin, struct value *const *in, int nattr,
 			return NULL;
 	if (nin == 2 && (v = identity(op, nin, in)))
 		return v;
-	n = b_node(b, op, nin, in, 1, nattr, attrs);
+	return b_ops(b, op, nin, in, 1, &v, nattr, attrs) ? v : NULL;
+}
+
+bool
+b_ops(struct build *b, enum op op, int nin, struct value *const *in, int nout, struct value **outs, int nattr,
+    const struct attr *attrs)
+{
+	struct node *n = b_node(b, op, nin, in, nout, nattr, attrs);
+	int i;
+
 	if (!n)
-		return NULL;
-	if (b->fold && (v = fold(b, n))) {
+		return false;
+	for (i = 0; i < nout; i++)
+		outs[i] = n->out[i];
+	if (b->fold && fold(b, n, outs)) {
 		n->dead = true;
 		if (b->g->nodes.v[b->g->nodes.n - 1] == n)
 			b->g->nodes.n--;
-		return v;
 	}
-	return n->out[0];
+	return true;
 }
 
 struct value *

@@ -272,6 +272,9 @@ struct build build_at(struct graph *, struct diag *, struct loc, const char *mak
 struct node *b_node(struct build *, enum op, int nin, struct value *const *in, int nout,
                     int nattr, const struct attr *attrs);
 struct value *b_op(struct build *, enum op, int nin, struct value *const *in, int nattr, const struct attr *attrs);
+/* The same for rows of several outputs; false: reported. */
+bool b_ops(struct build *, enum op, int nin, struct value *const *in, int nout, struct value **outs, int nattr,
+           const struct attr *attrs);
 struct value *b1(struct build *, enum op, struct value *);                                 /* no attributes */
 struct value *b2(struct build *, enum op, struct value *, struct value *);
 struct value *b3(struct build *, enum op, struct value *, struct value *, struct value *);

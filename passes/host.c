@@ -18,6 +18,7 @@ made(struct rewrite *rw, struct value *v)
 
 	if (v->kind != VAL_CONST || v->dtype != DT_str)
 		return v;
+	rw->b.fold = false;
 	a[0].n = (int)tensor_count(v->data);
 	s = arena_array(rw->g->arena, const char *, a[0].n + 1);
 	for (int i = 0; i < a[0].n; i++)

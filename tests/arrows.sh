@@ -50,7 +50,7 @@ only '(png|jpeglib|zlib)\.h' "runtime host"
 sees base ""
 sees host ""
 sees ir "base host"
-sees frontend "base ir"
+sees frontend "base host ir"
 sees passes "base host ir"
 sees runtime "host"
 

@@ -40,6 +40,108 @@ expand_StringConcat(struct build *b, const struct node *n, struct value **outs)
 	return (outs[0] = in[0] && in[1] ? b_op(b, OP_str_concat, 2, in, 0, NULL) : NULL) != NULL;
 }
 
+/* [C] or [1,C]: what is no stopword, in another case; one empty string if nothing is left */
+bool
+expand_StringNormalizer(struct build *b, const struct node *n, struct value **outs)
+{
+	static const char *const cases[] = {"NONE", "LOWER", "UPPER"};
+	const char *how = attr_string(n, "case_change_action");
+	const struct attr *stopwords = attr_find(n, "stopwords");
+	struct value *x = n->in[0], *y, *made[2];
+	struct attr a[3];
+	int64_t c, u, dims[2] = {1};
+	int k = 0, na = 2;
+
+	if (!strings(b, n, 0))
+		return false;
+	if (x->rank != 1 && (x->rank != 2 || x->dims[0] != 1))
+		return diag_invalid(b->diag, n->loc, "input of shape %s; [C] or [1,C] is expected",
+		    ops_dims_text(b->g, x->rank, x->dims));
+	while (k < 3 && strcmp(how, cases[k]) != 0)
+		k++;
+	if (k == 3)
+		return diag_invalid(b->diag, n->loc, "case_change_action \"%s\"; NONE, LOWER or UPPER is expected", how);
+	c = x->dims[x->rank - 1];
+	if (dim_hi(b->g, c) == INT64_MAX)
+		return diag_unsupported(b->diag, n->loc, "a number of strings (%s) without bound; give it with --dim", dim_text(b->g, c));
+	if (c == 0) { /* nothing is left of nothing */
+		y = graph_const(b->g, NULL, tensor_new(b->g->arena, DT_str, 1, (int64_t[]){1}));
+		dims[1] = 1;
+		return (outs[0] = x->rank == 1 ? y : b_reshape(b, y, 2, dims)) != NULL;
+	}
+	a[0] = attr_of_int("case", k);
+	a[1] = attr_of_int("sensitive", attr_int(n, "is_case_sensitive"));
+	if (stopwords && stopwords->n)
+		a[na++] = *stopwords;
+	x = x->rank == 2 ? b_reshape(b, x, 1, &c) : x;
+	if (!x || !b_ops(b, OP_str_normalize, 1, &x, 2, made, na, a))
+		return false;
+	y = made[0];
+	u = c;
+	if (na == 3) {
+		int64_t start = 0, step = 1;
+
+		u = ops_measure(b, n, 0, made[1], dim_hi(b->g, c));
+		y = b_slice(b, y, &start, &u, &step);
+	}
+	dims[1] = u;
+	return (outs[0] = n->in[0]->rank == 1 ? y : b_reshape(b, y, 2, dims)) != NULL;
+}
+
+/* Strings of known content have that many parts at most. */
+static int64_t
+most_parts(const struct value *x, const char *delimiter)
+{
+	enum { UNKNOWN = 64 };
+	size_t most = 0, len;
+
+	if (x->kind != VAL_CONST)
+		return UNKNOWN;
+	for (int64_t i = 0; i < tensor_count(x->data); i++) {
+		const char *s = ((char *const *)x->data->data)[i];
+
+		len = s ? strlen(s) : 0;
+		most = len > most ? len : most;
+	}
+	return (int64_t)(most / (*delimiter ? strlen(delimiter) : 1)) + 1;
+}
+
+/* [..., most parts of a string], filled up with "", and how many parts each has */
+bool
+expand_StringSplit(struct build *b, const struct node *n, struct value **outs)
+{
+	const struct attr *given = attr_find(n, "delimiter"), *maxsplit = attr_find(n, "maxsplit");
+	const char *delimiter = given ? given->s : "";
+	struct value *x = n->in[0], *made[2], *most;
+	int64_t width, u, start[MAX_RANK] = {0}, count[MAX_RANK], step[MAX_RANK];
+	struct attr a[3];
+	int na = 0;
+
+	if (!strings(b, n, 0))
+		return false;
+	if (x->rank >= MAX_RANK)
+		return diag_unsupported(b->diag, n->loc, "input of rank %d", x->rank);
+	width = most_parts(x, delimiter);
+	if (maxsplit && maxsplit->i >= 0 && maxsplit->i < width)
+		width = maxsplit->i + 1;
+	a[na++] = attr_of_int("width", width);
+	if (*delimiter)
+		a[na++] = *given;
+	if (maxsplit)
+		a[na++] = *maxsplit;
+	if (!b_ops(b, OP_str_split, 1, &x, 2, made, na, a))
+		return false;
+	most = b_reduce_all(b, OP_reduce_max, made[1]);
+	u = ops_measure(b, n, 0, most ? b_max(b, most, b_scalar(b, DT_i64, 0)) : NULL, width);
+	for (int i = 0; i <= x->rank; i++) {
+		count[i] = i < x->rank ? x->dims[i] : u;
+		step[i] = 1;
+	}
+	outs[0] = most ? b_slice(b, made[0], start, count, step) : NULL;
+	outs[1] = made[1];
+	return outs[0] != NULL;
+}
+
 bool
 expand_RegexFullMatch(struct build *b, const struct node *n, struct value **outs)
 {
