@@ -85,7 +85,7 @@ not_arrays(void **state)
 	refused_npy("{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }",
 	    16, "not a Python dict");
 	refused_npy("{'descr': '<V4', 'fortran_order': False, 'shape': (1,), }", 16,
-	    "not supported: \"<U4\"");
+	    "not supported: \"<V4\"");
 	refused_npy("{'descr': '<f4', 'fortran_order': Maybe}", 16, "not a Python dict");
 	refused_npy("{'descr'", 0, "not a Python dict");
 	refused_npy("", 0, "not a Python dict");
