@@ -61,7 +61,9 @@ int64_t call_pieces(const struct call *);
 double call_flops(const struct call *);
 const char *call_name(struct arena *, const struct call *);
 int64_t program_status_at(const struct program *);
-bool program_calls_host(const struct program *);
+/* What of host/ an object links: nothing, functions, those that read images too. */
+enum host_use { HOST_NONE, HOST_CALLS, HOST_IMAGES };
+enum host_use program_host(const struct program *);
 LLVMValueRef module_dim(struct module *, LLVMBuilderRef, LLVMValueRef sym, int64_t dim);
 /* Dies with LLVM's message; for what only our own bug can cause. */
 _Noreturn void llvm_die(const char *what, char *message);
@@ -176,8 +178,8 @@ void library_entries(struct module *, const struct program *, const char *name, 
 /* ---- link.c */
 bool link_run(const char *const *argv, struct diag *);
 /* host: the object calls functions of libretort_host.a, which the result carries */
-bool link_static(struct target *, const char *object, const char *path, bool host, struct diag *);
-bool link_shared(struct target *, const char *object, const char *path, bool host, struct diag *);
-bool link_exe(struct target *, const char *object, const char *path, bool trainer, bool blas, struct diag *);
+bool link_static(struct target *, const char *object, const char *path, enum host_use, struct diag *);
+bool link_shared(struct target *, const char *object, const char *path, enum host_use, struct diag *);
+bool link_exe(struct target *, const char *object, const char *path, bool trainer, bool blas, enum host_use, struct diag *);
 
 #endif

@@ -186,7 +186,7 @@ static void
 functions(struct names *x, struct str *s)
 {
 	const char *n = x->name, *u = x->upper;
-	bool host = program_calls_host(x->p);
+	bool host = program_host(x->p);
 
 	str_addf(s, "\ntypedef enum %s_status {\n\t%s_OK = 0,\n\t%s_E_NULL = 1,      /* a pointer is NULL */\n"
 	            "\t%s_E_DIM = 2,       /* a dimension is out of range */\n"

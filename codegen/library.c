@@ -198,7 +198,7 @@ run(struct entry *x, const char *name, bool mt)
 		LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntULT, next, n64(m, x->p->calls.n), ""), head, done);
 		LLVMPositionBuilderAtEnd(m->b, done);
 	}
-	if (program_calls_host(x->p)) {
+	if (program_host(x->p)) {
 		LLVMValueRef at = n64(m, program_status_at(x->p));
 
 		LLVMBuildRet(m->b, LLVMBuildLoad2(m->b, m->i32, LLVMBuildInBoundsGEP2(m->b, m->i8, ws, &at, 1, ""), "status"));
@@ -357,9 +357,9 @@ emit_library(struct target *t, const struct program *p, const char *name, const 
 	ok = build(m, &b, p, name, manifest, exe, d) && module_write(m, &b, kind, object, d);
 	blobs_close(&b, ok);
 	if (ok && linked)
-		ok = exe ? link_exe(t, object, path, false, uses_blas(p), d)
-		    : kind == EMIT_STATIC ? link_static(t, object, path, program_calls_host(p), d)
-		    : link_shared(t, object, path, program_calls_host(p), d);
+		ok = exe ? link_exe(t, object, path, false, uses_blas(p), program_host(p), d)
+		    : kind == EMIT_STATIC ? link_static(t, object, path, program_host(p), d)
+		    : link_shared(t, object, path, program_host(p), d);
 	if (linked && !t->keep_temps)
 		remove(object);
 	module_close(m);
@@ -432,24 +432,31 @@ trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 	LLVMSetGlobalConstant(g, 1);
 }
 
+static enum host_use
+most(enum host_use a, enum host_use b)
+{
+	return a > b ? a : b;
+}
+
 bool
 emit_trainer(struct target *t, const struct trainer_image *im, const char *path, struct diag *d)
 {
 	struct module *m = module_open(t, "trainer");
 	const char *object = arena_printf(m->a, "%s.retort.o", path);
 	bool blas = im->eval && uses_blas(im->eval), ok;
+	enum host_use host = im->eval ? program_host(im->eval) : HOST_NONE;
 	struct blobs b;
 
 	for (int i = 0; i < im->nstages; i++)
-		blas |= uses_blas(im->train[i]);
+		blas |= uses_blas(im->train[i]), host = most(host, program_host(im->train[i]));
 	for (int i = 0; i < im->ncached; i++)
-		blas |= uses_blas(im->cached[i]);
+		blas |= uses_blas(im->cached[i]), host = most(host, program_host(im->cached[i]));
 	blobs_open(&b, EMIT_EXE, path);
 	trainer_table(m, &b, im);
 	ok = blobs_ready(&b, m, d) && module_write(m, &b, EMIT_OBJECT, object, d);
 	blobs_close(&b, ok);
 	if (ok)
-		ok = link_exe(t, object, path, true, blas, d);
+		ok = link_exe(t, object, path, true, blas, host, d);
 	if (!t->keep_temps)
 		remove(object);
 	module_close(m);

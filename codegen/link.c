@@ -108,11 +108,28 @@ host_library(const char *path, struct diag *d)
 	return NULL;
 }
 
-/* The members of the archive as files of a new folder, in the order of their names. */
+/* "libpng16.a:libjpeg.a...": what host/ was built to read images with */
+static const char image_archives[] = RETORT_IMAGE_ARCHIVES;
+
+/* "-l:NAME" for each of them; how many */
+static int
+image_flags(struct arena *a, const char **argv)
+{
+	int n = 0;
+
+	for (const char *s = image_archives; *s; s += *s == ':') {
+		size_t len = strcspn(s, ":");
+
+		argv[n++] = arena_printf(a, "-l:%.*s", (int)len, s);
+		s += len;
+	}
+	return n;
+}
+
+/* The members of archives as files of a new folder, in the order of their names. */
 struct members {
 	struct arena *a;
-	char *dir;
-	VEC(const char *) files;
+	VEC(const char *) dirs, files;
 };
 
 static int
@@ -122,22 +139,59 @@ by_text(const void *a, const void *b)
 }
 
 static bool
-members_open(struct members *m, const char *ar, const char *lib, const char *path, struct diag *d)
+members_of(struct members *m, const char *ar, const char *lib, const char *dir, struct diag *d)
 {
 	struct dirent *e;
 	DIR *dp;
 
-	m->dir = arena_printf(m->a, "%s.%ld.members", path, (long)getpid());
-	if (mkdir(m->dir, 0700))
-		return diag_io(d, LOC_FILE(m->dir), "cannot be made: %s", strerror(errno));
-	if (!link_run((const char *[]){ar, "x", arena_printf(m->a, "--output=%s", m->dir), lib, NULL}, d))
+	if (mkdir(dir, 0700))
+		return diag_io(d, LOC_FILE(dir), "cannot be made: %s", strerror(errno));
+	vec_push(m->a, &m->dirs, dir);
+	if (!link_run((const char *[]){ar, "x", arena_printf(m->a, "--output=%s", dir), lib, NULL}, d))
 		return false;
-	dp = opendir(m->dir);
+	dp = opendir(dir);
 	while (dp && (e = readdir(dp)))
 		if (e->d_name[0] != '.')
-			vec_push(m->a, &m->files, arena_printf(m->a, "%s/%s", m->dir, e->d_name));
+			vec_push(m->a, &m->files, arena_printf(m->a, "%s/%s", dir, e->d_name));
 	if (dp)
 		closedir(dp);
+	return true;
+}
+
+/* Where the system keeps its archives. */
+static const char *
+system_archive(struct arena *a, const struct target *t, const char *name, int n)
+{
+	const char *dirs[] = {t->x86 ? "/usr/lib/x86_64-linux-gnu" : "/usr/lib/aarch64-linux-gnu", "/usr/local/lib", "/usr/lib64",
+	    "/usr/lib"};
+
+	for (size_t i = 0; i < sizeof dirs / sizeof *dirs; i++) {
+		const char *path = arena_printf(a, "%s/%.*s", dirs[i], n, name);
+
+		if (file_exists(path))
+			return path;
+	}
+	return NULL;
+}
+
+static bool
+members_open(struct members *m, const struct target *t, const char *ar, const char *lib, const char *path, enum host_use host,
+    struct diag *d)
+{
+	const char *dir = arena_printf(m->a, "%s.%ld.members", path, (long)getpid());
+
+	if (!members_of(m, ar, lib, dir, d))
+		return false;
+	for (const char *s = image_archives; host == HOST_IMAGES && *s; s += *s == ':') {
+		size_t len = strcspn(s, ":");
+		const char *archive = system_archive(m->a, t, s, (int)len);
+
+		if (!archive)
+			return diag_io(d, LOC_FILE(path), "%.*s, which reads images, is not where the system keeps libraries", (int)len, s);
+		if (!members_of(m, ar, archive, arena_printf(m->a, "%s.%d", dir, m->dirs.n), d))
+			return false;
+		s += len;
+	}
 	if (m->files.n)
 		qsort(m->files.v, (size_t)m->files.n, sizeof *m->files.v, by_text);
 	return true;
@@ -148,19 +202,20 @@ members_close(struct members *m)
 {
 	for (int i = 0; i < m->files.n; i++)
 		unlink(m->files.v[i]);
-	if (m->dir)
-		rmdir(m->dir);
+	for (int i = 0; i < m->dirs.n; i++)
+		rmdir(m->dirs.v[i]);
 	arena_destroy(m->a);
 }
 
 /* The object, and beside it the members of the host archive: a linker takes of them
  * what the object needs. */
 static bool
-archive(const char *ar, const char *tmp, const char *object, const char *path, struct diag *d)
+archive(const struct target *t, const char *ar, const char *tmp, const char *object, const char *path, enum host_use host,
+    struct diag *d)
 {
 	struct members m = {.a = arena_create()};
 	char *lib = host_library(path, d);
-	bool ok = lib && members_open(&m, ar, lib, path, d);
+	bool ok = lib && members_open(&m, t, ar, lib, path, host, d);
 
 	if (ok) {
 		const char **argv = arena_array(m.a, const char *, m.files.n + 5);
@@ -180,7 +235,7 @@ archive(const char *ar, const char *tmp, const char *object, const char *path, s
 }
 
 bool
-link_static(struct target *t, const char *object, const char *path, bool host, struct diag *d)
+link_static(struct target *t, const char *object, const char *path, enum host_use host, struct diag *d)
 {
 	const char *e = getenv("AR");
 	char *tmp = beside(path);
@@ -188,18 +243,19 @@ link_static(struct target *t, const char *object, const char *path, bool host, s
 	bool ok;
 
 	unlink(tmp);
-	ok = host ? archive(ar, tmp, object, path, d) : link_run((const char *[]){ar, "rcsD", tmp, object, NULL}, d);
+	ok = host ? archive(t, ar, tmp, object, path, host, d) : link_run((const char *[]){ar, "rcsD", tmp, object, NULL}, d);
 	ok = moved(tmp, path, ok, d);
 	free(tmp);
 	return ok;
 }
 
 bool
-link_shared(struct target *t, const char *object, const char *path, bool host, struct diag *d)
+link_shared(struct target *t, const char *object, const char *path, enum host_use host, struct diag *d)
 {
 	struct str soname = {0};
 	char *tmp = beside(path), *lib = host ? host_library(path, d) : NULL;
-	const char *argv[24] = {cc(t), "-shared", "-o", tmp, object};
+	struct arena *a = arena_create();
+	const char *argv[32] = {cc(t), "-shared", "-o", tmp, object};
 	int n = 5;
 	bool ok = !host || lib;
 
@@ -211,6 +267,8 @@ link_shared(struct target *t, const char *object, const char *path, bool host, s
 	argv[n++] = "-Wl,-z,relro,-z,now";
 	if (host) { /* its functions stay inside, each library has its own */
 		argv[n++] = lib;
+		if (host == HOST_IMAGES)
+			n += image_flags(a, argv + n);
 		argv[n++] = "-Wl,--exclude-libs,ALL";
 		argv[n++] = "-Wl,--gc-sections";
 	}
@@ -218,6 +276,7 @@ link_shared(struct target *t, const char *object, const char *path, bool host, s
 	argv[n++] = "-lm";
 	ok = moved(tmp, path, ok && link_run(argv, d), d);
 	free(lib);
+	arena_destroy(a);
 	str_free(&soname);
 	free(tmp);
 	return ok;
@@ -225,17 +284,19 @@ link_shared(struct target *t, const char *object, const char *path, bool host, s
 
 /* trainer: with loaders and the trainer's main, else the inference main */
 bool
-link_exe(struct target *t, const char *object, const char *path, bool trainer, bool blas, struct diag *d)
+link_exe(struct target *t, const char *object, const char *path, bool trainer, bool blas, enum host_use host, struct diag *d)
 {
 	static const char *const of_trainer[] = {RT_LINK_TRAINER}, *const of_model[] = {RT_LINK_INFER},
 	    *const system[] = {RT_LINK_SYSTEM};
 	const char *lib = runtime_library(), *argv[40];
 	char *tmp = beside(path);
 	struct str dir = {0};
+	struct arena *a = arena_create();
 	int n = 0;
 	bool ok;
 
 	if (!lib) {
+		arena_destroy(a);
 		free(tmp);
 		return diag_io(d, LOC_FILE(path), "libretort_rt.a is missing beside this compiler; set RETORT_RUNTIME to its path");
 	}
@@ -251,6 +312,8 @@ link_exe(struct target *t, const char *object, const char *path, bool trainer, b
 	argv[n++] = "-Wl,-z,noexecstack";
 	for (size_t i = 0; i < (trainer ? sizeof of_trainer : sizeof of_model) / sizeof *of_model; i++)
 		argv[n++] = trainer ? of_trainer[i] : of_model[i];
+	if (host == HOST_IMAGES)
+		n += image_flags(a, argv + n);
 	if (blas)
 		argv[n++] = RT_LINK_BLAS;
 	for (size_t i = 0; i < sizeof system / sizeof *system; i++)
@@ -258,6 +321,7 @@ link_exe(struct target *t, const char *object, const char *path, bool trainer, b
 	argv[n] = NULL;
 	ok = moved(tmp, path, link_run(argv, d), d);
 	str_free(&dir);
+	arena_destroy(a);
 	free(tmp);
 	return ok;
 }

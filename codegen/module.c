@@ -594,10 +594,13 @@ program_status_at(const struct program *p)
 	return p->room ? p->room->offset + (int64_t)offsetof(struct rt_bytes, status) : 0;
 }
 
-bool
-program_calls_host(const struct program *p)
+enum host_use
+program_host(const struct program *p)
 {
-	return p->room != NULL;
+	for (int i = 0; i < p->calls.n; i++)
+		if (p->calls.v[i].host && host_needs_images(p->calls.v[i].host->symbol))
+			return HOST_IMAGES;
+	return p->room ? HOST_CALLS : HOST_NONE;
 }
 
 /* ---- the end */

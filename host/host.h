@@ -10,6 +10,7 @@
 #ifndef RETORT_HOST_H
 #define RETORT_HOST_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -45,7 +46,10 @@ typedef void rt_host_fn(struct rt_bytes *, const struct rt_operand *);
 
 /* table.c: by symbol ("rt_host_str_eq"); NULL if there is none. */
 rt_host_fn *host_function(const char *symbol);
+bool host_needs_images(const char *symbol); /* what it is in links the image libraries */
 const char *host_status_text(int status);
+/* image.c: the size of an encoded image; false: none that can be decoded */
+bool host_image_size(const void *bytes, int64_t size, int64_t *width, int64_t *height);
 
 /* regex.c: a pattern in RE2's syntax as a program of numbers for str_match; NULL:
  * done, n numbers of at most max.  Else what is wrong, at byte *at of the pattern. */
