@@ -49,6 +49,15 @@ op_int(const struct rt_operand *o)
 	return *(const int64_t *)o->data;
 }
 
+/* an operand that says how many of n elements there are; left out: all */
+static inline int64_t
+op_limit(const struct rt_operand *o, int64_t n)
+{
+	int64_t k = o->data ? op_int(o) : n;
+
+	return k < 0 ? 0 : k < n ? k : n;
+}
+
 static inline void
 bytes_fail(struct rt_bytes *b, enum rt_host_status s)
 {

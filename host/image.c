@@ -99,15 +99,15 @@ host_image_size(const void *bytes, int64_t size, int64_t *width, int64_t *height
 	return im.width > 0;
 }
 
-/* x u8 [n]; out u8 [height, width, channels] with the image in its upper left corner
+/* x u8 [n]; size i64 or left out: how many of x; out u8 [height, width, channels] with the image in its upper left corner
  * and zeros around; its height and its width, i64; format */
 void
 rt_host_image_decode(struct rt_bytes *b, const struct rt_operand *arg)
 {
-	struct image im = {.bytes = arg[0].data, .size = (size_t)op_count(&arg[0]), .out = arg[1].data,
-	    .stride = arg[1].dims[1] * arg[1].dims[2], .max_width = arg[1].dims[1], .max_height = arg[1].dims[0],
-	    .format = (int)op_int(&arg[4])};
-	size_t all = (size_t)op_count(&arg[1]);
+	struct image im = {.bytes = arg[0].data, .size = (size_t)op_limit(&arg[1], op_count(&arg[0])), .out = arg[2].data,
+	    .stride = arg[2].dims[1] * arg[2].dims[2], .max_width = arg[2].dims[1], .max_height = arg[2].dims[0],
+	    .format = (int)op_int(&arg[5])};
+	size_t all = (size_t)op_count(&arg[2]);
 	bool ok;
 
 	memset(im.out, 0, all);
@@ -118,8 +118,8 @@ rt_host_image_decode(struct rt_bytes *b, const struct rt_operand *arg)
 		memset(im.out, 0, all);
 		im.width = im.height = 0;
 	}
-	if (arg[2].data)
-		*(int64_t *)arg[2].data = im.height;
 	if (arg[3].data)
-		*(int64_t *)arg[3].data = im.width;
+		*(int64_t *)arg[3].data = im.height;
+	if (arg[4].data)
+		*(int64_t *)arg[4].data = im.width;
 }

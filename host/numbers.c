@@ -186,6 +186,7 @@ float_of(const char *s, double *v)
 {
 	char copy[512], *end;
 	size_t n;
+	double f;
 	bool number;
 
 	s = trimmed(s, &n);
@@ -201,8 +202,11 @@ float_of(const char *s, double *v)
 	for (size_t i = 0; number && i < n; i++)
 		if (copy[i] == '.')
 			copy[i] = localeconv()->decimal_point[0];
-	*v = strtod(copy, &end);
-	return end != copy && !*end;
+	f = strtod(copy, &end);
+	if (end == copy || *end)
+		return false;
+	*v = f;
+	return true;
 }
 
 /* A whole number exactly; else a float, cut off towards zero. */

@@ -19,6 +19,7 @@ struct parser {
 	int64_t *out;
 	int n, max, depth;
 	unsigned flags;
+	bool literal; /* between \Q and \E */
 	const char *error;
 };
 
@@ -385,10 +386,8 @@ backslash(struct parser *r)
 		r->p++;
 		return add(r, &s, 0, 0x10FFFF) && emit_set(r, &s);
 	case 'Q':
-		for (r->p++; *r->p && !(r->p[0] == '\\' && r->p[1] == 'E');)
-			if (!emit_char(r, utf8_next(&r->p)))
-				return false;
-		r->p += *r->p ? 2 : 0;
+		r->literal = true;
+		r->p++;
 		return true;
 	case 'E':
 		r->p++;
@@ -490,13 +489,22 @@ repeat(struct parser *r, int at, int lo, int hi)
 static bool
 sequence(struct parser *r)
 {
-	while (*r->p && *r->p != '|' && *r->p != ')') {
+	while (*r->p && (r->literal || (*r->p != '|' && *r->p != ')'))) {
 		int at = r->n, lo, hi, len;
 		bool repeated = false;
 
-		if (!atom(r))
-			return false;
-		for (;;) {
+		if (!r->literal) {
+			if (!atom(r))
+				return false;
+		} else if (r->p[0] != '\\' || r->p[1] != 'E') {
+			if (!emit_char(r, utf8_next(&r->p)))
+				return false;
+		}
+		if (r->literal && r->p[0] == '\\' && r->p[1] == 'E') {
+			r->literal = false; /* what follows repeats the last character */
+			r->p += 2;
+		}
+		while (!r->literal) {
 			if (*r->p == '*' || *r->p == '+' || *r->p == '?') {
 				lo = *r->p == '+';
 				hi = *r->p == '?' ? 1 : -1;

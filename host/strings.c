@@ -178,25 +178,26 @@ cased(struct rt_bytes *b, const char *s, int64_t to)
 	return out;
 }
 
-/* x [n]; out [n]: what is no stopword, in order, then ""; count i64: how many, but 1
+/* x [n]; size i64 or left out: how many of x count; out [n]: what is no stopword, in
+ * order, then ""; count i64: how many, but 1
  * where all are gone; case (0 as it is, 1 lower, 2 upper), sensitive, stopwords */
 void
 rt_host_str_normalize(struct rt_bytes *b, const struct rt_operand *arg)
 {
-	int64_t n = op_count(&arg[0]), k = 0, to = op_int(&arg[3]), stops = arg[5].data ? op_count(&arg[5]) : 0;
-	bool sensitive = op_int(&arg[4]) != 0;
+	int64_t n = op_count(&arg[0]), k = 0, to = op_int(&arg[4]), stops = arg[6].data ? op_count(&arg[6]) : 0;
+	bool sensitive = op_int(&arg[5]) != 0;
 
-	for (int64_t i = 0; i < n; i++) {
+	for (int64_t i = 0; i < op_limit(&arg[1], n); i++) {
 		const char *s = op_str(&arg[0], i);
 		int64_t w = 0;
 
-		while (w < stops && !same_text(s, op_packed(&arg[5], w), sensitive))
+		while (w < stops && !same_text(s, op_packed(&arg[6], w), sensitive))
 			w++;
 		if (w == stops)
-			op_put(&arg[1], k++, cased(b, s, to));
+			op_put(&arg[2], k++, cased(b, s, to));
 	}
-	if (arg[2].data)
-		*(int64_t *)arg[2].data = k ? k : 1;
+	if (arg[3].data)
+		*(int64_t *)arg[3].data = k ? k : 1;
 	for (; k < n; k++)
-		op_put(&arg[1], k, "");
+		op_put(&arg[2], k, "");
 }

@@ -19,7 +19,7 @@ infer_image_decode(struct graph *g, struct node *n, struct diag *d)
 	if (dims[0] < 0 || dims[1] < 0 || attr_int(n, "format") < 0 || attr_int(n, "format") > 2)
 		return diag_invalid(d, n->loc, "a frame of %lld rows and %lld columns in format %lld", (long long)dims[0],
 		    (long long)dims[1], (long long)attr_int(n, "format"));
-	return ops_set(n, d, 0, DT_u8, 3, dims) && ops_set(n, d, 1, DT_i64, 0, NULL) && ops_set(n, d, 2, DT_i64, 0, NULL);
+	return ops_count_operand(n, d) && ops_set(n, d, 0, DT_u8, 3, dims) && ops_set(n, d, 1, DT_i64, 0, NULL) && ops_set(n, d, 2, DT_i64, 0, NULL);
 }
 
 /* [height, width, channels]; what cannot be decoded has neither rows nor columns */

@@ -48,6 +48,8 @@ struct value *ops_bits(struct build *, struct value *, enum dtype to, int rank, 
  * row has ATTR(id, measured, INTS, NONE) and infer_built.  (operand.c) */
 int64_t ops_measure(struct build *, const struct node *n, int i, struct value *v, int64_t hi);
 /* ---- host rows (ops/string_onnx.c) */
+/* operand 1, if given, is an i64 scalar */
+bool ops_count_operand(const struct node *, struct diag *);
 struct value *ops_host(struct build *, enum op, struct value *x, int nattr, const struct attr *);
 /* x itself if it has the dims already */
 struct value *ops_expand_like(struct build *, struct value *x, int rank, const int64_t *dims);

@@ -75,6 +75,15 @@ infer_str_split(struct graph *g, struct node *n, struct diag *d)
 }
 
 bool
+ops_count_operand(const struct node *n, struct diag *d)
+{
+	const struct value *c = ops_in(n, 1);
+
+	return !c || (c->dtype == DT_i64 && c->rank == 0) ||
+	       diag_invalid(d, n->loc, "operand 1 is %s of rank %d; an i64 scalar is expected", dtype_info[c->dtype].name, c->rank);
+}
+
+bool
 infer_str_normalize(struct graph *g, struct node *n, struct diag *d)
 {
 	(void)g;
@@ -82,7 +91,7 @@ infer_str_normalize(struct graph *g, struct node *n, struct diag *d)
 		return false;
 	if (n->in[0]->rank != 1)
 		return diag_invalid(d, n->loc, "operand of rank %d; a vector is expected", n->in[0]->rank);
-	return like0(n, d, DT_str) && ops_set(n, d, 1, DT_i64, 0, NULL);
+	return ops_count_operand(n, d) && like0(n, d, DT_str) && ops_set(n, d, 1, DT_i64, 0, NULL);
 }
 
 bool
