@@ -137,11 +137,29 @@ import_select(struct job *j, struct value *cond, struct value *a, struct value *
 }
 
 struct value *
+import_prefix(struct job *j, struct value *x, int axis, int64_t count)
+{
+	int64_t start[MAX_RANK] = {0}, counts[MAX_RANK], step[MAX_RANK];
+	int i;
+
+	for (i = 0; x && i < x->rank; i++) {
+		counts[i] = i == axis ? count : x->dims[i];
+		step[i] = 1;
+	}
+	return x ? b_slice(&j->im->b, x, start, counts, step) : NULL;
+}
+
+struct value *
 import_first(struct job *j, struct value *x, int axis, struct value *size)
 {
-	(void)x, (void)axis, (void)size;
-	diag_unsupported(j->im->d, j->loc, "its output has a size that only a run knows");
-	return NULL;
+	if (!x || !size)
+		return NULL;
+	if (!dim_const(x->dims[axis])) {
+		diag_unsupported(j->im->d, j->loc, "a run decides how much of %s is its output",
+		    value_type_text(j->im->g, x));
+		return NULL;
+	}
+	return import_prefix(j, x, axis, b_measure(&j->im->b, size, 0, x->dims[axis]));
 }
 
 /* ---- bodies */

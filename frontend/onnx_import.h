@@ -135,6 +135,7 @@ struct value *import_pick(
     struct job *, int n, struct value *const *v, struct value *const *cond, const char *what);
 /* The first `size` (i64, 0 to the extent) of x along axis.  NULL: reported. */
 struct value *import_first(struct job *, struct value *x, int axis, struct value *size);
+struct value *import_prefix(struct job *, struct value *x, int axis, int64_t count); /* count: a dim */
 struct body {
 	const Onnx__GraphProto *g;
 	const char *what; /* "else_branch" */

@@ -75,12 +75,24 @@ struct loop {
 	struct value *trips, *limit; /* active turns so far, the count given; limit NULL: none */
 };
 
-/* A number that v (one i64) does not exceed, where its making shows it. */
+/* A number that no element of v (integers) exceeds, where its making shows it. */
 static int64_t
-greatest(const struct value *v, int depth)
+greatest(const struct graph *g, const struct value *v, int depth)
 {
+	static const struct {
+		enum op op;
+		enum { SAME, LEAST, MOST, SUM, BRANCHES, SIZES } kind;
+	} rules[] = {
+	    {OP_reshape, SAME}, {OP_Reshape, SAME}, {OP_slice, SAME}, {OP_Slice, SAME},
+	    {OP_gather, SAME}, {OP_transpose, SAME}, {OP_expand, SAME}, {OP_Squeeze, SAME},
+	    {OP_Unsqueeze, SAME}, {OP_Identity, SAME}, {OP_cast, SAME}, {OP_Cast, SAME},
+	    {OP_min, LEAST}, {OP_Min, LEAST}, {OP_max, MOST}, {OP_Max, MOST}, {OP_concat, MOST},
+	    {OP_add, SUM}, {OP_select, BRANCHES}, {OP_Shape, SIZES},
+	};
 	const struct node *n = v->def;
-	int64_t a, b, i, hi = -1;
+	int64_t a, hi = -1, i;
+	size_t r;
+	int k;
 
 	if (v->kind == VAL_CONST && dtype_is_int(v->dtype)) {
 		for (i = 0; i < tensor_count(v->data); i++) {
@@ -89,51 +101,61 @@ greatest(const struct value *v, int depth)
 		}
 		return hi;
 	}
-	if (v->kind != VAL_NODE || depth > 16)
+	if (v->dtype == DT_bool)
+		return 1;
+	if (v->kind != VAL_NODE || depth > 16 || !dtype_is_int(v->dtype))
 		return INT64_MAX;
-	switch (n->op) {
-	case OP_reshape:
-	case OP_slice:
-	case OP_gather:
-	case OP_transpose:
-	case OP_expand:
-		return greatest(n->in[0], depth + 1);
-	case OP_cast:
-		return dtype_is_int(n->in[0]->dtype) ? greatest(n->in[0], depth + 1)
-		       : n->in[0]->dtype == DT_bool  ? 1
-						     : INT64_MAX;
-	case OP_min:
-		a = greatest(n->in[0], depth + 1);
-		b = greatest(n->in[1], depth + 1);
-		return a < b ? a : b;
-	case OP_max:
-		a = greatest(n->in[0], depth + 1);
-		b = greatest(n->in[1], depth + 1);
-		return a > b ? a : b;
-	case OP_select:
-		a = greatest(n->in[1], depth + 1);
-		b = greatest(n->in[2], depth + 1);
-		return a > b ? a : b;
-	case OP_add:
-		a = greatest(n->in[0], depth + 1);
-		b = greatest(n->in[1], depth + 1);
-		return __builtin_add_overflow(a, b, &hi) ? INT64_MAX : hi;
+	if (n->op == OP_extent) {
+		const int64_t *dim;
+
+		return attr_ints(n, "dims", &dim) == 1 ? dim_hi(g, dim[0]) : INT64_MAX;
+	}
+	for (r = 0; r < sizeof rules / sizeof *rules && rules[r].op != n->op; r++)
+		;
+	if (r == sizeof rules / sizeof *rules)
+		return INT64_MAX;
+	switch (rules[r].kind) {
+	case SAME:
+		return greatest(g, n->in[0], depth + 1);
+	case SIZES:
+		for (k = 0; k < n->in[0]->rank; k++) {
+			a = dim_hi(g, n->in[0]->dims[k]);
+			hi = a > hi ? a : hi;
+		}
+		return hi;
+	case SUM:
+		a = greatest(g, n->in[0], depth + 1);
+		return __builtin_add_overflow(a, greatest(g, n->in[1], depth + 1), &hi) ? INT64_MAX : hi;
 	default:
-		return INT64_MAX;
+		for (k = rules[r].kind == BRANCHES; k < n->nin; k++) {
+			a = greatest(g, n->in[k], depth + 1);
+			if (k == (rules[r].kind == BRANCHES) || (rules[r].kind == LEAST ? a < hi : a > hi))
+				hi = a;
+		}
+		return hi;
 	}
 }
 
-/* Turns to unroll where a run decides how many there are; said: the user or the
- * default set it, not what is known. */
+/* Turns to unroll where a run decides and no more than `known` are possible; said:
+ * the user or the default set it, not what is known. */
 static int64_t
-bound(const struct loop *l, bool *said)
+bound(const struct job *j, int64_t known, bool *said)
 {
-	int64_t given = l->j->im->opts->max_trips, known = l->limit ? greatest(l->limit, 0) : INT64_MAX;
+	int64_t given = j->im->opts->max_trips;
 	int64_t most = given > 0 ? given : known <= TRIPS_KNOWN ? TRIPS_KNOWN : TRIPS;
 
 	known = known < 0 ? 0 : known;
 	*said = known > most;
 	return *said ? most : known;
+}
+
+static void
+warn_bound(const struct job *j, int64_t most)
+{
+	diag_warn(j->im->d, j->loc,
+	    "a run decides how many turns it makes and nothing bounds them: compiled for at most "
+	    "%" PRId64 "; --max-trips N changes it",
+	    most);
 }
 
 /* Whether turn i runs, given that the one before did and its condition. */
@@ -239,7 +261,8 @@ turns(struct loop *l, struct value *active)
 	for (i = 0; !import_known(active, false); i++) {
 		if (!import_known(active, true)) {
 			if (most < 0)
-				most = bound(l, &said);
+				most = bound(j,
+				    l->limit ? greatest(j->im->g, l->limit, 0) : INT64_MAX, &said);
 			if (i >= most)
 				break;
 		}
@@ -255,10 +278,7 @@ turns(struct loop *l, struct value *active)
 		active = import_both(j, active, cond);
 	}
 	if (said && !import_known(active, false))
-		diag_warn(j->im->d, j->loc,
-		    "its turns are decided at run time and nothing bounds them: compiled for at most "
-		    "%" PRId64 "; --max-trips N changes it",
-		    most);
+		warn_bound(j, most);
 	return true;
 }
 
@@ -384,7 +404,8 @@ struct scan {
 	struct body b;
 	int nstate, nin, nout; /* carried; scanned inputs and outputs */
 	bool batched;	       /* version 8: axis 0 is the batch, axis 1 is scanned */
-	int64_t length;
+	int64_t length; /* turns made */
+	int64_t size;	/* of the scanned axes: a dim, at most length */
 	struct value **x; /* scanned */
 	int *axis;
 	int64_t *reversed, *out_axis, *out_reversed;
@@ -431,6 +452,7 @@ scan_start(struct scan *s, size_t first)
 	struct arena *a = j->im->f.own;
 	size_t n = j->np->n_input - first;
 	int64_t m = job_attr_int(j, "num_scan_inputs", 0), *axes;
+	bool said = false;
 	int k;
 
 	if (m < 1 || (uint64_t)m > n)
@@ -464,26 +486,35 @@ scan_start(struct scan *s, size_t first)
 		s->axis[k] = import_axis(j, s->batched ? 1 : axes[k], s->x[k]->rank);
 		if (s->axis[k] < 0)
 			return false;
-		if (!dim_const(s->x[k]->dims[s->axis[k]]))
-			return diag_unsupported(j->im->d, j->loc,
-			    "scans an axis of size %s, not known at compile time",
-			    dim_text(j->im->g, s->x[k]->dims[s->axis[k]]));
-		if (k && s->x[k]->dims[s->axis[k]] != s->length)
-			return diag_invalid(j->im->d, j->loc,
-			    "scans %" PRId64 " rows of input 0 and %" PRId64 " of input %d", s->length,
-			    s->x[k]->dims[s->axis[k]], k);
-		s->length = s->x[k]->dims[s->axis[k]];
+		if (k && s->x[k]->dims[s->axis[k]] != s->size)
+			return diag_invalid(j->im->d, j->loc, "scans %s rows of input 0 and %s of input %d",
+			    dim_text(j->im->g, s->size),
+			    dim_text(j->im->g, s->x[k]->dims[s->axis[k]]), k);
+		s->size = s->x[k]->dims[s->axis[k]];
 	}
+	s->length = dim_const(s->size) ? s->size : bound(j, dim_hi(j->im->g, s->size), &said);
+	if (said)
+		warn_bound(j, s->length);
 	return true;
 }
 
 /* x[at] along axis; of an axis without elements, zeros of that type */
 static struct value *
-row_of(struct job *j, struct value *x, int axis, int64_t at)
+row_of(struct job *j, struct value *x, int axis, int64_t at, bool reversed)
 {
+	struct build *b = &j->im->b;
 	int64_t dims[MAX_RANK];
+	struct value *last;
 	int i, rank = 0;
 
+	if (x && !dim_const(x->dims[axis])) { /* past the end: some row */
+		last = b_sub(b, b_dim(b, x->dims[axis]), import_i64(j, 1));
+		last = reversed ? b_max(b, b_sub(b, last, import_i64(j, at)), import_i64(j, 0))
+				: b_min(b, import_i64(j, at), last);
+		return b_gather(b, x, last, axis);
+	}
+	if (x && reversed)
+		at = x->dims[axis] - 1 - at;
 	if (!x || x->dims[axis] > 0)
 		return x ? import_squeeze(j, import_part(j, x, axis, at, 1), axis) : NULL;
 	for (i = 0; i < x->rank; i++)
@@ -506,7 +537,7 @@ scan_turns(struct scan *s, struct value *const *x, const int *axis, struct value
 		s->rows[k].v.n = 0;
 	for (t = 0; t < n; t++) {
 		for (k = 0; k < s->nin; k++) {
-			v = row_of(j, x[k], axis[k], s->reversed[k] ? s->length - 1 - t : t);
+			v = row_of(j, x[k], axis[k], t, s->reversed[k]);
 			if (!v)
 				return false;
 			s->in[s->nstate + k] = item_tensor(j->im, v);
@@ -537,6 +568,25 @@ scan_turns(struct scan *s, struct value *const *x, const int *axis, struct value
 	return true;
 }
 
+/* Scan output k.  Of a run-time number of rows it is the first ones, in reverse the last. */
+static struct value *
+scanned(struct scan *s, int k)
+{
+	struct job *j = s->j;
+	struct build *b = &j->im->b;
+	struct value *v = stack(j, &s->rows[k], s->out_axis[k], s->out_reversed[k] && dim_const(s->size),
+	    !s->length, output_text(j, &s->b, (size_t)(s->nstate + k)));
+	int axis;
+
+	if (!v || dim_const(s->size))
+		return v;
+	axis = import_axis(j, s->out_axis[k], v->rank);
+	if (!s->out_reversed[k])
+		return import_prefix(j, v, axis, s->size);
+	return b_gather(b, v, b_sub(b, b_sub(b, b_dim(b, s->size), import_i64(j, 1)),
+		b_iota(b, DT_i64, 1, &s->size, 0)), axis);
+}
+
 static bool
 scan_plain(struct scan *s)
 {
@@ -550,13 +600,12 @@ scan_plain(struct scan *s)
 		if (!s->in[k])
 			return diag_invalid(j->im->d, j->loc, "input %d is left out", k);
 	}
-	if (!scan_turns(s, s->x, s->axis, NULL, 0))
+	if (!scan_turns(s, s->x, s->axis, dim_const(s->size) ? NULL : b_dim(&j->im->b, s->size), 0))
 		return false;
 	for (k = 0; k < s->nstate; k++)
 		job_bind(j, (size_t)k, s->in[k]);
 	for (k = 0; k < s->nout; k++) {
-		v = stack(j, &s->rows[k], s->out_axis[k], s->out_reversed[k], !s->length,
-		    output_text(j, &s->b, (size_t)(s->nstate + k)));
+		v = scanned(s, k);
 		if (!v)
 			return false;
 		job_bind(j, (size_t)(s->nstate + k), item_tensor(j->im, v));
@@ -580,9 +629,9 @@ scan_batched(struct scan *s)
 
 	if (!job_operand(j, 0, &lens))
 		return false;
-	if (!dim_const(batch))
+	if (!dim_const(batch) || !dim_const(s->size))
 		return diag_unsupported(
-		    j->im->d, j->loc, "its batch is not known at compile time");
+		    j->im->d, j->loc, "its batch or length is not known at compile time");
 	if (lens && (lens->rank != 1 || lens->dims[0] != batch || lens->dtype != DT_i64))
 		return diag_invalid(j->im->d, j->loc, "its lengths are %s, not i64[%" PRId64 "]",
 		    value_type_text(j->im->g, lens), batch);
@@ -601,14 +650,14 @@ scan_batched(struct scan *s)
 		return diag_unsupported(j->im->d, j->loc, "its batch is empty");
 	for (i = 0; i < batch; i++) {
 		for (k = 0; k < s->nstate; k++) {
-			v = row_of(j, state[k], 0, i);
+			v = row_of(j, state[k], 0, i, false);
 			if (!v)
 				return false;
 			s->in[k] = item_tensor(j->im, v);
 		}
 		for (k = 0; k < s->nin; k++)
-			x[k] = row_of(j, s->x[k], 0, i);
-		len = lens ? row_of(j, lens, 0, i) : NULL;
+			x[k] = row_of(j, s->x[k], 0, i, false);
+		len = lens ? row_of(j, lens, 0, i, false) : NULL;
 		if ((lens && !len) || !scan_turns(s, x, axis, len, i * s->length))
 			return false;
 		for (k = 0; k < s->nstate + s->nout; k++) {
