@@ -24,8 +24,8 @@ cut_of(const struct node *n, struct cut *c)
 		c->start[i] = start[i];
 		c->step[i] = step[i];
 		c->count[i] = n->out[0]->dims[i];
-		if (!dim_const(x->dims[i]) || !dim_const(c->count[i]))
-			return false;
+		if (!dim_const(x->dims[i]) || !dim_const(c->count[i]) || c->count[i] == 0)
+			return false; /* of nothing, axes of size 1 would not shrink with it */
 	}
 	return true;
 }

@@ -386,9 +386,9 @@ map_i(enum op op, enum dtype t, int64_t a, int64_t b, int64_t *r)
 	case OP_mul: *r = (int64_t)((uint64_t)a * (uint64_t)b); break;
 	case OP_pow: *r = power_i(a, b); break;
 	case OP_div: case OP_fmod:
-		if (b == 0)
-			return false;
-		if (uns)
+		if (b == 0) /* as compiled code: a branch that is not taken may divide by zero */
+			*r = 0;
+		else if (uns)
 			*r = op == OP_div ? (int64_t)((uint64_t)a / (uint64_t)b)
 			                  : (int64_t)((uint64_t)a % (uint64_t)b);
 		else if (b == -1)
