@@ -7,6 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* "x.0" names an element of x, which is a sequence or optional. */
+static bool
+is_element(const char *name, const char *input, enum onnx_kind kind)
+{
+	size_t n = strlen(input);
+
+	return kind != ONNX_TENSOR && strncmp(name, input, n) == 0 && name[n] == '.' && name[n + 1] >= '0' && name[n + 1] <= '9';
+}
+
 /* Gives every tensor the name of the model's input it is for: its own, else by place. */
 static bool
 name_inputs(struct driver *d, const char *path, int n, struct named *arg, const char **names)
@@ -19,7 +28,14 @@ name_inputs(struct driver *d, const char *path, int n, struct named *arg, const 
 	taken = arena_array(d->arena, bool, sum.ninputs + 1);
 	for (int i = 0; i < n; i++) {
 		int index = -1;
+		bool element = false;
 
+		for (int k = 0; arg[i].name && k < sum.ninputs; k++)
+			element |= is_element(arg[i].name, sum.inputs[k], sum.input_kind[k]);
+		if (element) {
+			names[i] = arg[i].name;
+			continue;
+		}
 		for (int k = 0; k < sum.ninputs; k++)
 			if (arg[i].name ? strcmp(arg[i].name, sum.inputs[k]) == 0 : index < 0 && !taken[k])
 				index = k;

@@ -30,6 +30,7 @@ struct bind {
 	struct value *setting; /* an initializer read as a setting: its constant */
 	const Onnx__TensorProto *init;
 	const Onnx__SparseTensorProto *sparse;
+	bool inner;  /* an initializer of a body */
 	bool bad;    /* its node failed: what depends on it fails silently */
 	bool absent; /* an optional input of a function that the caller left out */
 };

@@ -104,6 +104,10 @@ import_value(struct import *im, struct bind *b, const char *op, int i)
 		return NULL;
 	}
 	state = im->opts->states && !setting && dtype_is_float(t->dtype);
+	if (state && b->inner) {
+		diag_note(im->d, loc, "lies in a body of a node: it is not trained");
+		state = false;
+	}
 	v = state ? graph_state(im->g, loc.name, t, !onnx_is_running(op, i))
 		  : graph_const(im->g, loc.name, t);
 	v->loc = loc;
@@ -159,6 +163,7 @@ import_initializers(struct import *im, struct scope *s, const Onnx__GraphProto *
 				continue;
 			}
 			b = bind_new(im, s, name);
+			b->inner = true;
 			map_put(im->inner, key, b);
 		} else {
 			b = bind_new(im, s, name);
