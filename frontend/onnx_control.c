@@ -191,9 +191,11 @@ import_inline(struct job *j, const struct body *b, const char *prefix, struct it
 	if (!job_enter(j, b->g->n_node))
 		return false;
 	for (i = 0; i < b->g->n_input; i++) {
-		if (map_get(inner.names, b->g->input[i]->name))
+		if (map_get(inner.names, b->g->input[i]->name)) {
+			im->broken = true;
 			return diag_invalid(im->d, j->loc, "%s has input \"%s\" twice", b->what,
 			    b->g->input[i]->name);
+		}
 		if (in[i])
 			import_bind_item(im, &inner, b->g->input[i]->name, in[i]);
 	}
@@ -205,9 +207,11 @@ import_inline(struct job *j, const struct body *b, const char *prefix, struct it
 		const char *name = onnx_str(b->g->output[i]->name);
 		struct bind *made = import_lookup(&inner, name);
 
-		if (!made)
+		if (!made) {
+			im->broken = true;
 			return diag_invalid(im->d, j->loc, "%s does not make its output \"%s\"",
 			    b->what, name);
+		}
 		out[i] = import_item(im, made, "output", 0);
 		ok = out[i];
 	}
@@ -283,7 +287,7 @@ both_branches(struct job *j, struct value *cond, const struct body *b)
 		ok[k] = import_try(j, &b[k], prefix[k], NULL, out[k], &held[k]);
 	}
 	for (k = 0; k < 2; k++)
-		if (!ok[k] && ok[!k] && held[k].status == STATUS_INVALID) {
+		if (!ok[k] && ok[!k] && held[k].status == STATUS_INVALID && !j->im->broken) {
 			result = one_branch(j, &b[!k], b[k].what, &held[k], out[!k]);
 			goto done;
 		}

@@ -51,6 +51,7 @@ struct import {
 	struct build b;
 	struct map *functions; /* "domain::name" -> FunctionProto */
 	struct map *unknown;   /* operators reported already */
+	bool broken;           /* a mistake that other sizes do not mend: an unknown name, a cycle */
 	struct map *inner;     /* initializers of bodies: message -> bind, made once for all turns */
 	int inlined, draws; /* nodes made by inlining; nodes that draw random numbers */
 };

@@ -230,7 +230,7 @@ turn(struct loop *l, int64_t i, struct value *active, bool *stop)
 		ok = import_inline(j, &l->b, import_turn(j, i), l->in, l->out);
 	} else {
 		ok = import_try(j, &l->b, import_turn(j, i), l->in, l->out, &held);
-		*stop = ok ? !rows_fit(l) : held.status == STATUS_INVALID;
+		*stop = ok ? !rows_fit(l) : held.status == STATUS_INVALID && !j->im->broken;
 		diag_free(&held);
 		if (!ok && !*stop) /* once more, to report it */
 			ok = import_inline(j, &l->b, import_turn(j, i), l->in, l->out);

@@ -38,6 +38,7 @@ find_bind(struct job *j, size_t i, struct bind **b)
 	if (*b)
 		return true;
 	near = nearest_name(j, name);
+	j->im->broken = true;
 	if (j->s->where)
 		return diag_invalid(j->im->d, j->loc,
 		    "input %zu is \"%s\", which nothing makes in %s nor around it%s%s%s", i, name,

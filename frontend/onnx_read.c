@@ -276,9 +276,11 @@ visit(struct order *o, int root)
 		dep = o->deps.v[--o->deps.n];
 		if (o->state[dep] == 2)
 			continue;
-		if (o->state[dep] == 1)
+		if (o->state[dep] == 1) {
+			o->im->broken = true;
 			return diag_invalid(o->im->d, onnx_node_loc(&o->im->f, o->nodes[dep], dep),
 			    "depends on its own output: the graph has a cycle");
+		}
 		o->state[dep] = 1;
 		vec_push(a, &frames, (struct frame){dep, o->deps.n});
 		push_deps(o, o->nodes[dep], 0);
@@ -302,6 +304,7 @@ order_nodes(struct import *im, struct scope *s, struct order *o, size_t n)
 			if (!*name)
 				continue;
 			if (before || map_get(s->names, name)) {
+				im->broken = true;
 				ok = diag_invalid(im->d, onnx_node_loc(&im->f, o->nodes[i], (int)i),
 				    before ? "makes \"%s\", which node %d makes too"
 					   : "makes \"%s\", which is an input or initializer",

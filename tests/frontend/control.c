@@ -459,7 +459,7 @@ mistakes(void **state)
 	(void)state;
 	refused(HEAD "g (bool c, float[2] x) => (float[2] y) {\n"
 		     "  y = If <then_branch = t () => (float[2] r) { r = Neg(w) }, else_branch = e () => (float[2] r) "
-		     "{ r = Abs(w) }> (c)\n}",
+		     "{ r = Abs(x) }> (c)\n}",
 	    "input 0 is \"w\", which nothing makes in then_branch of \"y\" nor around it");
 	refused(HEAD "g (bool c, float[2] x) => (float[2] y) {\n"
 		     "  y = If <then_branch = t () => (float[2] r) { r = Neg(x) }, else_branch = e () => (int64[2] r) "
@@ -470,7 +470,7 @@ mistakes(void **state)
 	    "its condition is f32[1], not one bool");
 	refused(HEAD "g (bool c, float[2] x) => (float[2] y) {\n"
 		     "  y = If <then_branch = t () => (float[2] r) { q = Neg(x) }, else_branch = e () => (float[2] r) "
-		     "{ q = Neg(x) }> (c)\n}",
+		     "{ r = Neg(x) }> (c)\n}",
 	    "then_branch does not make its output \"r\"");
 	refused(HEAD "g (float[2] x) => (float[2] y) {\n  y = Loop <body = b (int64 i, bool on, float[2] v) => (bool "
 		     "go) { go = Identity(on) }> ( , , x)\n}",
