@@ -462,6 +462,31 @@ split_sizes(struct job *j, struct value *split, int64_t n, int64_t **sizes)
 	return count;
 }
 
+/* One row an element, of an axis whose size n a run decides: up to its bound, past
+ * the end the last row again. */
+static bool
+split_rows(struct job *j, struct value *x, int axis, bool squeeze, struct item *out)
+{
+	struct build *b = &j->im->b;
+	int64_t i, most = dim_hi(j->im->g, x->dims[axis]);
+	struct value *v, *last;
+
+	if (most > ONNX_LIST_MAX)
+		return diag_unsupported(j->im->d, j->loc,
+		    "splits an axis of size %s, which nothing bounds; --dim gives it a range",
+		    dim_text(j->im->g, x->dims[axis]));
+	out->count = b_dim(b, x->dims[axis]);
+	last = b_sub(b, out->count, import_i64(j, 1));
+	for (i = 0; i < most; i++) {
+		v = b_gather(b, x, b_min(b, import_i64(j, i), last), axis);
+		v = v && !squeeze ? b_unsqueeze(b, v, axis) : v;
+		if (!v)
+			return false;
+		item_push(j->im, out, item_tensor(j->im, v));
+	}
+	return true;
+}
+
 bool
 import_split_to_sequence(struct job *j)
 {
@@ -478,11 +503,18 @@ import_split_to_sequence(struct job *j)
 	axis = import_axis(j, job_attr_int(j, "axis", 0), x->rank);
 	if (axis < 0)
 		return false;
-	if (!dim_const(x->dims[axis]))
-		return diag_unsupported(j->im->d, j->loc,
-		    "splits an axis of size %s, not known at compile time",
-		    dim_text(j->im->g, x->dims[axis]));
 	squeeze = !split && !job_attr_int(j, "keepdims", 1);
+	out->dtype = x->dtype;
+	if (!dim_const(x->dims[axis])) {
+		if (split && !(split->rank == 0 && value_ints(split, j->im->f.own, &sizes) == 1 && *sizes == 1))
+			return diag_unsupported(j->im->d, j->loc,
+			    "cuts an axis of size %s, not known at compile time, into parts",
+			    dim_text(j->im->g, x->dims[axis]));
+		if (!split_rows(j, x, axis, squeeze, out))
+			return false;
+		job_bind(j, 0, out);
+		return true;
+	}
 	n = split_sizes(j, split, x->dims[axis], &sizes);
 	for (i = 0; i < n; at += sizes[i++]) {
 		v = import_part(j, x, axis, at, sizes[i]);
@@ -491,7 +523,6 @@ import_split_to_sequence(struct job *j)
 			return false;
 		item_push(j->im, out, item_tensor(j->im, v));
 	}
-	out->dtype = x->dtype;
 	job_bind(j, 0, out);
 	return n >= 0;
 }
