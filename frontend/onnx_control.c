@@ -191,13 +191,15 @@ import_inline(struct job *j, const struct body *b, const char *prefix, struct it
 	if (!job_enter(j, b->g->n_node))
 		return false;
 	for (i = 0; i < b->g->n_input; i++) {
-		if (map_get(inner.names, b->g->input[i]->name)) {
+		const char *name = onnx_str(b->g->input[i]->name);
+
+		if (map_get(inner.names, name)) {
 			im->broken = true;
-			return diag_invalid(im->d, j->loc, "%s has input \"%s\" twice", b->what,
-			    b->g->input[i]->name);
+			return diag_invalid(
+			    im->d, j->loc, "%s has input \"%s\" twice", b->what, name);
 		}
 		if (in[i])
-			import_bind_item(im, &inner, b->g->input[i]->name, in[i]);
+			import_bind_item(im, &inner, name, in[i]);
 	}
 	if (!import_initializers(im, &inner, b->g) ||
 	    !import_nodes(im, &inner, b->g->n_node, b->g->node))

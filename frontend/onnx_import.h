@@ -19,6 +19,7 @@ struct item {
 	VEC(struct item *) of; /* elements, of an optional at most one */
 	struct value *count;   /* i64: how many of them there are in a run; NULL: all */
 	enum dtype dtype;      /* of the elements, where it was said */
+	int depth;             /* lists in lists; a tensor 0 */
 };
 
 /* What a name stands for in one scope. */

@@ -29,6 +29,7 @@ void
 item_push(struct import *im, struct item *list, struct item *one)
 {
 	vec_push(im->f.own, &list->of, one);
+	list->depth = one->depth >= list->depth ? one->depth + 1 : list->depth;
 }
 
 const char *
@@ -60,18 +61,22 @@ content(struct item *it)
 	return it;
 }
 
-/* it as an item of `kind`: content becomes an optional, nothing an empty sequence. */
-static struct item *
-as_kind(struct job *j, struct item *it, enum item_kind kind)
+/* One of the two is an optional that may be empty: the other becomes one too; beside
+ * a sequence an empty one is an empty sequence. */
+static void
+alike(struct job *j, struct item **a, struct item **b)
 {
-	struct item *list;
+	struct item **opt = (*a)->kind == ITEM_OPT ? a : b, **other = opt == a ? b : a, *list;
 
-	if (it->kind == kind || (it->kind == ITEM_OPT ? it->of.n : kind != ITEM_OPT))
-		return it;
-	list = item_list(j->im, kind);
-	if (kind == ITEM_OPT)
-		item_push(j->im, list, it);
-	return list;
+	if ((*opt)->kind != ITEM_OPT)
+		return;
+	if ((*other)->kind == ITEM_SEQ && !(*opt)->of.n) {
+		*opt = item_list(j->im, ITEM_SEQ);
+		return;
+	}
+	list = item_list(j->im, ITEM_OPT);
+	item_push(j->im, list, *other);
+	*other = list;
 }
 
 static struct item *
@@ -107,14 +112,8 @@ item_select(struct job *j, struct value *cond, struct item *a, struct item *b, c
 		a = content(a);
 		b = content(b);
 	}
-	if (a->kind != b->kind) {
-		enum item_kind kind = a->kind == ITEM_OPT ? b->kind : a->kind;
-
-		if (kind == ITEM_TENSOR)
-			kind = ITEM_OPT;
-		a = as_kind(j, a, kind);
-		b = as_kind(j, b, kind);
-	}
+	if (a->kind != b->kind)
+		alike(j, &a, &b);
 	if (a->kind != b->kind) {
 		diag_invalid(j->im->d, j->loc, "%s is %s one way and %s the other", what,
 		    item_kind_name(a), item_kind_name(b));
@@ -147,6 +146,9 @@ element(struct job *j, size_t i, enum dtype *dtype, struct item **it)
 		return false;
 	if (!*it)
 		return diag_invalid(j->im->d, j->loc, "input %zu, an element, is left out", i);
+	if ((*it)->depth >= ONNX_DEPTH)
+		return diag_unsupported(
+		    j->im->d, j->loc, "sequences nest deeper than %d", ONNX_DEPTH);
 	if ((*it)->kind != ITEM_TENSOR)
 		return true;
 	if (*dtype && *dtype != (*it)->v->dtype)
@@ -590,6 +592,8 @@ import_optional(struct job *j)
 
 	if (!job_item(j, 0, &it))
 		return false;
+	if (it && it->depth >= ONNX_DEPTH)
+		return diag_unsupported(j->im->d, j->loc, "optionals nest deeper than %d", ONNX_DEPTH);
 	if (it)
 		item_push(j->im, out, it);
 	else if (!job_attr(j, "type"))

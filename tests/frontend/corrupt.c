@@ -18,6 +18,27 @@ static const char text[] =
     "<opset_import: [\"\" : 18], domain: \"my\"> act <alpha> (p) => (q) { q = LeakyRelu <alpha : "
     "float = @alpha> (p) }";
 
+/* bodies, sequences, optionals */
+static const char bodies[] =
+    "<ir_version: 8, opset_import: [\"\" : 18]>\n"
+    "g (int64 n, bool c, float[2] x, float[3,2] z, optional(float[2]) o) => (float[2] y, seq(float[2]) q, "
+    "float[3,2] s, float[2] w)\n<float[2] k = {1, 2}> {\n"
+    "  h = OptionalHasElement(o)  zero = Constant <value_int = 0> ()\n"
+    "  a = If <then_branch = t () => (float[2] r) { r = OptionalGetElement(o) }, else_branch = e () => "
+    "(float[2] r) <float[2] b = {3, 4}> { r = Add(x, b) }> (h)\n"
+    "  d = If <then_branch = t () => (float[2] r) { r = Neg(a) }, else_branch = e () => (float[2] r) { r = "
+    "Mul(a, k) }> (c)\n"
+    "  p = SequenceConstruct(d, x)  e = SequenceEmpty()  v = SequenceInsert(e, d, zero)\n"
+    "  y, q = Loop <body = b (int64 i, bool on, float[2] u, seq(float[2]) l) => (bool go, float[2] uu, "
+    "seq(float[2]) ll) { uu = Add(u, k) ll = SequenceInsert(l, uu, zero) go = Identity(on) }> (n, c, d, p)\n"
+    "  t, s = Scan <num_scan_inputs = 1, scan_input_axes = [0], scan_output_directions = [1], body = b (float[2] a1, "
+    "float[2] r) => (float[2] b1, float[2] c1) { b1 = Add(a1, r) c1 = Identity(b1) }> (d, z)\n"
+    "  m = SequenceMap <body = b (float[2] f) => (float[2] ff) { ff = Exp(f) }> (v)\n"
+    "  w = SequenceAt(m, zero)  cc = ConcatFromSequence <axis = 0> (m)  ll = SequenceLength(m)\n"
+    "  sp = SplitToSequence <axis = 0> (z)  er = SequenceErase(sp)\n}";
+
+static const char *const texts[] = {text, bodies};
+
 static uint32_t seed = 12345;
 
 static uint32_t
@@ -32,7 +53,7 @@ attempt(const void *bytes, size_t size)
 {
 	struct arena *a = arena_create();
 	struct import_opts o = {
-	    .default_dim = 2, .states = draw(2), .training = draw(2), .keep_going = draw(2)};
+	    .default_dim = 2, .max_trips = 3, .states = draw(2), .training = draw(2), .keep_going = draw(2)};
 	struct diag d;
 	const char *path = put_file("c.onnx", bytes, size);
 	struct graph *g;
@@ -56,15 +77,35 @@ attempt(const void *bytes, size_t size)
 }
 
 static unsigned char *
-binary(size_t *size)
+binary_of(const char *model, size_t *size)
 {
 	struct onnx_file f;
 	unsigned char *p;
 
-	assert_true(onnx_open_bytes(&f, arena, "m", "m", text, strlen(text), &diag));
+	assert_true(onnx_open_bytes(&f, arena, "m", "m", model, strlen(model), &diag));
 	p = onnx_pack(arena, &f.m->base, size);
 	onnx_close(&f);
 	return p;
+}
+
+static unsigned char *
+binary(size_t *size)
+{
+	return binary_of(text, size);
+}
+
+static void
+whole(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct import_opts o = {.default_dim = 2, .max_trips = 3};
+		size_t size;
+		unsigned char *p = binary_of(texts[i], &size);
+
+		if (!onnx_import(arena, put_file("w.onnx", p, size), &o, &diag))
+			fail_msg("%s", diag.text.s);
+	}
 }
 
 static void
@@ -81,30 +122,36 @@ cut_short(void **state)
 static void
 flipped(void **state)
 {
-	size_t size;
-	unsigned char *p = binary(&size), *q = arena_alloc(arena, size);
-
 	(void)state;
-	for (int i = 0; i < 3000; i++) {
-		memcpy(q, p, size);
-		for (uint32_t k = 1 + draw(4); k; k--)
-			q[draw((uint32_t)size)] = (unsigned char)draw(256);
-		attempt(q, size);
+	for (int m = 0; m < 2; m++) {
+		size_t size;
+		unsigned char *p = binary_of(texts[m], &size), *q = arena_alloc(arena, size);
+
+		for (int i = 0; i < 3000; i++) {
+			memcpy(q, p, size);
+			for (uint32_t k = 1 + draw(4); k; k--)
+				q[draw((uint32_t)size)] = (unsigned char)draw(256);
+			attempt(q, size);
+		}
 	}
 }
 
 static void
 flipped_text(void **state)
 {
-	char *q = arena_alloc(arena, sizeof text);
 	static const char chars[] = "<>(){}[]=,:;@\"#?-.0a ";
 
 	(void)state;
-	for (int i = 0; i < 2000; i++) {
-		memcpy(q, text, sizeof text);
-		for (uint32_t k = 1 + draw(3); k; k--)
-			q[draw(sizeof text - 1)] = chars[draw(sizeof chars - 1)];
-		attempt(q, i % 4 ? sizeof text - 1 : draw(sizeof text));
+	for (int m = 0; m < 2; m++) {
+		size_t size = strlen(texts[m]);
+		char *q = arena_alloc(arena, size + 1);
+
+		for (int i = 0; i < 2000; i++) {
+			memcpy(q, texts[m], size + 1);
+			for (uint32_t k = 1 + draw(3); k; k--)
+				q[draw((uint32_t)size)] = chars[draw(sizeof chars - 1)];
+			attempt(q, i % 4 ? size : draw((uint32_t)size));
+		}
 	}
 }
 
@@ -169,7 +216,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(cut_short), T(flipped), T(flipped_text), T(deep_messages), T(messages_of_corruption)};
+	    T(whole), T(cut_short), T(flipped), T(flipped_text), T(deep_messages), T(messages_of_corruption)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
