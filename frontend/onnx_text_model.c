@@ -67,10 +67,19 @@ attr_word(struct text *t, Onnx__AttributeProto *a)
 	char *s = text_name(t);
 	struct number v;
 
-	if (s && text_type_number(s) && (text_peek(t) == '[' || text_peek(t) == '{')) {
+	if (s && text_type_number(s) ? strchr("[{,>", text_peek(t)) != NULL
+				     : s && (strcmp(s, "seq") == 0 || strcmp(s, "optional") == 0)) {
+		Onnx__TypeProto *type;
+
 		t->p = at;
+		type = text_type(t);
+		if (text_peek(t) == ',' || text_peek(t) == '>') {
+			a->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TYPE_PROTO;
+			a->tp = type;
+			return;
+		}
 		a->type = ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR;
-		a->t = text_tensor(t, text_type(t), at);
+		a->t = text_tensor(t, type, at);
 		return;
 	}
 	t->p = at;

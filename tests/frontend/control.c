@@ -408,9 +408,9 @@ sequences_and_optionals_in_and_out(void **state)
 	assert_string_equal(g->output_names.v[1], "t.1");
 	refused(model, "--dim s=3 gives it three elements");
 	/* an optional that a condition fills */
-	computes2(HEAD "g (bool c, float[2] x, optional(float[2]) none) => (bool h, optional(float[2]) o) {\n"
+	computes2(HEAD "g (bool c, float[2] x) => (bool h, optional(float[2]) o) {\n"
 		       "  o = If <then_branch = t () => (optional(float[2]) r) { r = Optional(x) }, else_branch = e "
-		       "() => (optional(float[2]) none) { }> (c)\n"
+		       "() => (optional(float[2]) none) { none = Optional <type = float[2]> () }> (c)\n"
 		       "  h = OptionalHasElement(o)\n}",
 	    "1; 1 2", "1; 1 2; 1", "0; 1 2", "0; 1 2; 0");
 }
@@ -489,7 +489,7 @@ mistakes(void **state)
 	    "input 1 is i64, the sequence holds f32");
 	refused(HEAD "g (float[2] x) => (float[2] y) {\n  s = SequenceConstruct(x)\n  y = Neg(s)\n}",
 	    "\"s\" is a sequence, it takes a tensor");
-	refused(HEAD "g (optional(float[2]) o) => (float[2] y) { y = OptionalGetElement(o) }",
+	refused(HEAD "g (float[2] x) => (float[2] y) { o = Optional <type = seq(float[2])> () y = OptionalGetElement(o) }",
 	    "the optional holds no element");
 }
 
