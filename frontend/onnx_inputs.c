@@ -319,9 +319,15 @@ static bool
 import_input(struct dims_in *di, struct scope *s, const Onnx__ValueInfoProto *v)
 {
 	struct item *it = input_item(di, v->name, v->type, 0);
+	struct bind *bad;
 
-	if (!it)
+	if (!it) {
+		bad = arena_new(di->im->f.own, struct bind);
+		bad->name = v->name;
+		bad->bad = true;
+		map_put(s->names, v->name, bad);
 		return false;
+	}
 	import_bind_item(di->im, s, v->name, it);
 	return true;
 }
