@@ -181,10 +181,12 @@ carry(struct loop *l, int k, struct value *active)
 	} else if (now->kind == ITEM_TENSOR && was->kind == ITEM_TENSOR) {
 		h->loose |= !dims_equal(now->v->rank, now->v->dims, was->v->rank, was->v->dims);
 		if (!h->loose) {
-			now = item_select(j, active, now, was, what);
-			if (!now)
+			l->last[k] = item_select(j, active, now, l->last[k], what);
+			if (!l->last[k])
 				return false;
-			l->last[k] = now;
+			/* a counter is known in the next turn if that runs at all */
+			if (now->v->kind != VAL_CONST)
+				now = l->last[k];
 		}
 	} else {
 		l->last[k] = item_select(j, active, now, l->last[k], what);

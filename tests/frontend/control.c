@@ -278,7 +278,16 @@ loops_of_run_time_length(void **state)
 	    "  y = Loop <body = b (int64 i, bool on, int64[?] v) => (bool go, int64[?] w) {\n"
 	    "    d = Sub(left, i)\n    q = Div(x, d)\n    w = Concat <axis = 0> (v, q)\n    go = Identity(on) }> (n, , x)\n}";
 
+	/* a counter that the loop carries decides what is cut out */
+	static const char counter[] = HEAD
+	    "g (int64 n, float[9] x, float[1] z) => (float[1] y, int64[1] k) {\n"
+	    "  one = Constant <value_ints = [1]> ()\n  start = Constant <value_ints = [2]> ()\n"
+	    "  k, y = Loop <body = b (int64 i, bool on, int64[1] j, float[1] v) => (bool go, int64[1] jj, float[1] w) {\n"
+	    "    jj = Add(j, one)\n    c = Slice(x, j, jj)\n    w = Add(v, c)\n    go = Identity(on) }> (n, , start, z)\n}";
+
 	(void)state;
+	computes_with(&few, counter, 2,
+	    (const char *const[]){"3; 0 1 2 3 4 5 6 7 8; 0.5", "9.5; 5", "0; 0 1 2 3 4 5 6 7 8; 0.5", "0.5; 2"});
 	computes_with(&few, counted, 3,
 	    (const char *const[]){"0; 1 2", "1 2", "2; 1 2", "3 6", "6; 1 2", "7 14"});
 	computes_with(&few, scanned, 3,
