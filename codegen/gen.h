@@ -34,7 +34,7 @@ struct module {
 	LLVMTypeRef kernel_type, call_type;
 	struct str text;          /* scratch */
 	int nkernel;
-	const struct graph *graph; /* of the program being emitted: its symbols */
+	const struct program *program; /* being emitted: its symbols */
 	/* where the constants of several programs are one: the place of each of the
 	 * program's buffers, by id, and the end of the last; NULL: buffer->offset */
 	const int64_t *const_at;
@@ -64,6 +64,7 @@ int64_t program_status_at(const struct program *);
 /* What of host/ an object links: nothing, functions, those that read images too. */
 enum host_use { HOST_NONE, HOST_CALLS, HOST_IMAGES };
 enum host_use program_host(const struct program *);
+LLVMValueRef module_dims(struct module *, const struct program *, const char *name); /* rt_program.dims */
 LLVMValueRef module_dim(struct module *, LLVMBuilderRef, LLVMValueRef sym, int64_t dim);
 /* Dies with LLVM's message; for what only our own bug can cause. */
 _Noreturn void llvm_die(const char *what, char *message);

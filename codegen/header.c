@@ -94,7 +94,10 @@ make_names(struct names *x)
 	x->arg = arena_array(x->a, const char *, x->n + 1);
 	x->macro = arena_array(x->a, const char *, x->n + 1);
 	x->upper = identifier(x->a, x->name, true);
-	x->nsym = x->p->graph ? dim_symbols(x->p->graph, x->sym, MAX_SYMS) : 0;
+	x->nsym = x->p->nsym;
+	require(x->nsym <= MAX_SYMS);
+	for (int i = 0; i < x->nsym; i++)
+		x->sym[i] = x->p->sym[i];
 	for (int i = 0; i < x->nsym; i++)
 		x->symarg[i] = identifier(x->a, dim_text(x->p->graph, x->sym[i]), false);
 	for (int i = 0; i < x->n; i++) {
@@ -172,13 +175,15 @@ macros(struct names *x, struct str *s)
 static void
 parameters(struct names *x, struct str *s)
 {
-	for (int i = 0; i < x->nsym; i++)
+	for (int i = 0; i < x->p->ngiven; i++)
 		str_addf(s, "int64_t %s, ", x->symarg[i]);
 	for (int i = 0; i < x->n; i++)
 		if (io_of(x, i)->buffer->dtype == DT_str)
 			str_addf(s, "const char *%s*%s, ", i < x->p->inputs.n ? "const " : "", x->arg[i]);
 		else
 			str_addf(s, "%s%s *%s, ", i < x->p->inputs.n ? "const " : "", c_type(io_of(x, i)->buffer->dtype), x->arg[i]);
+	for (int i = x->p->ngiven; i < x->nsym; i++)
+		str_addf(s, "int64_t *%s, ", x->symarg[i]);
 	str_add(s, "void *workspace, size_t workspace_size");
 }
 
@@ -199,13 +204,17 @@ functions(struct names *x, struct str *s)
 		            "\t%s_E_WIDE = 7,      /* a result is larger than the bound that was compiled in */\n"
 		            "\t%s_E_IMAGE = 8      /* the bytes of an image cannot be decoded */\n", u, u, u, u);
 	str_addf(s, "} %s_status;\n\n", n);
-	str_addf(s, "/* Bytes of workspace%s. */\nsize_t %s_workspace_size(", x->nsym ? " for these sizes; 0: out of range" : "", n);
-	for (int i = 0; i < x->nsym; i++)
+	str_addf(s, "/* Bytes of workspace%s. */\nsize_t %s_workspace_size(", x->p->ngiven ? " for these sizes; 0: out of range" : "", n);
+	for (int i = 0; i < x->p->ngiven; i++)
 		str_addf(s, "%sint64_t %s", i ? ", " : "", x->symarg[i]);
-	str_addf(s, "%s);\n\n", x->nsym ? "" : "void");
+	str_addf(s, "%s);\n\n", x->p->ngiven ? "" : "void");
 	str_add(s, "/* One run.  Tensors are row-major and packed, aligned to their element.  Outputs may\n"
 	           " * not overlap inputs or each other.  The workspace holds nothing between runs;\n"
-	           " * concurrent runs need one each.  Nothing is allocated, no global is written. */\n");
+	           " * concurrent runs need one each.  Nothing is allocated, no global is written.");
+	if (x->nsym > x->p->ngiven)
+		str_add(s, "\n * What is a pointer to int64_t after the outputs receives the size of that name, which\n"
+		           " * the run finds out (NULL: it is not wanted); outputs have room for its MAX.");
+	str_add(s, " */\n");
 	if (host)
 		str_add(s, "/* Strings are NUL-terminated UTF-8.  Those of the outputs lie in the workspace, in the\n"
 		           " * inputs, or in the library: they are valid until the workspace is used again. */\n");

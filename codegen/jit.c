@@ -49,10 +49,15 @@ tensors(struct arena *a, const struct graph *g, const struct io *io, int n)
 static void
 describe(struct jit *j, const struct program *p, const char *manifest)
 {
-	int64_t *pieces = arena_array(j->a, int64_t, p->calls.n + 1), sym[64];
+	int64_t *pieces = arena_array(j->a, int64_t, p->calls.n + 1);
 	const char **names = arena_array(j->a, const char *, p->calls.n + 1);
 	double *flops = arena_array(j->a, double, p->calls.n + 1);
 
+	struct rt_sym *syms = arena_array(j->a, struct rt_sym, p->nsym + 1);
+
+	for (int i = 0; i < p->nsym; i++)
+		syms[i] = (struct rt_sym){arena_strdup(j->a, dim_text(p->graph, p->sym[i])), dim_lo(p->graph, p->sym[i]),
+		    dim_hi(p->graph, p->sym[i]), i >= p->ngiven};
 	for (int i = 0; i < p->calls.n; i++) {
 		pieces[i] = call_pieces(&p->calls.v[i]);
 		names[i] = call_name(j->a, &p->calls.v[i]);
@@ -67,7 +72,9 @@ describe(struct jit *j, const struct program *p, const char *manifest)
 		.ninputs = p->inputs.n,
 		.noutputs = p->outputs.n,
 		.nstates = p->states.n,
-		.nsyms = p->graph ? dim_symbols(p->graph, sym, 64) : 0,
+		.nsyms = p->nsym,
+		.syms = syms,
+		.items = p->items,
 		.pieces = pieces,
 		.call_names = names,
 		.flops = flops,

@@ -207,7 +207,7 @@ extent(struct gen *g, int64_t e)
 static int64_t
 extent_hi(struct gen *g, int64_t e)
 {
-	return dim_const(e) ? e : dim_hi(g->m->graph, e);
+	return dim_const(e) ? e : dim_hi(g->m->program->graph, e);
 }
 
 static void

@@ -133,18 +133,33 @@ parallel(struct entry *x, LLVMValueRef i, LLVMValueRef base, LLVMValueRef sym, L
 	LLVMPositionBuilderAtEnd(m->b, next);
 }
 
+/* The measured size to the caller, who may not want it. */
+static void
+report(struct entry *x, LLVMValueRef sym, int k, LLVMValueRef to)
+{
+	struct module *m = x->m;
+	LLVMBasicBlockRef wanted = block(x, "wanted"), next = block(x, "next");
+	LLVMValueRef at = n64(m, k);
+
+	LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntNE, to, LLVMConstNull(m->ptr), ""), wanted, next);
+	LLVMPositionBuilderAtEnd(m->b, wanted);
+	LLVMBuildStore(m->b, LLVMBuildLoad2(m->b, m->i64, LLVMBuildInBoundsGEP2(m->b, m->i64, sym, &at, 1, ""), ""), to);
+	LLVMBuildBr(m->b, next);
+	LLVMPositionBuilderAtEnd(m->b, next);
+}
+
 static void
 run(struct entry *x, const char *name, bool mt)
 {
 	struct module *m = x->m;
-	int nio = x->p->inputs.n + x->p->outputs.n, n = 0, first = x->nsym;
-	LLVMTypeRef *arg = arena_array(m->a, LLVMTypeRef, x->nsym + nio + 8);
+	int nio = x->p->inputs.n + x->p->outputs.n, n = 0, first = x->nsym, nmeasured = x->p->nsym - x->nsym;
+	LLVMTypeRef *arg = arena_array(m->a, LLVMTypeRef, x->p->nsym + nio + 8);
 	LLVMValueRef base, sym, job = NULL, ws, size, ok, i, next, null = LLVMConstNull(m->ptr);
 	LLVMBasicBlockRef pre, head, done;
 
 	for (int k = 0; k < x->nsym; k++)
 		arg[n++] = m->i64;
-	for (int k = 0; k < nio + 1; k++)
+	for (int k = 0; k < nio + nmeasured + 1; k++)
 		arg[n++] = m->ptr;
 	arg[n++] = m->i64;
 	if (mt) {
@@ -153,11 +168,11 @@ run(struct entry *x, const char *name, bool mt)
 	}
 	begin(x, name, mt ? "run_mt" : "run", m->i32, arg, n, true);
 	base = LLVMBuildArrayAlloca(m->b, m->ptr, n64(m, 3 + nio), "base");
-	sym = LLVMBuildArrayAlloca(m->b, m->i64, n64(m, x->nsym + 1), "sym");
+	sym = LLVMBuildArrayAlloca(m->b, m->i64, n64(m, x->p->nsym + 1), "sym");
 	if (mt)
 		job = LLVMBuildAlloca(m->b, job_type(m), "job");
-	ws = LLVMGetParam(x->f, (unsigned)(first + nio));
-	size = LLVMGetParam(x->f, (unsigned)(first + nio + 1));
+	ws = LLVMGetParam(x->f, (unsigned)(first + nio + nmeasured));
+	size = LLVMGetParam(x->f, (unsigned)(first + nio + nmeasured + 1));
 	ok = NULL;
 	for (int k = 0; k < nio; k++) {
 		LLVMValueRef c = LLVMBuildICmp(m->b, LLVMIntNE, LLVMGetParam(x->f, (unsigned)(first + k)), null, "");
@@ -198,6 +213,8 @@ run(struct entry *x, const char *name, bool mt)
 		LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntULT, next, n64(m, x->p->calls.n), ""), head, done);
 		LLVMPositionBuilderAtEnd(m->b, done);
 	}
+	for (int k = 0; k < nmeasured; k++)
+		report(x, sym, x->nsym + k, LLVMGetParam(x->f, (unsigned)(first + nio + k)));
 	if (program_host(x->p)) {
 		LLVMValueRef at = n64(m, program_status_at(x->p));
 
@@ -252,8 +269,10 @@ library_entries(struct module *m, const struct program *p, const char *name, con
 	struct entry x = {.m = m, .p = p, .e = e};
 	int64_t *pieces = arena_array(m->a, int64_t, p->calls.n + 1);
 
-	x.nsym = p->graph ? dim_symbols(p->graph, x.sym, MAX_SYMS) : 0;
-	require(x.nsym <= MAX_SYMS);
+	x.nsym = p->ngiven;
+	require(p->nsym <= MAX_SYMS);
+	if (p->nsym)
+		memcpy(x.sym, p->sym, sizeof *p->sym * (size_t)p->nsym);
 	for (int i = 0; i < p->calls.n; i++)
 		pieces[i] = call_pieces(&p->calls.v[i]);
 	x.pieces = module_i64s(m, pieces, p->calls.n, "pieces");
@@ -306,30 +325,6 @@ build(struct module *m, struct blobs *b, const struct program *p, const char *na
 	return blobs_ready(b, m, d);
 }
 
-/* An executable takes the symbol from the rows of its files: where there is one, it
- * is the outermost axis of every input and output. */
-static bool
-rows_are_symbol(const struct program *p)
-{
-	int64_t sym[MAX_SYMS], rows = 0;
-	int n = p->graph ? dim_symbols(p->graph, sym, MAX_SYMS) : 0, nio = p->inputs.n + p->outputs.n, with = 0;
-
-	for (int i = 0; i < nio; i++) {
-		const struct value *v = i < p->inputs.n ? p->inputs.v[i].value : p->outputs.v[i - p->inputs.n].value;
-		bool symbol = false;
-
-		if (v->rank == 0 || dim_const(v->dims[0]))
-			continue;
-		for (int k = 0; k < n && k < MAX_SYMS; k++)
-			symbol |= v->dims[0] == sym[k];
-		if (!symbol || (rows && v->dims[0] != rows))
-			return false;
-		rows = v->dims[0];
-		with++;
-	}
-	return n <= MAX_SYMS && (with == 0 || with == nio);
-}
-
 bool
 emit_library(struct target *t, const struct program *p, const char *name, const char *manifest,
              enum emit kind, const char *path, struct diag *d)
@@ -339,9 +334,8 @@ emit_library(struct target *t, const struct program *p, const char *name, const 
 	struct blobs b;
 	const char *object = path;
 
-	if (exe && !rows_are_symbol(p))
-		return diag_unsupported(d, LOC_FILE(path), "an executable whose inputs and outputs do not all begin with the axis that has a range; "
-			"give one size with --dim, or emit a library");
+	if (p->nsym > MAX_SYMS)
+		return diag_unsupported(d, LOC_FILE(path), "%d sizes known at run time; at most %d are possible", p->nsym, MAX_SYMS);
 	for (int i = 0; exe && i < p->inputs.n + p->outputs.n; i++)
 		if ((i < p->inputs.n ? &p->inputs.v[i] : &p->outputs.v[i - p->inputs.n])->value->dtype == DT_str)
 			return diag_unsupported(d, LOC_FILE(path), "an executable reads and writes files of numbers; emit a library for strings, or use retort run");

@@ -127,119 +127,89 @@ module_i64s(struct module *m, const int64_t *v, int n, const char *name)
 }
 
 /* ---- symbolic dims */
-/* The value of a dim, as code.  Expressions are read from their text, whose
- * leaves are numbers and the names of symbols. */
-struct dim_text { struct module *m; LLVMBuilderRef b; LLVMValueRef sym; const char *p, *all; int64_t handle[64]; int n; };
+/* The value of a dim, as code. */
+struct dim_code { struct module *m; LLVMBuilderRef b; LLVMValueRef sym; };
 
-static LLVMValueRef dim_sum(struct dim_text *);
-
-static LLVMValueRef
-dim_symbol_value(struct dim_text *d, int i)
+static void *
+dim_number(void *ctx, int64_t v)
 {
-	LLVMValueRef at = LLVMConstInt(d->m->i64, (unsigned)i, 0);
+	struct dim_code *d = ctx;
 
+	return LLVMConstInt(d->m->i64, (unsigned long long)v, 1);
+}
+
+static void *
+dim_symbol_value(void *ctx, int64_t handle)
+{
+	struct dim_code *d = ctx;
+	const struct program *p = d->m->program;
+	LLVMValueRef at;
+	int i = 0;
+
+	while (i < p->nsym && p->sym[i] != handle)
+		i++;
+	if (i == p->nsym)
+		die("program %s has no symbol %s", p->name, dim_text(p->graph, handle));
+	at = LLVMConstInt(d->m->i64, (unsigned)i, 0);
 	return LLVMBuildLoad2(d->b, d->m->i64, LLVMBuildInBoundsGEP2(d->b, d->m->i64, d->sym, &at, 1, ""), "dim");
 }
 
-static bool
-dim_eat(struct dim_text *d, const char *s)
+/* All are >= 0 but the differences, which a max with 0 takes. */
+static void *
+dim_two(void *ctx, char op, void *x, void *y)
 {
-	if (!str_starts(d->p, s))
-		return false;
-	d->p += strlen(s);
-	return true;
-}
+	struct dim_code *d = ctx;
+	LLVMValueRef one = LLVMConstInt(d->m->i64, 1, 0), less;
 
-static LLVMValueRef
-dim_atom(struct dim_text *d)
-{
-	LLVMValueRef a, b, c;
-	bool less;
-	char *end;
-
-	if (dim_eat(d, "(")) {
-		a = dim_sum(d);
-		if (!dim_eat(d, ")"))
-			die("dim %s", d->all);
-		return a;
+	switch (op) {
+	case '+':
+		return LLVMBuildAdd(d->b, x, y, "");
+	case '-':
+		return LLVMBuildSub(d->b, x, y, "");
+	case '*':
+		return LLVMBuildMul(d->b, x, y, "");
+	case '/':
+		less = LLVMBuildICmp(d->b, LLVMIntSLT, y, one, "");
+		return LLVMBuildSDiv(d->b, x, LLVMBuildSelect(d->b, less, one, y, ""), "");
+	default:
+		less = LLVMBuildICmp(d->b, LLVMIntSLT, x, y, "");
+		return op == '<' ? LLVMBuildSelect(d->b, less, x, y, "") : LLVMBuildSelect(d->b, less, y, x, "");
 	}
-	if ((less = dim_eat(d, "min(")) || dim_eat(d, "max(")) {
-		a = dim_sum(d);
-		require(dim_eat(d, ","));
-		dim_eat(d, " ");
-		b = dim_sum(d);
-		require(dim_eat(d, ")"));
-		c = LLVMBuildICmp(d->b, less ? LLVMIntSLT : LLVMIntSGT, a, b, "");
-		return LLVMBuildSelect(d->b, c, a, b, "");
-	}
-	if (*d->p >= '0' && *d->p <= '9') {
-		long long v = strtoll(d->p, &end, 10);
-
-		d->p = end;
-		return LLVMConstInt(d->m->i64, (unsigned long long)v, 1);
-	}
-	for (int i = 0, best = -1;; i++) {
-		const char *s, *t;
-
-		if (i < d->n) {
-			s = dim_text((struct graph *)d->m->graph, d->handle[i]);
-			t = best >= 0 ? dim_text((struct graph *)d->m->graph, d->handle[best]) : "";
-			if (str_starts(d->p, s) && strlen(s) > strlen(t)) /* the longest name */
-				best = i;
-			continue;
-		}
-		if (best < 0)
-			die("dim %s: no symbol at %s", d->all, d->p);
-		d->p += strlen(dim_text((struct graph *)d->m->graph, d->handle[best]));
-		return dim_symbol_value(d, best);
-	}
-}
-
-static LLVMValueRef
-dim_product(struct dim_text *d)
-{
-	LLVMValueRef a = dim_atom(d);
-
-	for (;;)
-		if (dim_eat(d, "*"))
-			a = LLVMBuildMul(d->b, a, dim_atom(d), "");
-		else if (dim_eat(d, "/"))
-			a = LLVMBuildSDiv(d->b, a, dim_atom(d), ""); /* both >= 0 */
-		else
-			return a;
-}
-
-static LLVMValueRef
-dim_sum(struct dim_text *d)
-{
-	LLVMValueRef a = dim_eat(d, "-") ? LLVMBuildNeg(d->b, dim_product(d), "") : dim_product(d);
-
-	for (;;)
-		if (dim_eat(d, "+"))
-			a = LLVMBuildAdd(d->b, a, dim_product(d), "");
-		else if (dim_eat(d, "-"))
-			a = LLVMBuildSub(d->b, a, dim_product(d), "");
-		else
-			return a;
 }
 
 LLVMValueRef
 module_dim(struct module *m, LLVMBuilderRef b, LLVMValueRef sym, int64_t dim)
 {
-	struct dim_text d = {.m = m, .b = b, .sym = sym};
-	LLVMValueRef v;
+	struct dim_code d = {m, b, sym};
+	struct dim_algebra a = {&d, dim_number, dim_symbol_value, dim_two};
 
-	require(!dim_const(dim) && m->graph);
-	d.n = dim_symbols(m->graph, d.handle, 64);
-	require(d.n <= 64);
-	for (int i = 0; i < d.n; i++)
-		if (d.handle[i] == dim)
-			return dim_symbol_value(&d, i);
-	d.p = d.all = dim_text((struct graph *)m->graph, dim);
-	v = dim_sum(&d);
-	if (*d.p)
-		die("dim %s: %s is left over", d.all, d.p);
-	return v;
+	return dim_build(m->program->graph, dim, &a);
+}
+
+/* NAME: what rt_program.dims says, or NULL where nothing is symbolic. */
+LLVMValueRef
+module_dims(struct module *m, const struct program *p, const char *name)
+{
+	LLVMTypeRef t = LLVMFunctionType(m->void_, (LLVMTypeRef[]){m->ptr, m->ptr}, 2, 0);
+	LLVMValueRef f;
+	int n = 0;
+
+	if (!p->nsym)
+		return LLVMConstNull(m->ptr);
+	f = module_function(m, name, t, false);
+	LLVMPositionBuilderAtEnd(m->b, LLVMAppendBasicBlockInContext(m->c, f, ""));
+	for (int i = 0; i < p->inputs.n + p->outputs.n; i++) {
+		const struct value *v = i < p->inputs.n ? p->inputs.v[i].value : p->outputs.v[i - p->inputs.n].value;
+
+		for (int k = 0; k < v->rank; k++) {
+			LLVMValueRef at = LLVMConstInt(m->i64, (unsigned)n++, 0);
+
+			LLVMBuildStore(m->b, module_dim(m, m->b, LLVMGetParam(f, 0), v->dims[k]),
+			    LLVMBuildInBoundsGEP2(m->b, m->i64, LLVMGetParam(f, 1), &at, 1, ""));
+		}
+	}
+	LLVMBuildRetVoid(m->b);
+	return f;
 }
 
 /* ---- calls */
@@ -292,7 +262,6 @@ shared_kernel(struct module *m, struct kernel *k, int64_t **offset)
 	struct str s = {0};
 	LLVMValueRef f;
 	char name[80];
-	int64_t sym[1];
 	int n = 0;
 
 	*offset = arena_array(m->a, int64_t, k->nbuf + 1);
@@ -301,8 +270,8 @@ shared_kernel(struct module *m, struct kernel *k, int64_t **offset)
 		back[i] = -(*offset)[i];
 	shift_body(&k->body, back, NULL, NULL);
 	/* handles of symbols mean something within one graph only */
-	if (m->graph && dim_symbols(m->graph, sym, 1))
-		str_addf(&s, "%p\n", (const void *)m->graph);
+	if (m->program->nsym)
+		str_addf(&s, "%p\n", (const void *)m->program);
 	kernel_print(k, &s);
 	f = map_get(m->kernels, s.s);
 	if (!f) {
@@ -324,6 +293,11 @@ buffer_pointer(struct module *m, LLVMValueRef base, LLVMValueRef sym, const stru
 {
 	int64_t bytes = skip < 0 ? -(int64_t)dtype_bytes(b->dtype, -skip) : (int64_t)dtype_bytes(b->dtype, skip);
 
+	if (b->space == SPACE_SYM) {
+		LLVMValueRef i = LLVMConstInt(m->i64, (unsigned long long)b->offset, 0);
+
+		return LLVMBuildInBoundsGEP2(m->b, m->i64, sym, &i, 1, "");
+	}
 	int64_t slot = b->space == SPACE_IO ? 3 + b->offset : b->space == SPACE_WORK ? 0 : b->space == SPACE_CONST ? 1 : 2;
 	LLVMValueRef at = LLVMConstInt(m->i64, (unsigned long long)slot, 0), p, off;
 
@@ -332,7 +306,7 @@ buffer_pointer(struct module *m, LLVMValueRef base, LLVMValueRef sym, const stru
 		bytes += m->const_at[b->id];
 	else if (b->space != SPACE_IO)
 		bytes += b->offset;
-	if (b->space == SPACE_IO && b->skip) {
+	if (b->skip) {
 		LLVMValueRef rows = dim_const(b->skip) ? LLVMConstInt(m->i64, (unsigned long long)b->skip, 0)
 		                                       : module_dim(m, m->b, sym, b->skip);
 
@@ -417,7 +391,7 @@ module_call(struct module *m, const struct program *p, const char *symbol, bool 
 	LLVMBasicBlockRef entry = LLVMAppendBasicBlockInContext(m->c, f, "entry"), done;
 	int most = 1, host = 0;
 
-	m->graph = p->graph;
+	m->program = p;
 	kernel = arena_array(m->a, LLVMValueRef, p->calls.n + 1);
 	for (int i = 0; i < p->calls.n; i++)
 		if (p->calls.v[i].host) {
@@ -471,7 +445,39 @@ module_call(struct module *m, const struct program *p, const char *symbol, bool 
 static LLVMTypeRef
 tensor_type(struct module *m)
 {
-	return LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->i32, m->i32, m->ptr, m->i64, m->i64}, 6, 0);
+	return LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->i32, m->i32, m->ptr, m->ptr, m->i64, m->i64}, 7, 0);
+}
+
+static LLVMValueRef
+axis_symbols(struct module *m, const struct program *p, const struct value *v)
+{
+	LLVMValueRef c[MAX_RANK + 1];
+	bool any = false;
+
+	for (int k = 0; k < v->rank; k++) {
+		int i = 0;
+
+		while (i < p->nsym && p->sym[i] != v->dims[k])
+			i++;
+		any |= i < p->nsym;
+		c[k] = LLVMConstInt(m->i32, i < p->nsym ? (unsigned long long)i : ~0ull, 1);
+	}
+	return any ? module_array(m, m->i32, c, v->rank, "syms") : LLVMConstNull(m->ptr);
+}
+
+static LLVMValueRef
+symbol_table(struct module *m, const struct program *p)
+{
+	LLVMTypeRef t = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->i64, m->i64, m->i32}, 4, 0);
+	LLVMValueRef *v = arena_array(m->a, LLVMValueRef, p->nsym + 1);
+
+	for (int i = 0; i < p->nsym; i++)
+		v[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){
+			module_string(m, dim_text(p->graph, p->sym[i])),
+			LLVMConstInt(m->i64, (unsigned long long)dim_lo(p->graph, p->sym[i]), 0),
+			LLVMConstInt(m->i64, (unsigned long long)dim_hi(p->graph, p->sym[i]), 0),
+			LLVMConstInt(m->i32, i >= p->ngiven, 0)}, 4, 0);
+	return module_array(m, t, v, p->nsym, "symbols");
 }
 
 static LLVMValueRef
@@ -488,9 +494,9 @@ tensor_table(struct module *m, const struct program *p, const struct io *io, int
 			module_string(m, io[i].name),
 			LLVMConstInt(m->i32, (unsigned)dtype_info[io[i].buffer->dtype].onnx, 0),
 			LLVMConstInt(m->i32, (unsigned)io[i].value->rank, 0),
-			module_i64s(m, dims, io[i].value->rank, "dims"),
+			module_i64s(m, dims, io[i].value->rank, "dims"), axis_symbols(m, p, io[i].value),
 			LLVMConstInt(m->i64, (unsigned long long)io[i].buffer->bytes, 0),
-			LLVMConstInt(m->i64, (unsigned long long)io[i].buffer->offset, 0)}, 6, 0);
+			LLVMConstInt(m->i64, (unsigned long long)io[i].buffer->offset, 0)}, 7, 0);
 	}
 	return module_array(m, tensor_type(m), v, n, name);
 }
@@ -500,7 +506,7 @@ module_program(struct module *m, const struct program *p, LLVMValueRef call, LLV
                LLVMValueRef state_init, const char *symbol, const char *manifest, bool exported)
 {
 	int n = p->calls.n;
-	int64_t *pieces = arena_array(m->a, int64_t, n + 1), sym[64];
+	int64_t *pieces = arena_array(m->a, int64_t, n + 1);
 	LLVMValueRef *names = arena_array(m->a, LLVMValueRef, n + 1), *flops = arena_array(m->a, LLVMValueRef, n + 1), v, g;
 	LLVMValueRef null = LLVMConstNull(m->ptr);
 
@@ -513,7 +519,7 @@ module_program(struct module *m, const struct program *p, LLVMValueRef call, LLV
 #define D(x) LLVMConstInt(m->i64, (unsigned long long)(x), 0)
 	v = LLVMConstStructInContext(m->c, (LLVMValueRef[]){
 		W(RT_ABI), module_string(m, p->name ? p->name : ""), W(n), W(p->inputs.n), W(p->outputs.n), W(p->states.n),
-		W(p->graph ? dim_symbols(p->graph, sym, 64) : 0),
+		W(p->nsym),
 		module_i64s(m, pieces, n, "pieces"), module_array(m, m->ptr, names, n, "names"),
 		module_array(m, m->f64, flops, n, "flops"), call,
 		D(p->work_bytes), D(m->const_at ? m->const_bytes : p->const_bytes), D(p->state_bytes),
@@ -521,7 +527,8 @@ module_program(struct module *m, const struct program *p, LLVMValueRef call, LLV
 		tensor_table(m, p, p->inputs.v, p->inputs.n, "inputs"),
 		tensor_table(m, p, p->outputs.v, p->outputs.n, "outputs"),
 		tensor_table(m, p, p->states.v, p->states.n, "states"),
-		module_string(m, manifest ? manifest : ""), D(program_status_at(p))}, 21, 0);
+		symbol_table(m, p), W(p->items), module_dims(m, p, arena_printf(m->a, "%s_dims", symbol)),
+		module_string(m, manifest ? manifest : ""), D(program_status_at(p))}, 24, 0);
 #undef W
 #undef D
 	g = LLVMAddGlobal(m->m, LLVMTypeOf(v), symbol);

@@ -409,9 +409,8 @@ session_open(struct driver *d, struct session *s, struct graph *g, const char *p
 	s->g = g;
 	s->sym = arena_array(d->arena, int64_t, rt->nsyms + 1);
 	s->sym_bound = arena_array(d->arena, bool, rt->nsyms + 1);
-	dim_symbols(g, s->sym, rt->nsyms);
 	for (int i = 0; i < rt->nsyms; i++)
-		s->sym[i] = dim_hi(g, s->sym[i]);
+		s->sym[i] = rt->syms[i].hi;
 	s->base[0] = rt_alloc((size_t)rt->work_bytes + RT_ALIGN);
 	s->base[1] = (void *)(uintptr_t)rt->constants;
 	s->base[2] = rt_alloc((size_t)rt->state_bytes + RT_ALIGN);
@@ -462,14 +461,12 @@ static int64_t
 symbol_value(void *session, const char *name, int64_t handle)
 {
 	const struct session *s = session;
-	int64_t sym[64];
-	int n = dim_symbols(s->g, sym, 64);
 
-	(void)name;
-	for (int i = 0; i < n && i < 64 && i < s->rt->nsyms; i++)
-		if (sym[i] == handle)
+	(void)handle;
+	for (int i = 0; i < s->rt->nsyms; i++)
+		if (strcmp(s->rt->syms[i].name, name) == 0)
 			return s->sym[i];
-	die("%s has no such symbol", s->g->name);
+	die("%s has no symbol %s", s->g->name, name);
 }
 
 /* Dims of input i or output i in this run. */
@@ -485,19 +482,18 @@ static bool
 bind_symbols(struct driver *d, struct session *s, int i, const struct tensor *t, const char *file)
 {
 	const struct value *v = s->g->inputs.v[i];
-	int64_t sym[64];
-	int n = dim_symbols(s->g, sym, 64);
+	const struct rt_sym *y = s->rt->syms;
 
 	for (int k = 0; k < v->rank && k < t->rank; k++)
-		for (int j = 0; j < n && j < 64; j++) {
-			if (v->dims[k] != sym[j])
+		for (int j = 0; j < s->rt->nsyms; j++) {
+			if (dim_const(v->dims[k]) || strcmp(dim_text(s->g, v->dims[k]), y[j].name) != 0)
 				continue;
-			if (t->dims[k] < dim_lo(s->g, sym[j]) || t->dims[k] > dim_hi(s->g, sym[j]))
-				return diag_invalid(&d->diag, LOC_FILE(file), "axis %d has size %" PRId64 " but %s is %" PRId64 " to %" PRId64,
-				                    k, t->dims[k], dim_text(s->g, sym[j]), dim_lo(s->g, sym[j]), dim_hi(s->g, sym[j]));
+			if (t->dims[k] < y[j].lo || t->dims[k] > y[j].hi)
+				return diag_invalid(&d->diag, LOC_FILE(file), "input \"%s\": axis %d has size %" PRId64 ", but %s is %" PRId64 " to %" PRId64,
+				                    v->name, k, t->dims[k], y[j].name, y[j].lo, y[j].hi);
 			if (s->sym_bound[j] && s->sym[j] != t->dims[k])
-				return diag_invalid(&d->diag, LOC_FILE(file), "axis %d has size %" PRId64 " but %s is %" PRId64 " in another input",
-				                    k, t->dims[k], dim_text(s->g, sym[j]), s->sym[j]);
+				return diag_invalid(&d->diag, LOC_FILE(file), "input \"%s\": axis %d has size %" PRId64 ", but %s is %" PRId64 " in another input",
+				                    v->name, k, t->dims[k], y[j].name, s->sym[j]);
 			s->sym[j] = t->dims[k];
 			s->sym_bound[j] = true;
 		}

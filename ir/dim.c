@@ -583,6 +583,40 @@ eval(const struct graph *g, int64_t d, int64_t (*symbol)(void *, const char *, i
 	return (e->kind == MIN) == (a < b) ? a : b;
 }
 
+void *
+dim_build(const struct graph *g, int64_t d, const struct dim_algebra *a)
+{
+	const struct entry *e;
+	void *sum[2] = {NULL, NULL}; /* of what is added, of what is taken away */
+	int i, j;
+
+	if (d >= 0)
+		return a->number(a->ctx, d);
+	e = entry(g, d);
+	if (e->kind == SYMBOL)
+		return a->symbol(a->ctx, d);
+	if (e->kind != POLY)
+		return a->two(a->ctx, e->kind == DIV ? '/' : e->kind == MIN ? '<' : '>', dim_build(g, e->a, a),
+		    dim_build(g, e->b, a));
+	for (i = 0; i < e->poly->n; i++) {
+		const struct mono *m = &e->poly->m[i];
+		int64_t c = m->coef < 0 ? -m->coef : m->coef;
+		void *t = m->n == 0 || c != 1 ? a->number(a->ctx, c) : NULL, **to = &sum[m->coef < 0];
+
+		for (j = 0; j < m->n; j++) {
+			void *atom = dim_build(g, -1 - m->atom[j], a);
+
+			t = t ? a->two(a->ctx, '*', atom, t) : atom;
+		}
+		*to = *to ? a->two(a->ctx, '+', *to, t) : t;
+	}
+	if (!sum[1])
+		return sum[0];
+	if (!sum[0])
+		return a->number(a->ctx, 0);
+	return a->two(a->ctx, '>', a->two(a->ctx, '-', sum[0], sum[1]), a->number(a->ctx, 0));
+}
+
 int64_t
 dim_eval(const struct graph *g, int64_t d, int64_t (*symbol)(void *, const char *, int64_t), void *ctx)
 {

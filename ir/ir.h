@@ -70,6 +70,15 @@ void dim_each_symbol(const struct graph *, int64_t, void (*f)(void *, int64_t), 
 int dim_symbols(const struct graph *, int64_t *d, int max); /* the symbols, in order of making; how many there are */
 /* The value for given symbols: symbol(ctx, name, handle) is asked for each. */
 int64_t dim_eval(const struct graph *, int64_t, int64_t (*symbol)(void *, const char *, int64_t), void *ctx);
+/* The expression in another algebra: op is one of + - * / (floor), < (min), > (max).
+ * A difference is already kept from going below zero by a max. */
+struct dim_algebra {
+	void *ctx;
+	void *(*number)(void *, int64_t);
+	void *(*symbol)(void *, int64_t handle);
+	void *(*two)(void *, char op, void *, void *);
+};
+void *dim_build(const struct graph *, int64_t, const struct dim_algebra *);
 void dim_fix(struct graph *dst, const char *symbol, int64_t dim); /* what dim_import gives for that symbol (its text); the last one holds */
 int64_t dim_import(struct graph *dst, const struct graph *src, int64_t); /* the same expression in another graph */
 

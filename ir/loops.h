@@ -102,13 +102,14 @@ enum space {
 	SPACE_WORK,   /* arena, planned offsets */
 	SPACE_CONST,  /* read-only blob */
 	SPACE_STATE,  /* parameters, optimiser slots, running statistics */
-	SPACE_IO      /* one pointer per input then output; offset = index */
+	SPACE_IO,     /* one pointer per input then output; offset = index */
+	SPACE_SYM     /* i64 scalars: the symbols of a run; offset = index in program->sym */
 };
 struct buffer {
 	int id;
 	enum dtype dtype;
 	enum space space;
-	int64_t offset;          /* bytes within the space; SPACE_IO: index */
+	int64_t offset;          /* bytes within the space; SPACE_IO, SPACE_SYM: index */
 	int64_t count, bytes;    /* elements (physical) */
 	const struct value *value; /* NULL: scratch */
 	const void *data;        /* SPACE_CONST, and SPACE_STATE's initial content */
@@ -116,7 +117,7 @@ struct buffer {
 	int first, last;         /* calls between which a SPACE_WORK buffer lives */
 	struct buffer *alias;    /* shares memory with (views of plain layout, in place updates) */
 	int64_t at;              /* bytes into alias */
-	int64_t skip;            /* SPACE_IO: begins `skip` (a dim) times skip_bytes into the caller's memory */
+	int64_t skip;            /* begins `skip` (a dim) times skip_bytes into its memory */
 	int64_t skip_bytes;
 	bool keep;               /* SPACE_WORK: to the end of the program, as what it holds is pointed to */
 };
@@ -158,6 +159,9 @@ struct program {
 	VEC(struct call) calls;
 	VEC(struct io) inputs;
 	VEC(struct io) outputs;
+	int nsym, ngiven;        /* symbols of a run: given by the dims of inputs, then measured */
+	int64_t *sym;            /* dims of graph */
+	bool items;              /* the one symbol counts independent items, on axis 0 of all inputs and outputs */
 	VEC(struct io) states;   /* io.buffer in SPACE_STATE, data = initial content */
 	struct buffer *room;     /* struct rt_bytes of host/host.h; NULL: no host calls */
 	int64_t work_bytes, const_bytes, state_bytes; /* set by plan */

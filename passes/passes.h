@@ -64,6 +64,13 @@ void plan_print(const struct program *, struct str *); /* --print-memory-plan: w
 bool graph_is_symbolic(const struct graph *);
 bool lower_symbolic(struct graph *, const char *order, struct pass_ctx *); /* leaves ctx->program, to be planned */
 
+/* bound.c: the symbols that inputs and outputs name, first those given by inputs. */
+int graph_symbols(struct graph *, struct arena *, int64_t **handles, int *ngiven);
+/* The graph at the upper bounds of its sizes: inputs $SYMBOL after its own, outputs
+ * $SYMBOL of measured ones; NULL: reported. */
+struct graph *bound_graph(struct graph *, struct diag *);
+bool lower_bound(struct graph *, const char *order, struct pass_ctx *); /* as lower_symbolic */
+
 /* grad.c: appends the gradient of scalar `loss` with respect to wrt[]; dwrt[i]
  * NULL where none flows.  Works on mixed graphs: rows with a gradient of their
  * own stay whole, other composites are expanded first. */

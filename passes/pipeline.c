@@ -162,6 +162,23 @@ passes_run_named(struct graph *g, const char *names, struct pass_ctx *ctx)
 	return true;
 }
 
+/* Independent items of a batch: what refuses them is no mistake, only another way. */
+static bool
+lower_items(struct graph *g, struct pass_ctx *ctx)
+{
+	struct pass_ctx try = *ctx;
+	struct diag quiet;
+	bool ok;
+
+	diag_init(&quiet, NULL);
+	try.diag = &quiet;
+	ok = lower_symbolic(g, "simplify,fold,cse,dce," TO_KERNELS, &try);
+	diag_free(&quiet);
+	if (ok)
+		ctx->program = try.program;
+	return ok;
+}
+
 bool
 passes_run(struct graph *g, struct pass_ctx *ctx)
 {
@@ -177,7 +194,8 @@ passes_run(struct graph *g, struct pass_ctx *ctx)
 		return passes_run_named(g, TO_FIXED "," TO_KERNELS ",plan", ctx);
 	if (stop)
 		return diag_usage(ctx->diag, "--stop-after=%s with a size that is not fixed; give it with --dim", stop);
-	return lower_symbolic(g, "simplify,fold,cse,dce," TO_KERNELS, ctx) && passes_run_named(g, "plan", ctx);
+	return (lower_items(g, ctx) || lower_bound(g, "simplify,fold,cse,simplify,fold,cse,dce," TO_KERNELS, ctx)) &&
+	       passes_run_named(g, "plan", ctx);
 }
 
 struct program *

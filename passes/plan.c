@@ -309,7 +309,7 @@ plan_print(const struct program *p, struct str *s)
 	for (int i = 0; i < p->buffers.n; i++) {
 		const struct buffer *b = p->buffers.v[i];
 
-		if (b->space == SPACE_IO)
+		if (b->space == SPACE_IO || b->space == SPACE_SYM)
 			io += b->bytes;
 		if (b->space == SPACE_WORK)
 			sum += b->bytes;

@@ -430,6 +430,21 @@ add_io(struct program *p, struct graph *g, struct value *v, const char *name, bo
 		vec_push(p->arena, &p->outputs, (struct io){name, v, b});
 }
 
+/* N is axis 0 of everything that comes and goes. */
+static bool
+counts_items(const struct batch *b)
+{
+	struct graph *g = b->g;
+
+	for (int i = 0; i < g->inputs.n + g->outputs.n; i++) {
+		const struct value *v = i < g->inputs.n ? g->inputs.v[i] : g->outputs.v[i - g->inputs.n];
+
+		if (v->rank < 1 || v->dims[0] != b->n)
+			return false;
+	}
+	return true;
+}
+
 bool
 lower_symbolic(struct graph *g, const char *order, struct pass_ctx *ctx)
 {
@@ -449,6 +464,9 @@ lower_symbolic(struct graph *g, const char *order, struct pass_ctx *ctx)
 	p->name = g->name;
 	p->arena = ctx->arena;
 	p->graph = g;
+	p->sym = arena_dup(ctx->arena, &b.n, sizeof b.n);
+	p->nsym = p->ngiven = 1;
+	p->items = counts_items(&b);
 	for (int i = 0; i < g->inputs.n; i++)
 		add_io(p, g, g->inputs.v[i], g->inputs.v[i]->name, true);
 	for (int i = 0; i < g->outputs.n; i++)

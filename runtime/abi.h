@@ -17,14 +17,24 @@ struct rt_tensor {
 	const char *name;
 	int32_t dtype, rank;
 	const int64_t *dims;     /* a symbolic dim at its upper bound */
+	const int32_t *syms;     /* [rank] symbol that an axis is, or -1; NULL: none is */
 	int64_t bytes;
 	int64_t offset;          /* states: in the state block; inputs, outputs: index */
 };
 
+/* A size of the run: given by the caller, from the dims of inputs, or measured and
+ * written by the program. */
+struct rt_sym {
+	const char *name;
+	int64_t lo, hi;
+	int32_t measured;
+};
+
 /* Memory of one run: base[0] work, base[1] constants, base[2] state, base[3...]
  * inputs then outputs in order.  All aligned to RT_ALIGN but inputs and outputs,
- * which need their element's alignment only.  sym: symbolic dims (NULL if none). */
-typedef void rt_call_fn(int32_t call, void *const *base, const int64_t *sym, int64_t begin, int64_t end);
+ * which need their element's alignment only.  sym: the sizes of the run (NULL if
+ * none); inputs and outputs are dense in them. */
+typedef void rt_call_fn(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end);
 
 struct rt_program {
 	uint32_t abi;
@@ -38,6 +48,12 @@ struct rt_program {
 	const void *constants;       /* const_bytes, mapped read-only */
 	const void *state_init;      /* state_bytes */
 	const struct rt_tensor *inputs, *outputs, *states;
+	const struct rt_sym *syms;   /* [nsyms] */
+	int32_t items;               /* the one symbol counts independent items, on axis 0 of all inputs and outputs */
+	/* The dims of inputs then outputs, one after the other, in a run of these sizes
+	 * (measured ones after it).  NULL: all are as the tables say, or the code runs in
+	 * the compiler. */
+	void (*dims)(const int64_t *sym, int64_t *dims);
 	const char *manifest;        /* JSON */
 	int64_t status_at;           /* of an int32_t in work memory that a run sets: 0, or what went wrong (host/host.h);
 	                                0: runs cannot fail */
@@ -49,9 +65,9 @@ struct rt_pool;
 struct rt_pool *rt_pool_create(int threads);  /* NULL: out of memory; 1 thread needs none */
 void rt_pool_destroy(struct rt_pool *);
 int rt_pool_threads(const struct rt_pool *);
-void rt_run(struct rt_pool *, const struct rt_program *, void *const *base, const int64_t *sym);
+void rt_run(struct rt_pool *, const struct rt_program *, void *const *base, int64_t *sym);
 /* the same, adding each call's nanoseconds to ns[ncalls]; one thread's view */
-void rt_run_timed(struct rt_pool *, const struct rt_program *, void *const *base, const int64_t *sym, int64_t *ns);
+void rt_run_timed(struct rt_pool *, const struct rt_program *, void *const *base, int64_t *sym, int64_t *ns);
 /* what the last run in this memory set */
 static inline int rt_status(const struct rt_program *p, void *const *base)
 {

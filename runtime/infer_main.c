@@ -1,7 +1,8 @@
 /* infer_main -- the standalone executable of a model: reads .npy inputs, runs,
  * writes .npy outputs, or measures.  A file with another number of rows than
  * the compiled batch is run in chunks, the last one filled up with its own last
- * row, where all inputs and outputs have that leading dim. */
+ * row, where all inputs and outputs have that leading dim.  Sizes that the program
+ * leaves open are those of the files; they must lie within its bounds. */
 #include "host/host.h"
 #include "runtime/rt_int.h"
 
@@ -19,6 +20,7 @@ struct port {
 	void *buf;	    /* what the program sees */
 	unsigned char *all; /* outputs of all chunks */
 	int64_t row_bytes;
+	int64_t dims[RT_MAX_RANK]; /* inputs: of the file; outputs: of the run */
 };
 
 struct infer {
@@ -28,15 +30,21 @@ struct infer {
 	struct rt_pool *pool;
 	int threads, bench;
 	int64_t batch, rows; /* compiled leading dim (0: none shared); rows of the files */
+	bool open;	     /* sizes are the files', of one run */
+	int64_t sym[RT_MAX_SYMS];
+	bool bound[RT_MAX_SYMS]; /* a file said so */
 	struct rt_msg msg;
 };
 
 static void
-print_shape(FILE *f, const struct rt_tensor *t)
+print_shape(FILE *f, const struct rt_program *p, const struct rt_tensor *t)
 {
 	fprintf(f, "  %-24s %s[", t->name, rt_dtype_name(t->dtype));
 	for (int i = 0; i < t->rank; i++)
-		fprintf(f, "%s%lld", i ? "," : "", (long long)t->dims[i]);
+		if (t->syms && t->syms[i] >= 0)
+			fprintf(f, "%s%s", i ? "," : "", p->syms[t->syms[i]].name);
+		else
+			fprintf(f, "%s%lld", i ? "," : "", (long long)t->dims[i]);
 	fprintf(f, "]\n");
 }
 
@@ -50,10 +58,13 @@ usage(FILE *f, const char *exe, const struct rt_program *p)
 	    p->name);
 	fprintf(f, "--bench N times N runs and prints JSON; inputs not given are zero. Inputs:\n");
 	for (int i = 0; i < p->ninputs; i++)
-		print_shape(f, &p->inputs[i]);
+		print_shape(f, p, &p->inputs[i]);
 	fprintf(f, "Outputs:\n");
 	for (int i = 0; i < p->noutputs; i++)
-		print_shape(f, &p->outputs[i]);
+		print_shape(f, p, &p->outputs[i]);
+	for (int i = 0; i < p->nsyms; i++)
+		fprintf(f, "%s is %lld to %lld%s\n", p->syms[i].name, (long long)p->syms[i].lo, (long long)p->syms[i].hi,
+		    p->syms[i].measured ? ", found by the run" : "");
 }
 
 static struct port *
@@ -155,6 +166,60 @@ shared_batch(const struct rt_program *p)
 	return n;
 }
 
+/* Takes open sizes from the file's. */
+static bool
+bind_sizes(struct infer *f, struct port *in)
+{
+	const struct rt_tensor *t = in->t;
+
+	for (int i = 0; t->syms && i < t->rank; i++) {
+		int k = t->syms[i];
+		const struct rt_sym *s;
+
+		if (k < 0)
+			continue;
+		s = &f->p->syms[k];
+		if (in->dims[i] < s->lo || in->dims[i] > s->hi)
+			return rt_fail(&f->msg, RT_INVALID, "%s: input %s: axis %d has size %lld, but %s is %lld to %lld", in->path,
+			    t->name, i, (long long)in->dims[i], s->name, (long long)s->lo, (long long)s->hi);
+		if (f->bound[k] && f->sym[k] != in->dims[i])
+			return rt_fail(&f->msg, RT_INVALID, "%s: input %s: axis %d has size %lld, but %s is %lld in another input",
+			    in->path, t->name, i, (long long)in->dims[i], s->name, (long long)f->sym[k]);
+		f->sym[k] = in->dims[i];
+		f->bound[k] = true;
+	}
+	return true;
+}
+
+/* The dims of a run of these sizes: of inputs compared, of outputs noted (when the
+ * sizes that the run finds out are known). */
+static bool
+run_dims(struct infer *f, bool inputs)
+{
+	const struct rt_program *p = f->p;
+	int64_t *all, *d;
+	int n = 0;
+	bool ok = true;
+
+	for (int i = 0; i < p->ninputs + p->noutputs; i++)
+		n += i < p->ninputs ? p->inputs[i].rank : p->outputs[i - p->ninputs].rank;
+	if (!(d = all = calloc((size_t)n + 1, sizeof *all)))
+		return rt_fail(&f->msg, RT_INTERNAL, "out of memory");
+	p->dims(f->sym, all);
+	for (int i = 0; ok && i < p->ninputs + p->noutputs; i++) {
+		struct port *o = i < p->ninputs ? &f->in[i] : &f->out[i - p->ninputs];
+
+		for (int k = 0; ok && k < o->t->rank; k++, d++)
+			if (i >= p->ninputs)
+				o->dims[k] = *d;
+			else if (inputs && o->path && o->dims[k] != *d)
+				ok = rt_fail(&f->msg, RT_INVALID, "%s: dim %d is %lld, input %s has %lld", o->path, k,
+				    (long long)o->dims[k], o->t->name, (long long)*d);
+	}
+	free(all);
+	return ok;
+}
+
 static bool
 load(struct infer *f, struct port *in)
 {
@@ -173,6 +238,9 @@ load(struct infer *f, struct port *in)
 	if (h.rank != t->rank)
 		return rt_fail(&f->msg, RT_INVALID, "%s: has %d dims, input %s has %d", in->path,
 		    h.rank, t->name, t->rank);
+	memcpy(in->dims, h.dims, sizeof *in->dims * (size_t)h.rank);
+	if (f->open)
+		return bind_sizes(f, in);
 	for (int i = 0; i < h.rank; i++)
 		if (h.dims[i] != t->dims[i] && !(i == 0 && chunks))
 			return rt_fail(&f->msg, RT_INVALID, "%s: dim %d is %lld, input %s has %lld",
@@ -194,7 +262,10 @@ prepare(struct infer *f)
 	const struct rt_program *p = f->p;
 
 	f->rows = -1;
-	f->batch = shared_batch(p);
+	f->open = p->nsyms > 0 && !p->items;
+	f->batch = f->open ? 0 : shared_batch(p);
+	for (int i = 0; i < p->nsyms; i++)
+		f->sym[i] = p->syms[i].hi;
 	f->base[0] = rt_alloc((size_t)p->work_bytes);
 	f->base[1] = (void *)p->constants;
 	f->base[2] = rt_alloc((size_t)p->state_bytes);
@@ -206,6 +277,8 @@ prepare(struct infer *f)
 	for (int i = 0; i < p->ninputs; i++)
 		if (f->in[i].path && !load(f, &f->in[i]))
 			return false;
+	if (f->open && !run_dims(f, true))
+		return false;
 	if (f->rows < 0)
 		f->rows = f->batch ? f->batch : 1;
 	for (int i = 0; i < p->ninputs + p->noutputs; i++) {
@@ -222,6 +295,18 @@ prepare(struct infer *f)
 	return f->pool || rt_fail(&f->msg, RT_INTERNAL, "%d threads cannot be started", f->threads);
 }
 
+static int64_t
+dense_bytes(const struct port *o)
+{
+	int64_t n = 1, most = 1;
+
+	for (int k = 0; k < o->t->rank; k++) {
+		n *= o->dims[k];
+		most *= o->t->dims[k];
+	}
+	return most ? o->t->bytes / most * n : 0;
+}
+
 /* Rows [at, at+n) of the files to the program's inputs, the last one repeated. */
 static void
 fill(struct infer *f, int64_t at, int64_t n)
@@ -233,6 +318,10 @@ fill(struct infer *f, int64_t at, int64_t n)
 
 		if (!in->rows)
 			continue;
+		if (f->open) {
+			memcpy(in->buf, in->rows, (size_t)dense_bytes(in));
+			continue;
+		}
 		memcpy(in->buf, in->rows + at * in->row_bytes, (size_t)(n * in->row_bytes));
 		for (int64_t r = n; r < batch; r++)
 			memcpy((char *)in->buf + r * in->row_bytes,
@@ -240,16 +329,13 @@ fill(struct infer *f, int64_t at, int64_t n)
 	}
 }
 
-/* n items of the batch, where its size is a symbol; the compiler sees to it that
- * there is one, and that it is the outermost axis of all inputs and outputs. */
+/* n items of the batch, where its size is the symbol. */
 static void
 run(struct infer *f, int64_t n)
 {
-	int64_t sym[RT_MAX_SYMS];
-
-	for (int i = 0; i < RT_MAX_SYMS; i++)
-		sym[i] = n;
-	rt_run(f->pool, f->p, f->base, f->p->nsyms ? sym : NULL);
+	if (f->p->items)
+		f->sym[0] = n;
+	rt_run(f->pool, f->p, f->base, f->p->nsyms ? f->sym : NULL);
 	if (rt_status(f->p, f->base))
 		rt_fail(&f->msg, RT_INVALID, "the run: %s", host_status_text(rt_status(f->p, f->base)));
 }
@@ -293,7 +379,7 @@ save(struct infer *f)
 			return rt_fail(
 			    &f->msg, RT_INTERNAL, "output %s has %d dims", o->t->name, o->t->rank);
 		for (int d = 0; d < o->t->rank; d++)
-			dims[d] = d == 0 && f->batch ? f->rows : o->t->dims[d];
+			dims[d] = f->open ? o->dims[d] : d == 0 && f->batch ? f->rows : o->t->dims[d];
 		if (!rt_npy_write(
 			o->path ? o->path : name, o->t->dtype, o->t->rank, dims, o->all, &f->msg))
 			return false;
@@ -366,6 +452,9 @@ infer(struct infer *f, int argc, char **argv)
 	if (p->abi != RT_ABI)
 		return rt_fail(
 		    &f->msg, RT_INTERNAL, "compiled for runtime %u, this is %u", p->abi, RT_ABI);
+	for (int i = 0; i < p->ninputs + p->noutputs; i++)
+		if ((i < p->ninputs ? p->inputs[i].rank : p->outputs[i - p->ninputs].rank) > RT_MAX_RANK)
+			return rt_fail(&f->msg, RT_INTERNAL, "more than %d dims", RT_MAX_RANK);
 	if (p->nsyms > RT_MAX_SYMS)
 		return rt_fail(&f->msg, RT_INTERNAL, "more than %d symbolic dims", RT_MAX_SYMS);
 	f->in = calloc((size_t)p->ninputs + 1, sizeof *f->in);
@@ -387,7 +476,7 @@ infer(struct infer *f, int argc, char **argv)
 	if (f->bench)
 		return true;
 	run_all(f);
-	return !f->msg.status && save(f);
+	return !f->msg.status && (!f->open || run_dims(f, false)) && save(f);
 }
 
 int

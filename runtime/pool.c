@@ -35,7 +35,7 @@ struct rt_pool {
 	/* the run in progress, written by thread 0 before `run` moves */
 	const struct rt_program *program;
 	void *const *base;
-	const int64_t *sym;
+	int64_t *sym;
 	int64_t *ns;
 	bool quit;
 	_Alignas(64) atomic_uint run; /* number of the run */
@@ -114,7 +114,7 @@ walk(struct rt_pool *p, int t)
 {
 	const struct rt_program *g = p->program;
 	void *const *base = p->base;
-	const int64_t *sym = p->sym;
+	int64_t *sym = p->sym;
 	int64_t *ns = t == 0 ? p->ns : NULL, last = ns ? now_ns() : 0;
 	int threads = p->n;
 	int32_t ncalls = g->ncalls;
@@ -236,7 +236,7 @@ rt_pool_threads(const struct rt_pool *p)
 
 /* One thread, no atomics; p may be NULL. */
 static void
-walk_alone(const struct rt_program *g, void *const *base, const int64_t *sym, int64_t *ns)
+walk_alone(const struct rt_program *g, void *const *base, int64_t *sym, int64_t *ns)
 {
 	int64_t last = ns ? now_ns() : 0;
 
@@ -253,7 +253,7 @@ walk_alone(const struct rt_program *g, void *const *base, const int64_t *sym, in
 }
 
 void
-rt_run_timed(struct rt_pool *p, const struct rt_program *g, void *const *base, const int64_t *sym,
+rt_run_timed(struct rt_pool *p, const struct rt_program *g, void *const *base, int64_t *sym,
     int64_t *ns)
 {
 	if (!p || p->n == 1) {
@@ -271,7 +271,7 @@ rt_run_timed(struct rt_pool *p, const struct rt_program *g, void *const *base, c
 }
 
 void
-rt_run(struct rt_pool *p, const struct rt_program *g, void *const *base, const int64_t *sym)
+rt_run(struct rt_pool *p, const struct rt_program *g, void *const *base, int64_t *sym)
 {
 	rt_run_timed(p, g, base, sym, NULL);
 }

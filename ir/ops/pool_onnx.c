@@ -201,6 +201,26 @@ expand_MaxUnpool(struct build *b, const struct node *n, struct value **outs)
 	return (outs[0] = y) != NULL;
 }
 
+/* The same where sizes are known at run time only: ones are summed.  hi0: padding counts. */
+static struct value *
+counted_weights(struct build *b, const struct value *x, const struct window *w, const int64_t *hi0)
+{
+	struct window over = *w;
+	int64_t dims[MAX_RANK] = {1, 1};
+	struct value *one = b_scalar_like(b, x, 1), *count;
+
+	for (int i = 0; i < w->n; i++) {
+		dims[2 + i] = x->dims[2 + i];
+		if (!hi0)
+			continue;
+		dims[2 + i] = dim_add(b->g, dims[2 + i], w->lo[i] + hi0[i]);
+		over.lo[i] = 0;
+		over.hi[i] -= hi0[i];
+	}
+	count = pool_core(b, OP_sum_pool, b_expand(b, one, 2 + w->n, dims), &over);
+	return count ? b_div(b, one, b_max(b, count, one)) : NULL;
+}
+
 /* 1/number of taps that count at every output position, as [1,1,out...]; or one
  * scalar where it is everywhere the same. */
 static struct value *
@@ -215,21 +235,16 @@ pool_weights(struct build *b, const struct node *n, const struct value *y, const
 
 	for (int i = 0; i < w->n; i++) {
 		full *= w->kernel[i];
-		if (!dim_const(x->dims[2 + i])) {
-			if ((w->lo[i] || w->hi[i]) && !padded) {
-				diag_unsupported(b->diag, n->loc, "padded average of a symbolic size");
-				return NULL;
-			}
-			continue;
-		}
 		uniform &= (w->lo[i] == 0 && w->hi[i] == 0) || (padded && w->hi[i] == hi0[i]);
 	}
 	if (uniform)
 		return b_scalar_like(b, x, 1.0 / (double)full);
 	dims[0] = dims[1] = 1;
 	memcpy(dims + 2, y->dims + 2, sizeof *dims * (size_t)w->n);
-	if (!ops_all_const(y->rank, dims) || dims_count(y->rank, dims) > INT64_C(1) << 28) {
-		diag_unsupported(b->diag, n->loc, "padded average of a symbolic or huge size");
+	if (!ops_all_const(y->rank, dims))
+		return counted_weights(b, x, w, padded ? hi0 : NULL);
+	if (dims_count(y->rank, dims) > INT64_C(1) << 28) {
+		diag_unsupported(b->diag, n->loc, "padded average of a huge size");
 		return NULL;
 	}
 	t = tensor_new(b->g->arena, x->dtype, y->rank, dims);

@@ -215,7 +215,7 @@ infer_slice(struct graph *g, struct node *n, struct diag *d)
 			return diag_invalid(d, n->loc, "start %lld on axis %d", (long long)start[i], i);
 		if (!dim_const(dim) || !dim_const(count[i]))
 			continue; /* symbolic: by construction */
-		if (count[i] == 0 && start[i] <= dim)
+		if (count[i] == 0)
 			continue;
 		if (start[i] >= dim || __builtin_mul_overflow(count[i] - 1, step[i], &last) ||
 		    __builtin_add_overflow(last, start[i], &last) || last < 0 || last >= dim)

@@ -132,22 +132,46 @@ expand_Unsqueeze(struct build *b, const struct node *n, struct value **outs)
 	return (outs[0] = b_reshape(b, x, rank, dims)) != NULL;
 }
 
+/* Along axis `count` elements, the first at `first` - less (dims), then every step-th. */
+static struct value *
+take(struct build *b, struct value *x, int axis, int64_t first, int64_t less, int64_t count, int64_t step)
+{
+	int64_t start[MAX_RANK] = {0}, counts[MAX_RANK], steps[MAX_RANK];
+	struct value *ix;
+
+	if (!x)
+		return NULL;
+	if (dim_const(first) || count == 0) {
+		memcpy(counts, x->dims, sizeof counts);
+		for (int i = 0; i < MAX_RANK; i++)
+			steps[i] = 1;
+		start[axis] = count == 0 ? 0 : first - less;
+		counts[axis] = count;
+		steps[axis] = count == 0 ? 1 : step;
+		return b_slice(b, x, start, counts, steps);
+	}
+	ix = b_muls(b, b_iota(b, DT_i64, 1, &count, 0), (double)step);
+	return b_gather(b, x, b_add(b, ix, b_adds(b, b_dim(b, first), (double)-less)), axis);
+}
+
 /* ---- Split: sizes from the operand, or num_outputs (outputs) even pieces, the last smaller */
 static bool
 split_sizes(struct build *b, const struct node *n, int axis, int64_t *size)
 {
-	int64_t dim = n->in[0]->dims[axis], *given, sum = 0;
+	int64_t dim = n->in[0]->dims[axis], sum = 0;
+	struct sdim *given;
 	int k;
 
 	if (ops_in(n, 1)) {
-		if ((k = ops_ints(b, n, 1, &given)) < 0)
-			return false;
+		if ((k = value_sdims(b->g, n->in[1], &given)) < 0)
+			return diag_unsupported(b->diag, n->loc, "the sizes in operand 1 must be constant");
 		if (k != n->nout)
 			return diag_invalid(b->diag, n->loc, "%d sizes for %d outputs", k, n->nout);
 		for (int i = 0; i < k; i++) {
-			if (given[i] < 0 || __builtin_add_overflow(sum, given[i], &sum))
-				return diag_invalid(b->diag, n->loc, "size %lld of output %d", (long long)given[i], i);
-			size[i] = given[i];
+			if (!given[i].symbolic && given[i].v < 0)
+				return diag_invalid(b->diag, n->loc, "size %lld of output %d", (long long)given[i].v, i);
+			size[i] = given[i].v;
+			sum = dim_add(b->g, sum, size[i]);
 		}
 	} else {
 		int64_t parts = attr_has(n, "num_outputs") ? attr_int(n, "num_outputs") : n->nout, each;
@@ -155,15 +179,16 @@ split_sizes(struct build *b, const struct node *n, int axis, int64_t *size)
 		if (parts != n->nout)
 			return diag_invalid(b->diag, n->loc, "num_outputs is %lld, there are %d outputs",
 			    (long long)parts, n->nout);
-		if (!dim_const(dim))
-			return diag_unsupported(b->diag, n->loc, "splitting a symbolic size");
-		each = (dim + parts - 1) / parts;
+		each = dim_ceildiv(b->g, dim, parts);
 		for (int i = 0; i < n->nout; i++) {
-			size[i] = dim - sum < each ? dim - sum : each;
-			sum += size[i];
+			int64_t left = dim_max(b->g, dim_sub(b->g, dim, sum), 0);
+
+			size[i] = dim_min(b->g, left, each);
+			sum = dim_add(b->g, sum, size[i]);
 		}
+		return true;
 	}
-	if (dim_const(dim) && sum != dim)
+	if (dim_const(dim) && dim_const(sum) && sum != dim)
 		return diag_invalid(b->diag, n->loc, "the pieces add up to %lld, axis %d has %lld",
 		    (long long)sum, axis, (long long)dim);
 	return true;
@@ -174,19 +199,14 @@ expand_Split(struct build *b, const struct node *n, struct value **outs)
 {
 	struct value *x = n->in[0];
 	int axis = axis_normal(n, b->diag, attr_int(n, "axis"), x->rank);
-	int64_t *size = arena_array(b->g->arena, int64_t, n->nout + 1);
-	int64_t start[MAX_RANK] = {0}, count[MAX_RANK], step[MAX_RANK];
+	int64_t *size = arena_array(b->g->arena, int64_t, n->nout + 1), start = 0;
 
 	if (axis < 0 || !split_sizes(b, n, axis, size))
 		return false;
-	memcpy(count, x->dims, sizeof count);
-	for (int i = 0; i < MAX_RANK; i++)
-		step[i] = 1;
 	for (int i = 0; i < n->nout; i++) {
-		count[axis] = size[i];
-		if (n->out[i] && !(outs[i] = b_slice(b, x, start, count, step)))
+		if (n->out[i] && !(outs[i] = take(b, x, axis, start, 0, size[i], 1)))
 			return false;
-		start[axis] += size[i];
+		start = dim_add(b->g, start, size[i]);
 	}
 	return true;
 }
@@ -220,71 +240,68 @@ clamp(int64_t v, int64_t lo, int64_t hi)
 	return v < lo ? lo : v > hi ? hi : v;
 }
 
+/* A bound of a slice plus `more` (0 or 1) as a dim of 0..dim: from the end where it is
+ * negative. */
+static int64_t
+slice_bound(struct graph *g, struct sdim s, int64_t dim, int64_t more)
+{
+	int64_t at;
+
+	if (!s.symbolic && s.v >= INT32_MAX && !dim_const(dim))
+		return dim;
+	if (s.symbolic || s.v >= 0)
+		at = dim_add(g, s.v, s.symbolic || s.v < INT64_MAX ? more : 0);
+	else if (s.v <= -INT64_MAX + 1)
+		return 0;
+	else if (-s.v - more >= 0)
+		at = dim_max(g, dim_sub(g, dim, -s.v - more), 0);
+	else
+		at = dim;
+	return dim_min(g, at, dim);
+}
+
 bool
 expand_Slice(struct build *b, const struct node *n, struct value **outs)
 {
 	struct value *x = n->in[0];
-	int64_t *from, *axes = NULL, *steps = NULL, start[MAX_RANK], count[MAX_RANK], step[MAX_RANK];
-	struct sdim *to;
-	int k = ops_ints(b, n, 1, &from), kt = value_sdims(b->g, n->in[2], &to);
+	int64_t *axes = NULL, *steps = NULL;
+	struct sdim *from, *to;
+	int k = value_sdims(b->g, n->in[1], &from), kt = value_sdims(b->g, n->in[2], &to);
+	bool seen[MAX_RANK] = {false};
 
-	if (k < 0)
-		return false;
-	if (kt < 0)
-		return diag_unsupported(b->diag, n->loc, "the ends in operand 2 must be constant");
+	if (k < 0 || kt < 0)
+		return diag_unsupported(b->diag, n->loc, "the %s in operand %d must be constant", k < 0 ? "starts" : "ends",
+		    k < 0 ? 1 : 2);
 	if (kt != k || k > x->rank)
 		return diag_invalid(b->diag, n->loc, "%d starts and %d ends for rank %d", k, kt, x->rank);
 	if (ops_in(n, 3) && ops_ints(b, n, 3, &axes) != k)
 		return diag_invalid(b->diag, n->loc, "axes and starts differ in number");
 	if (ops_in(n, 4) && ops_ints(b, n, 4, &steps) != k)
 		return diag_invalid(b->diag, n->loc, "steps and starts differ in number");
-	for (int i = 0; i < x->rank; i++) {
-		start[i] = 0;
-		count[i] = x->dims[i];
-		step[i] = 1;
-	}
 	for (int i = 0; i < k; i++) {
 		int a = axis_normal(n, b->diag, axes ? axes[i] : i, x->rank);
-		int64_t by = steps ? steps[i] : 1, dim, s = from[i], e = to[i].v;
+		int64_t by = steps ? steps[i] : 1, dim, s, e, count;
 
 		if (a < 0)
 			return false;
-		dim = x->dims[a];
+		if (seen[a])
+			return diag_invalid(b->diag, n->loc, "axis %d is named twice", a);
+		seen[a] = true;
 		if (by == 0)
 			return diag_invalid(b->diag, n->loc, "step 0 on axis %d", a);
-		if (!dim_const(dim) || to[i].symbolic) {
-			/* the whole axis, or a symbolic end */
-			if (s != 0 || by != 1)
-				return diag_unsupported(b->diag, n->loc, "slice of symbolic axis %d", a);
-			if (to[i].symbolic)
-				count[a] = dim_min(b->g, dim, to[i].v);
-			else if (e < 0 && e > -INT32_MAX)
-				count[a] = dim_sub(b->g, dim, -e);
-			else if (e >= dim_hi(b->g, dim) || e >= INT32_MAX)
-				count[a] = dim;
-			else if (e >= 0)
-				count[a] = dim_min(b->g, dim, e);
-			continue;
-		}
-		if (s < 0)
-			s = s < -dim ? -1 : s + dim;
-		if (e < 0)
-			e = e < -dim ? -1 : e + dim;
-		if (by > 0) {
-			s = clamp(s, 0, dim);
-			e = clamp(e, 0, dim);
-			count[a] = e > s ? (e - s - 1) / by + 1 : 0;
-		} else {
-			s = clamp(s, dim ? 0 : -1, dim - 1);
-			e = clamp(e, -1, dim - 1);
-			if (by == INT64_MIN)
-				by++;
-			count[a] = s > e ? (s - e - 1) / -by + 1 : 0;
-		}
-		start[a] = count[a] ? s : 0;
-		step[a] = count[a] ? by : 1;
+		if (by == INT64_MIN)
+			by++;
+		dim = x->dims[a];
+		/* backwards the bounds are those of the element behind: never below 0 */
+		s = slice_bound(b->g, from[i], dim, by < 0);
+		e = slice_bound(b->g, to[i], dim, by < 0);
+		count = by > 0 ? dim_sub(b->g, e, s) : dim_sub(b->g, s, e);
+		count = dim_ceildiv(b->g, dim_max(b->g, count, 0), by > 0 ? by : -by);
+		if (!(x = take(b, x, a, s, by < 0, count, by)))
+			return false;
 	}
-	return (outs[0] = b_slice(b, x, start, count, step)) != NULL;
+	outs[0] = x;
+	return true;
 }
 
 /* ---- Pad: data, pads, value?, axes? */

@@ -209,6 +209,9 @@ dynamic(void **state)
 	struct target_opts o = {.opt_level = 2};
 	struct value *v = arena_new(h.a, struct value);
 	int64_t n = dim_symbol(h.p.graph, "batch", 1, 9);
+
+	p.sym = &n;
+	p.nsym = p.ngiven = 1;
 	struct diag d;
 	struct target *t;
 	int i, j, r;

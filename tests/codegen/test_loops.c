@@ -402,6 +402,8 @@ symbols(void **state)
 	int i, j, bx = hand_buf(&h, DT_f32, MAX * ROW, x), by = hand_buf(&h, DT_f32, MAX * ROW, y);
 
 	(void)state;
+	h.p.sym = &n;
+	h.p.nsym = h.p.ngiven = 1;
 	for (int k = 0; k < MAX * ROW; k++)
 		x[k] = (float)hand_random();
 	hand_for(&h, FOR_PARALLEL, n, &i);

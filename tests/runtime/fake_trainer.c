@@ -22,47 +22,47 @@ struct states {
 
 static const int64_t dims_x[] = {B, D}, dims_y[] = {B}, dims_w[] = {NW};
 static const struct rt_tensor inputs[] = {
-    {"x", RT_F32, 2, dims_x, B *D * 4, 0},
-    {"label", RT_I64, 1, dims_y, B * 8, 1},
-    {"$lr", RT_F32, 0, NULL, 4, 2},
-    {"$step", RT_I64, 0, NULL, 8, 3},
-    {"$seed", RT_I64, 0, NULL, 8, 4},
+    {"x", RT_F32, 2, dims_x, NULL, B *D * 4, 0},
+    {"label", RT_I64, 1, dims_y, NULL, B * 8, 1},
+    {"$lr", RT_F32, 0, NULL, NULL, 4, 2},
+    {"$step", RT_I64, 0, NULL, NULL, 8, 3},
+    {"$seed", RT_I64, 0, NULL, NULL, 8, 4},
 };
 #ifndef FAKE_NO_MAIN
 /* with a cached teacher: y = the first three columns of x, which the step checks */
 static const int64_t dims_t[] = {B, C};
 static const struct rt_tensor cached_inputs[] = {
-    {"x", RT_F32, 2, dims_x, B *D * 4, 0},
-    {"label", RT_I64, 1, dims_y, B * 8, 1},
-    {"$lr", RT_F32, 0, NULL, 4, 2},
-    {"$teacher.big.y", RT_F32, 2, dims_t, B *C * 4, 3},
+    {"x", RT_F32, 2, dims_x, NULL, B *D * 4, 0},
+    {"label", RT_I64, 1, dims_y, NULL, B * 8, 1},
+    {"$lr", RT_F32, 0, NULL, NULL, 4, 2},
+    {"$teacher.big.y", RT_F32, 2, dims_t, NULL, B *C * 4, 3},
 };
 static const struct rt_tensor teacher_outputs[] = {
-    {"$teacher.big.y", RT_F32, 2, dims_t, B *C * 4, 0}};
+    {"$teacher.big.y", RT_F32, 2, dims_t, NULL, B *C * 4, 0}};
 #endif
 static const struct rt_tensor eval_inputs[] = {
-    {"x", RT_F32, 2, dims_x, B *D * 4, 0},
-    {"label", RT_I64, 1, dims_y, B * 8, 1},
-    {"$valid", RT_I64, 0, NULL, 8, 2},
+    {"x", RT_F32, 2, dims_x, NULL, B *D * 4, 0},
+    {"label", RT_I64, 1, dims_y, NULL, B * 8, 1},
+    {"$valid", RT_I64, 0, NULL, NULL, 8, 2},
 };
 static const struct rt_tensor outputs[] = {
-    {"loss", RT_F32, 0, NULL, 4, 0},
-    {"term.hard", RT_F32, 0, NULL, 4, 1},
-    {"metric.cls.accuracy.num", RT_F32, 0, NULL, 4, 2},
-    {"metric.cls.accuracy.den", RT_F32, 0, NULL, 4, 3},
+    {"loss", RT_F32, 0, NULL, NULL, 4, 0},
+    {"term.hard", RT_F32, 0, NULL, NULL, 4, 1},
+    {"metric.cls.accuracy.num", RT_F32, 0, NULL, NULL, 4, 2},
+    {"metric.cls.accuracy.den", RT_F32, 0, NULL, NULL, 4, 3},
 };
 static const struct rt_tensor eval_outputs[] = {
-    {"loss.num", RT_F32, 0, NULL, 4, 0},
-    {"loss.den", RT_F32, 0, NULL, 4, 1},
-    {"metric.cls.accuracy.num", RT_F32, 0, NULL, 4, 2},
-    {"metric.cls.accuracy.den", RT_F32, 0, NULL, 4, 3},
+    {"loss.num", RT_F32, 0, NULL, NULL, 4, 0},
+    {"loss.den", RT_F32, 0, NULL, NULL, 4, 1},
+    {"metric.cls.accuracy.num", RT_F32, 0, NULL, NULL, 4, 2},
+    {"metric.cls.accuracy.den", RT_F32, 0, NULL, NULL, 4, 3},
 };
 /* the parameter stands elsewhere in evaluation's block, which must not matter */
 static const struct rt_tensor states[] = {
-    {"w", RT_F32, 1, dims_w, NW * 4, offsetof(struct states, w)},
-    {"w:momentum", RT_F32, 1, dims_w, NW * 4, offsetof(struct states, slot)},
+    {"w", RT_F32, 1, dims_w, NULL, NW * 4, offsetof(struct states, w)},
+    {"w:momentum", RT_F32, 1, dims_w, NULL, NW * 4, offsetof(struct states, slot)},
 };
-static const struct rt_tensor eval_states[] = {{"w", RT_F32, 1, dims_w, NW * 4, 128}};
+static const struct rt_tensor eval_states[] = {{"w", RT_F32, 1, dims_w, NULL, NW * 4, 128}};
 
 static void
 rows(const float *w, const float *x, const int64_t *y, int64_t begin, int64_t end, float scale,
@@ -103,7 +103,7 @@ slow(void)
 }
 
 static void
-train_call(int32_t call, void *const *base, const int64_t *sym, int64_t begin, int64_t end)
+train_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end)
 {
 	struct piece *work = base[0];
 	struct states *s = base[2];
@@ -140,7 +140,7 @@ train_call(int32_t call, void *const *base, const int64_t *sym, int64_t begin, i
 
 #ifndef FAKE_NO_MAIN
 static void
-teacher_call(int32_t call, void *const *base, const int64_t *sym, int64_t begin, int64_t end)
+teacher_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end)
 {
 	(void)call, (void)sym, (void)begin, (void)end;
 	if (getenv("FAKE_TEACHER_SAYS"))
@@ -150,7 +150,7 @@ teacher_call(int32_t call, void *const *base, const int64_t *sym, int64_t begin,
 }
 
 static void
-cached_call(int32_t call, void *const *base, const int64_t *sym, int64_t begin, int64_t end)
+cached_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end)
 {
 	/* as train_call sees it: x, label, $lr, $step, $seed, outputs */
 	int64_t step = 0;
@@ -165,7 +165,7 @@ cached_call(int32_t call, void *const *base, const int64_t *sym, int64_t begin, 
 #endif
 
 static void
-eval_call(int32_t call, void *const *base, const int64_t *sym, int64_t begin, int64_t end)
+eval_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end)
 {
 	struct piece p = {0};
 	int64_t valid = *(const int64_t *)base[5];

@@ -4,7 +4,7 @@
 #include "tests/runtime/tmp.h"
 
 static void
-call(int32_t c, void *const *base, const int64_t *sym, int64_t begin, int64_t end)
+call(int32_t c, void *const *base, int64_t *sym, int64_t begin, int64_t end)
 {
 	const float *x = base[3];
 	float *y = base[4], *z = base[5];
@@ -20,8 +20,8 @@ call(int32_t c, void *const *base, const int64_t *sym, int64_t begin, int64_t en
 }
 
 static const int64_t dx[] = {4, 3}, dz[] = {4}, pieces[] = {4};
-static const struct rt_tensor in[] = {{"x", RT_F32, 2, dx, 48, 0}};
-static const struct rt_tensor out[] = {{"y", RT_F32, 2, dx, 48, 0}, {"a/z", RT_F32, 1, dz, 16, 1}};
+static const struct rt_tensor in[] = {{"x", RT_F32, 2, dx, NULL, 48, 0}};
+static const struct rt_tensor out[] = {{"y", RT_F32, 2, dx, NULL, 48, 0}, {"a/z", RT_F32, 1, dz, NULL, 16, 1}};
 static const struct rt_program model = {.abi = RT_ABI,
     .name = "double",
     .ncalls = 1,

@@ -12,7 +12,7 @@ enum { N = 64, CALLS = 41 };
 /* Call c reads all of column c and writes column c+1, piece by piece: a thread
  * that runs ahead or stays behind changes the result. */
 static void
-mix(int32_t c, void *const *base, const int64_t *sym, int64_t begin, int64_t end)
+mix(int32_t c, void *const *base, int64_t *sym, int64_t begin, int64_t end)
 {
 	uint64_t *from = (uint64_t *)base[0] + (int64_t)c * N, *to = from + N, sum = 0;
 	int64_t pieces = sym[c], width = (N + pieces - 1) / pieces;
