@@ -187,15 +187,25 @@ gen_loop(struct gen *g, LLVMValueRef n, int64_t step)
 	return l;
 }
 
-void
-gen_loop_end(struct gen *g, struct loop *l)
+/* stop: the last turn, whatever is left; or NULL */
+static void
+loop_end(struct gen *g, struct loop *l, LLVMValueRef stop)
 {
 	LLVMBasicBlockRef latch = LLVMGetInsertBlock(g->b);
 	LLVMValueRef next = LLVMBuildNSWAdd(g->b, l->i, gen_i64(g, l->step), "");
+	LLVMValueRef more = LLVMBuildICmp(g->b, LLVMIntSLT, next, l->n, "");
 
 	LLVMAddIncoming(l->i, &next, &latch, 1);
-	LLVMBuildCondBr(g->b, LLVMBuildICmp(g->b, LLVMIntSLT, next, l->n, ""), l->head, l->exit);
+	if (stop)
+		more = LLVMBuildAnd(g->b, more, LLVMBuildNot(g->b, stop, ""), "");
+	LLVMBuildCondBr(g->b, more, l->head, l->exit);
 	LLVMPositionBuilderAtEnd(g->b, l->exit);
+}
+
+void
+gen_loop_end(struct gen *g, struct loop *l)
+{
+	loop_end(g, l, NULL);
 }
 
 static LLVMValueRef
@@ -226,7 +236,7 @@ serial(struct gen *g, const struct stmt *s)
 	l = gen_loop(g, extent(g, s->extent), 1);
 	g->var[s->var] = l.i;
 	gen_body(g, &s->body);
-	gen_loop_end(g, &l);
+	loop_end(g, &l, s->stop >= 0 ? g->reg[s->stop].v : NULL);
 }
 
 static void

@@ -90,7 +90,7 @@ stmt_new(struct arena *a, struct body *b, enum stmt_kind kind)
 	struct stmt *s = arena_new(a, struct stmt);
 
 	s->kind = kind;
-	s->dst = s->src[0] = s->src[1] = s->src[2] = s->var = s->buf = -1;
+	s->dst = s->src[0] = s->src[1] = s->src[2] = s->var = s->buf = s->stop = -1;
 	s->index = AFFINE(0);
 	vec_push(a, &b->s, s);
 	return s;
@@ -287,6 +287,9 @@ check_for(struct check *c, const struct stmt *s, bool leading)
 	check_scope(c, &s->body, leading && s->loop == FOR_PARALLEL && s->body.s.n == 1);
 	c->vector = vector;
 	c->var[s->var] = 0;
+	if (s->stop >= 0 && (s->loop != FOR_SERIAL || vector || s->stop >= c->k->nreg || !c->reg[s->stop] ||
+	    c->k->reg_type[s->stop] != DT_bool))
+		bad("loop i%d stops by r%d", s->var, s->stop);
 }
 
 static void
@@ -453,7 +456,10 @@ print_stmt(const struct kernel *k, struct str *s, const struct stmt *t, int dept
 	str_addf(s, "%*s", 2 * depth, "");
 	switch (t->kind) {
 	case S_FOR:
-		str_addf(s, "%s i%d < %lld {\n", loop[t->loop], t->var, (long long)t->extent);
+		str_addf(s, "%s i%d < %lld ", loop[t->loop], t->var, (long long)t->extent);
+		if (t->stop >= 0)
+			str_addf(s, "until r%d ", t->stop);
+		str_add(s, "{\n");
 		print_body(k, s, &t->body, depth + 1);
 		str_addf(s, "%*s}\n", 2 * depth, "");
 		return;

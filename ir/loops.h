@@ -76,6 +76,7 @@ struct stmt {
 	int var;
 	int64_t extent;          /* a symbol's handle (negative) only on PARALLEL and SERIAL loops */
 	struct body body;
+	int stop;                /* of SERIAL loops: a bool register set in the body, true after the last turn; -1: none */
 	/* S_OP: dst = op(src...), all of dtype `type` except comparisons, select's
 	 * condition (bool) and cast.  S_CONST: dst = f or i.  S_INDEX: dst = affine (i64). */
 	int dst;

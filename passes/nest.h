@@ -26,6 +26,10 @@ void nest_window_of(const struct node *, int n, const int64_t *kernel, struct ne
 bool nest_next_tap(const struct nest_window *, int64_t *tap);
 /* nest_depthwise.c: false where the shape is not its own */
 bool lower_depthwise_grad(struct lower *, struct cluster *);
+/* nest_search.c */
+bool lower_running_sum(struct lower *, struct cluster *);
+bool lower_sort(struct lower *, struct cluster *);
+bool lower_nms(struct lower *, struct cluster *);
 /* nest_pool.c */
 bool lower_pool(struct lower *, struct cluster *);
 /* nest_tree.c */

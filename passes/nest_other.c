@@ -429,6 +429,12 @@ lower_other(struct lower *lo, struct cluster *c)
 		return lower_bits(lo, c);
 	case OP_tree_leaf:
 		return lower_tree_leaf(lo, c);
+	case OP_running_sum:
+		return lower_running_sum(lo, c);
+	case OP_sort:
+		return lower_sort(lo, c);
+	case OP_nms:
+		return lower_nms(lo, c);
 	case OP_max_pool:
 	case OP_sum_pool:
 	case OP_max_pool_grad:

@@ -44,6 +44,12 @@ struct value *ops_matmul(struct build *, struct value *, struct value *); /* ONN
 struct value *ops_cast(struct build *, struct value *, enum dtype to, bool saturate, const char *mode);
 struct value *ops_bits(struct build *, struct value *, enum dtype to, int rank, const int64_t *dims);
 
+/* The numbers of keys [...,n,m] in order, as the row `sort` has it, those past a size
+ * found while running last (select_onnx.c). */
+struct value *ops_sort(struct build *, struct value *keys, bool descending);
+struct value *ops_set_apart(struct build *, struct value *, int axis, bool descending);
+struct value *ops_extreme(struct build *, enum dtype, bool greatest);
+
 /* Size i that node n's expansion measures: v is an i64 scalar of 0..hi, its count.  The
  * row has ATTR(id, measured, INTS, NONE) and infer_built.  (operand.c) */
 int64_t ops_measure(struct build *, const struct node *n, int i, struct value *v, int64_t hi);

@@ -3,45 +3,107 @@
 
 #include "ir/ops/ops_int.h"
 
-enum { MAX_TOPK = 256 };
+/* The least or greatest value of a type, NaN being above all numbers. */
+struct value *
+ops_extreme(struct build *b, enum dtype t, bool greatest)
+{
+	int bits = dtype_info[t].bits;
+	struct tensor *c;
 
-/* ---- TopK: x, k; the best one, k times over, taking out what was found.  Among
- * equals the lower index comes first, sorted or not. */
+	if (dtype_is_float(t))
+		return b_scalar(b, t, greatest ? NAN : -INFINITY);
+	c = tensor_new(b->g->arena, t, 0, NULL);
+	if (dtype_info[t].class == DC_INT)
+		dtype_put_i(t, c->data, 0, greatest ? (int64_t)(UINT64_MAX >> (65 - bits)) : INT64_MIN >> (64 - bits));
+	else
+		dtype_put_i(t, c->data, 0, greatest ? -1 : 0);
+	return graph_const(b->g, NULL, c);
+}
+
+/* Where the size of an axis is found while running, the elements past it are set apart,
+ * so that they come last in the order. */
+struct value *
+ops_set_apart(struct build *b, struct value *x, int axis, bool descending)
+{
+	int64_t thin[MAX_RANK];
+
+	if (!x || dim_const(x->dims[axis]))
+		return x;
+	for (int i = 0; i < x->rank; i++)
+		thin[i] = i == axis ? x->dims[i] : 1;
+	return b_select(b, b2(b, OP_lt, b_iota(b, DT_i64, x->rank, thin, axis), b_dim(b, x->dims[axis])), x,
+	    ops_extreme(b, x->dtype, !descending));
+}
+
+struct value *
+ops_sort(struct build *b, struct value *keys, bool descending)
+{
+	struct attr a = attr_of_int("descending", descending);
+
+	keys = keys ? ops_set_apart(b, keys, keys->rank - 2, descending) : NULL;
+	return keys ? b_op(b, OP_sort, 1, &keys, 1, &a) : NULL;
+}
+
+/* ---- TopK: x, k; among equals the lower index comes first, sorted or not. */
+static bool
+topk_count(struct build *b, const struct node *n, int64_t dim, int64_t *k)
+{
+	struct sdim *s;
+	int count = value_sdims(b->g, n->in[1], &s);
+	struct value *v;
+
+	if (count >= 0) {
+		if (count != 1 || (!s[0].symbolic && (s[0].v < 0 || (dim_const(dim) && s[0].v > dim))))
+			return diag_invalid(b->diag, n->loc, "k is %lld (%d numbers), the axis has %s",
+			    (long long)(count ? s[0].v : 0), count, dim_text(b->g, dim));
+		*k = s[0].v;
+		return true;
+	}
+	if (dim_hi(b->g, dim) == INT64_MAX)
+		return diag_unsupported(b->diag, n->loc, "k found while running, of an axis without a bound");
+	v = b_cast(b, b_reshape(b, n->in[1], 0, NULL), DT_i64);
+	v = v ? b_min(b, b_max(b, v, b_scalar(b, DT_i64, 0)), b_dim(b, dim)) : NULL;
+	*k = ops_measure(b, n, 0, v, dim_hi(b->g, dim));
+	return v != NULL;
+}
+
 bool
 expand_TopK(struct build *b, const struct node *n, struct value **outs)
 {
-	struct value *x = n->in[0], *left = n->in[0], *at[MAX_TOPK], *index, *in[2], *where;
-	int axis = axis_normal(n, b->diag, attr_int(n, "axis"), x->rank);
+	struct value *x = n->in[0], *index, *in[2];
+	int axis = axis_normal(n, b->diag, attr_int(n, "axis"), x->rank), last = x->rank - 1;
 	bool largest = attr_int(n, "largest");
+	int64_t k = 0, perm[MAX_RANK], back[MAX_RANK], start[MAX_RANK] = {0}, count[MAX_RANK], step[MAX_RANK];
 	struct attr a[2];
-	int64_t k;
 
-	if (axis < 0 || !ops_int(b, n, 1, &k))
+	if (axis < 0 || !topk_count(b, n, x->dims[axis], &k))
 		return false;
-	if (k < 0 || (dim_const(x->dims[axis]) && k > x->dims[axis]))
-		return diag_invalid(b->diag, n->loc, "k is %lld, axis %d has %s", (long long)k, axis,
-		    dim_text(b->g, x->dims[axis]));
-	if (k < 1 || k > MAX_TOPK)
-		return diag_unsupported(b->diag, n->loc, "k is %lld; 1 to %d is supported", (long long)k, MAX_TOPK);
-	if (!dtype_is_float(x->dtype)) /* a value below all others is needed */
-		left = b_cast(b, x, DT_f64);
-	if (!left)
-		return false;
-	where = b_iota(b, DT_i64, x->rank, x->dims, axis);
 	a[0] = attr_of_int("axis", axis);
 	a[1] = attr_of_int("keep", 1);
-	for (int64_t i = 0; i < k; i++) {
-		if (!left || !(at[i] = b_op(b, largest ? OP_argmax : OP_argmin, 1, &left, 2, a)))
+	if (k == 1 && dim_const(x->dims[axis]))
+		index = b_op(b, largest ? OP_argmax : OP_argmin, 1, &x, 2, a);
+	else {
+		for (int i = 0; i <= last; i++) {
+			perm[i] = i == last ? axis : i >= axis ? i + 1 : i;
+			back[i] = i == axis ? last : i > axis ? i - 1 : i;
+			step[i] = 1;
+		}
+		x = b_transpose(b, x, perm);
+		index = x ? ops_sort(b, b_unsqueeze(b, x, x->rank), largest) : NULL;
+		if (!index)
 			return false;
-		left = b_select(b, b2(b, OP_eq, where, at[i]),
-		    b_scalar_like(b, left, largest ? -INFINITY : INFINITY), left);
+		memcpy(count, x->dims, sizeof count);
+		count[last] = k;
+		index = b_transpose(b, b_slice(b, index, start, count, step), back);
 	}
-	index = k == 1 ? at[0] : b_concat(b, (int)k, at, axis);
-	in[0] = x;
+	in[0] = n->in[0];
 	in[1] = index;
 	if (!index)
 		return false;
-	outs[0] = b_op(b, OP_GatherElements, 2, in, 1, a);
+	if (last == 0)
+		outs[0] = b_gather(b, in[0], index, 0);
+	else
+		outs[0] = b_op(b, OP_GatherElements, 2, in, 1, a);
 	if (ops_wants(n, 1))
 		outs[1] = index;
 	return outs[0] != NULL;
@@ -95,62 +157,6 @@ expand_CenterCropPad(struct build *b, const struct node *n, struct value **outs)
 		hi[a] = by - lo[a];
 	}
 	return (outs[0] = b_pad(b, x, lo, hi, 0)) != NULL;
-}
-
-/* ---- Compress, NonZero: what a constant says */
-bool
-expand_Compress(struct build *b, const struct node *n, struct value **outs)
-{
-	struct value *x = n->in[0], *c = n->in[1];
-	int64_t *ix, count, total, axis = 0;
-	int k = 0;
-
-	if (c->kind != VAL_CONST || c->dtype != DT_bool || c->rank != 1)
-		return diag_unsupported(b->diag, n->loc, "the condition must be constant");
-	if (!attr_has(n, "axis")) {
-		total = dims_count(x->rank, x->dims);
-		if (!ops_all_const(x->rank, x->dims))
-			return diag_unsupported(b->diag, n->loc, "symbolic dims");
-		x = b_reshape(b, x, 1, &total);
-	} else if ((axis = axis_normal(n, b->diag, attr_int(n, "axis"), x->rank)) < 0)
-		return false;
-	if (!x || (dim_const(x->dims[axis]) && c->dims[0] > x->dims[axis]))
-		return diag_invalid(b->diag, n->loc, "the condition is longer than axis %d", (int)axis);
-	count = tensor_count(c->data);
-	ix = arena_array(b->g->arena, int64_t, count + 1);
-	for (int64_t i = 0; i < count; i++)
-		if (dtype_get_i(DT_bool, c->data->data, i))
-			ix[k++] = i;
-	return (outs[0] = b_gather(b, x, b_ints(b, k, ix), (int)axis)) != NULL;
-}
-
-bool
-expand_NonZero(struct build *b, const struct node *n, struct value **outs)
-{
-	struct value *x = n->in[0];
-	int64_t idx[MAX_RANK] = {0}, total, count = 0, at = 0, dims[2];
-	struct tensor *t;
-
-	if (x->kind != VAL_CONST || x->dtype == DT_str || dtype_info[x->dtype].class == DC_COMPLEX)
-		return diag_unsupported(b->diag, n->loc,
-		    "the number of nonzero elements of \"%s\" is not known while compiling", x->name ? x->name : "");
-	total = tensor_count(x->data);
-	for (int64_t i = 0; i < total; i++)
-		count += dtype_get_f(x->dtype, x->data->data, i) != 0;
-	dims[0] = x->rank;
-	dims[1] = count;
-	t = tensor_new(b->g->arena, DT_i64, 2, dims);
-	for (int64_t i = 0; i < total; i++) {
-		if (dtype_get_f(x->dtype, x->data->data, i) != 0) {
-			for (int r = 0; r < x->rank; r++)
-				dtype_put_i(DT_i64, t->data, r * count + at, idx[r]);
-			at++;
-		}
-		ops_next(x->rank, x->dims, idx);
-	}
-	outs[0] = graph_const(b->g, NULL, t);
-	outs[0]->loc = b->loc;
-	return true;
 }
 
 /* ---- CumProd: element j is the product of those up to it, by a mask of [.., i, j] */
