@@ -323,20 +323,6 @@ scatter(struct bound *bd, const struct node *n)
 	return y ? b_slice(&bd->b, y, none, operand(bd, n, 0)->dims, step) : NULL;
 }
 
-/* y[i] = v[0] + ... + v[i], in log2(n) sweeps: each adds what lies s before. */
-static struct value *
-running_sum(struct build *b, struct value *v)
-{
-	int64_t n = v ? v->dims[0] : 0;
-
-	for (int64_t s = 1; v && s < n; s *= 2) {
-		int64_t start = 0, count = n - s, step = 1, none = 0;
-
-		v = b_add(b, v, b_pad(b, b_slice(b, v, &start, &count, &step), &s, &none, 0));
-	}
-	return v;
-}
-
 /* x[n,...], keep[n] -> the first u rows kept.  Row i goes to place sum(keep[0..i]) - 1;
  * what is not kept, and what comes after u rows, to a place behind that is cut off. */
 static struct value *
@@ -350,7 +336,8 @@ compact(struct bound *bd, const struct node *n)
 	bound_most(bd, 1, n->out[0]->dims, &u);
 	room = u + 1;
 	last = b_dim(b, u);
-	at = b_adds(b, running_sum(b, b_cast(b, keep, DT_i64)), -1);
+	at = b_cast(b, keep, DT_i64);
+	at = at ? b_adds(b, b_op(b, OP_running_sum, 1, &at, 1, &axis), -1) : NULL;
 	at = b_select(b, keep, b_min(b, at, last), last);
 	in[0] = b_expand(b, b_dim(b, 0), 1, &room);
 	in[1] = at;
@@ -366,6 +353,9 @@ bound_node(struct bound *bd, const struct node *n)
 	case OP_iota:
 	case OP_expand:
 	case OP_transpose:
+	case OP_running_sum:
+	case OP_sort: /* the rows' expansions have set apart what lies beyond */
+	case OP_nms:
 		return same(bd, n);
 	case OP_reshape:
 		return bound_reshape(bd, operand(bd, n, 0), n->in[0]->rank, n->in[0]->dims, n->out[0]->rank, n->out[0]->dims);

@@ -3,15 +3,10 @@
 #include "ir/ops/ops_int.h"
 
 static bool
-sized(struct build *b, const struct node *n, int k)
+indexed(struct build *b, const struct node *n)
 {
-	for (int i = 0; i < k; i++)
-		if (!ops_all_const(n->in[i]->rank, n->in[i]->dims))
-			return diag_unsupported(b->diag, n->loc, "symbolic dims %s",
-			    ops_dims_text(b->g, n->in[i]->rank, n->in[i]->dims));
-	if (!dtype_is_int(n->in[1]->dtype))
-		return diag_invalid(b->diag, n->loc, "indices are %s", dtype_info[n->in[1]->dtype].name);
-	return true;
+	return dtype_is_int(n->in[1]->dtype) ||
+	    diag_invalid(b->diag, n->loc, "indices are %s", dtype_info[n->in[1]->dtype].name);
 }
 
 static struct value *
@@ -22,14 +17,31 @@ wrapped(struct build *b, struct value *ix, int64_t dim)
 	if (!ix || !(ix = b_cast(b, ix, DT_i64)))
 		return NULL;
 	low = b2(b, OP_lt, ix, b_scalar(b, DT_i64, 0));
-	return b_select(b, low, b_adds(b, ix, (double)dim), ix);
+	return b_select(b, low, b_add(b, ix, b_dim(b, dim)), ix);
+}
+
+static int64_t
+product(struct build *b, int n, const int64_t *dims)
+{
+	int64_t p = 1;
+
+	for (int i = 0; i < n; i++)
+		p = dim_mul(b->g, p, dims[i]);
+	return p;
+}
+
+/* v times the number of elements of these dims */
+static struct value *
+strided(struct build *b, struct value *v, int n, const int64_t *dims)
+{
+	return b_mul(b, v, b_count(b, n, dims));
 }
 
 /* data in one row */
 static struct value *
 flat(struct build *b, struct value *x)
 {
-	int64_t size = x ? dims_count(x->rank, x->dims) : 0;
+	int64_t size = x ? product(b, x->rank, x->dims) : 0;
 
 	return x ? b_reshape(b, x, 1, &size) : NULL;
 }
@@ -40,11 +52,9 @@ static struct value *
 element_places(struct build *b, const struct node *n, int axis)
 {
 	const struct value *x = n->in[0], *ix = n->in[1];
-	int64_t stride[MAX_RANK];
 	struct value *at;
 
-	ops_strides(x->rank, x->dims, stride);
-	at = b_muls(b, wrapped(b, n->in[1], x->dims[axis]), (double)stride[axis]);
+	at = strided(b, wrapped(b, n->in[1], x->dims[axis]), x->rank - axis - 1, x->dims + axis + 1);
 	for (int i = 0; i < ix->rank; i++) {
 		int64_t thin[MAX_RANK];
 
@@ -52,7 +62,7 @@ element_places(struct build *b, const struct node *n, int axis)
 			continue;
 		for (int j = 0; j < ix->rank; j++)
 			thin[j] = j == i ? ix->dims[j] : 1;
-		at = b_add(b, at, b_muls(b, b_iota(b, DT_i64, ix->rank, thin, i), (double)stride[i]));
+		at = b_add(b, at, strided(b, b_iota(b, DT_i64, ix->rank, thin, i), x->rank - i - 1, x->dims + i + 1));
 	}
 	return at;
 }
@@ -63,12 +73,12 @@ expand_GatherElements(struct build *b, const struct node *n, struct value **outs
 	const struct value *x = n->in[0], *ix = n->in[1];
 	int axis = axis_normal(n, b->diag, attr_int(n, "axis"), x->rank);
 
-	if (axis < 0 || !sized(b, n, 2))
+	if (axis < 0 || !indexed(b, n))
 		return false;
 	if (ix->rank != x->rank)
 		return diag_invalid(b->diag, n->loc, "indices of rank %d for data of rank %d", ix->rank, x->rank);
 	for (int i = 0; i < x->rank; i++)
-		if (i != axis && ix->dims[i] > x->dims[i])
+		if (i != axis && dim_const(x->dims[i]) && dim_lo(b->g, ix->dims[i]) > x->dims[i])
 			return diag_invalid(b->diag, n->loc, "indices %s reach beyond data %s",
 			    ops_dims_text(b->g, ix->rank, ix->dims), ops_dims_text(b->g, x->rank, x->dims));
 	outs[0] = b_gather(b, flat(b, n->in[0]), element_places(b, n, axis), 0);
@@ -82,24 +92,21 @@ tuple_places(struct build *b, const struct node *n, int batch, int64_t *inner)
 {
 	const struct value *x = n->in[0];
 	struct value *ix = n->in[1], *at = NULL;
-	int last = ix->rank - 1;
-	int64_t k = ix->dims[last], start[MAX_RANK] = {0}, count[MAX_RANK], step[MAX_RANK], stride = 1;
+	int last = ix->rank - 1, k = (int)ix->dims[last];
+	int64_t start[MAX_RANK] = {0}, count[MAX_RANK], step[MAX_RANK];
 
-	*inner = 1;
-	for (int i = batch + (int)k; i < x->rank; i++)
-		*inner *= x->dims[i];
+	*inner = product(b, x->rank - batch - k, x->dims + batch + k);
 	memcpy(count, ix->dims, sizeof count);
 	count[last] = 1;
 	for (int i = 0; i < MAX_RANK; i++)
 		step[i] = 1;
-	for (int j = (int)k - 1; j >= 0; j--) {
+	for (int j = k - 1; j >= 0; j--) {
 		struct value *one;
 
 		start[last] = j;
 		one = wrapped(b, b_slice(b, ix, start, count, step), x->dims[batch + j]);
-		one = b_muls(b, one, (double)stride);
+		one = strided(b, one, k - j - 1, x->dims + batch + j + 1);
 		at = at ? b_add(b, at, one) : one;
-		stride *= x->dims[batch + j];
 	}
 	at = at ? b_reshape(b, at, last, ix->dims) : NULL;
 	for (int i = batch - 1; i >= 0; i--) {
@@ -107,8 +114,7 @@ tuple_places(struct build *b, const struct node *n, int batch, int64_t *inner)
 
 		for (int j = 0; j < last; j++)
 			thin[j] = j == i ? ix->dims[j] : 1;
-		at = b_add(b, at, b_muls(b, b_iota(b, DT_i64, last, thin, i), (double)stride));
-		stride *= x->dims[i];
+		at = b_add(b, at, strided(b, b_iota(b, DT_i64, last, thin, i), batch + k - i - 1, x->dims + i + 1));
 	}
 	return at;
 }
@@ -118,14 +124,14 @@ tuples_fit(struct build *b, const struct node *n, int batch)
 {
 	const struct value *x = n->in[0], *ix = n->in[1];
 
-	if (!sized(b, n, 2))
+	if (!indexed(b, n))
 		return false;
 	if (ix->rank < 1 || batch < 0 || batch >= ix->rank || batch >= x->rank ||
-	    ix->dims[ix->rank - 1] < 1 || ix->dims[ix->rank - 1] > x->rank - batch)
+	    !dim_const(ix->dims[ix->rank - 1]) || ix->dims[ix->rank - 1] < 1 || ix->dims[ix->rank - 1] > x->rank - batch)
 		return diag_invalid(b->diag, n->loc, "indices %s for data %s, batch_dims %d",
 		    ops_dims_text(b->g, ix->rank, ix->dims), ops_dims_text(b->g, x->rank, x->dims), batch);
 	for (int i = 0; i < batch; i++)
-		if (ix->dims[i] != x->dims[i])
+		if (ix->dims[i] != x->dims[i] && dim_const(ix->dims[i]) && dim_const(x->dims[i]))
 			return diag_invalid(b->diag, n->loc, "batch dims of %s and %s differ",
 			    ops_dims_text(b->g, ix->rank, ix->dims), ops_dims_text(b->g, x->rank, x->dims));
 	return true;
@@ -143,7 +149,7 @@ expand_GatherND(struct build *b, const struct node *n, struct value **outs)
 		    ? diag_invalid(b->diag, n->loc, "batch_dims %lld", (long long)batch) : false;
 	at = tuple_places(b, n, (int)batch, &inner);
 	two[1] = inner;
-	two[0] = inner ? dims_count(x->rank, x->dims) / inner : 0;
+	two[0] = product(b, (int)(batch + ix->dims[ix->rank - 1]), x->dims);
 	y = b_gather(b, b_reshape(b, x, 2, two), at, 0);
 	for (int i = 0; i < ix->rank - 1; i++)
 		dims[k++] = ix->dims[i];
@@ -156,7 +162,7 @@ expand_GatherND(struct build *b, const struct node *n, struct value **outs)
 
 /* Scatter rows `updates` [places..., inner] into data as [blocks, inner]. */
 static struct value *
-scatter(struct build *b, const struct node *n, struct value *at, int64_t inner)
+scatter(struct build *b, const struct node *n, struct value *at, int64_t blocks, int64_t inner)
 {
 	static const struct { const char *name; enum op op; } how[] = {{"none", OP_scatter_set},
 	    {"add", OP_scatter_add}, {"mul", OP_scatter_mul}, {"max", OP_scatter_max}, {"min", OP_scatter_min}};
@@ -174,8 +180,8 @@ scatter(struct build *b, const struct node *n, struct value *at, int64_t inner)
 		diag_invalid(b->diag, n->loc, "reduction \"%s\"", name);
 		return NULL;
 	}
-	count = dims_count(at->rank, at->dims);
-	two[0] = inner ? dims_count(x->rank, x->dims) / inner : 0;
+	count = product(b, at->rank, at->dims);
+	two[0] = blocks;
 	two[1] = udims[1] = inner;
 	udims[0] = count;
 	in[0] = b_reshape(b, x, 2, two);
@@ -191,10 +197,10 @@ expand_ScatterND(struct build *b, const struct node *n, struct value **outs)
 	struct value *at;
 	int64_t inner;
 
-	if (!tuples_fit(b, n, 0) || !sized(b, n, 3))
+	if (!tuples_fit(b, n, 0))
 		return false;
 	at = tuple_places(b, n, 0, &inner);
-	return (outs[0] = scatter(b, n, at, inner)) != NULL;
+	return (outs[0] = scatter(b, n, at, product(b, (int)n->in[1]->dims[n->in[1]->rank - 1], n->in[0]->dims), inner)) != NULL;
 }
 
 bool
@@ -203,13 +209,13 @@ expand_ScatterElements(struct build *b, const struct node *n, struct value **out
 	const struct value *x = n->in[0], *ix = n->in[1], *u = n->in[2];
 	int axis = axis_normal(n, b->diag, attr_int(n, "axis"), x->rank);
 
-	if (axis < 0 || !sized(b, n, 3))
+	if (axis < 0 || !indexed(b, n))
 		return false;
 	if (ix->rank != x->rank || !dims_equal(ix->rank, ix->dims, u->rank, u->dims))
 		return diag_invalid(b->diag, n->loc, "indices %s and updates %s for data %s",
 		    ops_dims_text(b->g, ix->rank, ix->dims), ops_dims_text(b->g, u->rank, u->dims),
 		    ops_dims_text(b->g, x->rank, x->dims));
-	return (outs[0] = scatter(b, n, element_places(b, n, axis), 1)) != NULL;
+	return (outs[0] = scatter(b, n, element_places(b, n, axis), product(b, x->rank, x->dims), 1)) != NULL;
 }
 
 /* ---- TensorScatter: past_cache [batch,...,sequence,...], update of the same but for
