@@ -99,13 +99,16 @@ lower_running_sum(struct lower *lo, struct cluster *c)
 }
 
 /* ---- sort: runs of twice the length at each sweep, from one array of numbers into
- * another.  Of the element at the head of the second run and of the first, the second
- * goes first only if it must. */
+ * another, the last into the result.  Of the element at the head of the second run and
+ * of the first, the second goes first only if it must.  A run keeps no more elements
+ * than the result has. */
 struct sort {
 	struct emit *e;
 	struct value *x;
 	struct index idx[MAX_RANK];
-	struct affine row; /* of the arrays of numbers */
+	struct affine row, out; /* where the row begins: of the arrays of numbers, of the result */
+	struct buffer *y;
+	int64_t first;          /* elements of the result */
 	bool descending;
 };
 
@@ -169,85 +172,98 @@ plus(struct emit *e, const struct affine *a, const struct affine *b)
 	return r;
 }
 
-/* Runs of la and lb elements at `lo` of src merge into dst; lb may be 0. */
+/* The runs of w and lb elements at `lo` of src merge into dst; lb may be 0. */
 static void
-merge(struct sort *s, struct buffer *src, struct buffer *dst, const struct affine *lo, int64_t la, int64_t lb)
+merge(struct sort *s, struct buffer *src, struct buffer *dst, const struct affine *lo, int64_t w, int64_t la, int64_t lb)
 {
 	struct emit *e = s->e;
 	struct body *back = e->body;
-	struct affine base = plus(e, &s->row, lo), at;
+	struct affine from = plus(e, &s->row, lo), to = plus(e, dst == s->y ? &s->out : &s->row, lo), at;
+	int64_t count;
 	int ia, ib, a, b, second, var;
 
+	la = la < s->first ? la : s->first;
+	lb = lb < s->first ? lb : s->first;
+	count = la + lb < s->first ? la + lb : s->first;
 	if (lb == 0) {
 		emit_for(e, FOR_SERIAL, la, &var);
-		affine_add(&base, var, 1);
-		store_at(e, dst, base, load_at(e, src, base));
+		affine_add(&from, var, 1);
+		affine_add(&to, var, 1);
+		store_at(e, dst, to, load_at(e, src, from));
 		e->body = back;
 		return;
 	}
 	ia = emit_acc(e, OP_add, DT_i64);
 	ib = emit_acc(e, OP_add, DT_i64);
-	emit_for(e, FOR_SERIAL, la + lb, &var);
+	emit_for(e, FOR_SERIAL, count, &var);
 	at = at_reg(op2(e, OP_min, DT_i64, ia, emit_const_i(e, DT_i64, la - 1)));
-	a = load_at(e, src, plus(e, &base, &at));
+	a = load_at(e, src, plus(e, &from, &at));
 	at = at_reg(op2(e, OP_min, DT_i64, ib, emit_const_i(e, DT_i64, lb - 1)));
-	at.c += la;
-	b = load_at(e, src, plus(e, &base, &at));
+	at.c += w;
+	b = load_at(e, src, plus(e, &from, &at));
 	second = op2(e, OP_or, DT_bool, must_precede(s, b, a), op2(e, OP_le, DT_i64, emit_const_i(e, DT_i64, la), ia));
 	second = op2(e, OP_and, DT_bool, second, op2(e, OP_lt, DT_i64, ib, emit_const_i(e, DT_i64, lb)));
-	affine_add(&base, var, 1);
-	store_at(e, dst, base, emit_op(e, OP_select, DT_i64, second, b, a));
+	affine_add(&to, var, 1);
+	store_at(e, dst, to, emit_op(e, OP_select, DT_i64, second, b, a));
 	second = emit_op(e, OP_cast, DT_i64, second, -1, -1);
 	emit_reduce(e, OP_add, DT_i64, ib, second);
 	emit_reduce(e, OP_add, DT_i64, ia, op2(e, OP_sub, DT_i64, emit_const_i(e, DT_i64, 1), second));
 	e->body = back;
 }
 
+/* The row's beginning in arrays of n elements a row. */
+static struct affine
+row_of(struct sort *s, const struct value *y, int64_t n)
+{
+	struct affine at = AFFINE(0);
+
+	for (int d = y->rank - 2; d >= 0; n *= y->dims[d--])
+		affine_plus(s->e, &at, &s->idx[d].whole, n);
+	return at;
+}
+
 bool
 lower_sort(struct lower *lo, struct cluster *c)
 {
 	struct value *x = c->anchor->in[0], *y = c->anchor->out[0];
-	struct sort s = {.x = x, .descending = attr_int(c->anchor, "descending")};
-	int64_t n = y->dims[y->rank - 1], count = dims_count(y->rank, y->dims), stride = n;
-	struct buffer *from = lower_buffer(lo, y), *to = lower_scratch(lo, DT_i64, count), *swap;
-	struct affine at;
+	struct sort s = {.x = x, .descending = attr_int(c->anchor, "descending"), .first = y->dims[y->rank - 1]};
+	int64_t n = x->dims[x->rank - 2], rows = dims_count(y->rank - 1, y->dims);
+	struct buffer *from, *to, *swap;
+	struct affine at = AFFINE(0), place;
 	struct body *back;
-	int var, sweeps = 0;
+	int var;
 
-	if (count == 0)
+	if (rows == 0 || s.first == 0)
 		return true;
-	for (int64_t w = 1; w < n; w *= 2)
-		sweeps++;
-	if (sweeps % 2) { /* so that the last one ends in y */
-		swap = from;
-		from = to;
-		to = swap;
-	}
+	s.y = lower_buffer(lo, y);
+	from = n > 1 ? lower_scratch(lo, DT_i64, rows * n) : s.y;
+	to = n > 2 ? lower_scratch(lo, DT_i64, rows * n) : s.y;
 	s.e = emit_begin(lo, c, "sort");
 	pieces(s.e, y, 0, y->rank - 1, s.idx);
-	s.row = AFFINE(0);
-	for (int d = y->rank - 2; d >= 0; stride *= y->dims[d--])
-		affine_plus(s.e, &s.row, &s.idx[d].whole, stride);
+	s.row = row_of(&s, y, n);
+	s.out = row_of(&s, y, s.first);
 	back = s.e->body;
 	emit_for(s.e, FOR_SERIAL, n, &var);
-	at = AFFINE(0);
 	affine_add(&at, var, 1);
-	store_at(s.e, from, plus(s.e, &s.row, &at), emit_index(s.e, at));
+	place = plus(s.e, &s.row, &at);
+	store_at(s.e, from, place, emit_index(s.e, at));
 	s.e->body = back;
 	for (int64_t w = 1; w < n; w *= 2) {
 		int64_t whole = n / (2 * w), rest = n % (2 * w);
 
+		if (2 * w >= n)
+			to = s.y;
 		at = AFFINE(0);
 		if (whole > 1) {
 			emit_for(s.e, FOR_SERIAL, whole, &var);
 			affine_add(&at, var, 2 * w);
 		}
 		if (whole)
-			merge(&s, from, to, &at, w, w);
+			merge(&s, from, to, &at, w, w, w);
 		s.e->body = back;
 		at = AFFINE(whole * 2 * w);
 		if (rest)
-			merge(&s, from, to, &at, rest < w ? rest : w, rest > w ? rest - w : 0);
+			merge(&s, from, to, &at, w, rest < w ? rest : w, rest > w ? rest - w : 0);
 		swap = from;
 		from = to;
 		to = swap;

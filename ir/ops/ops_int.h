@@ -46,7 +46,7 @@ struct value *ops_bits(struct build *, struct value *, enum dtype to, int rank, 
 
 /* The numbers of keys [...,n,m] in order, as the row `sort` has it, those past a size
  * found while running last (select_onnx.c). */
-struct value *ops_sort(struct build *, struct value *keys, bool descending);
+struct value *ops_sort(struct build *, struct value *keys, bool descending, int64_t first); /* first: -1: all */
 struct value *ops_set_apart(struct build *, struct value *, int axis, bool descending);
 struct value *ops_extreme(struct build *, enum dtype, bool greatest);
 

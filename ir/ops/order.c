@@ -72,17 +72,22 @@ eval_running_sum(const struct node *n, const struct etensor *const *in, struct e
 }
 
 /* ---- sort: x [...,n,m], n keys of m elements each that compare one after the other:
- * their numbers in order.  Equal keys stay in order; NaN is above all numbers. */
+ * their numbers in order, or the first `first` of them.  Equal keys stay in order; NaN is
+ * above all numbers. */
 bool
 infer_sort(struct graph *g, struct node *n, struct diag *d)
 {
 	const struct value *x = n->in[0];
+	int64_t dims[MAX_RANK], first = attr_int(n, "first");
 
 	if (!ops_known(n, d))
 		return false;
 	if (x->rank < 2 || (!dtype_is_float(x->dtype) && !dtype_is_int(x->dtype)))
 		return diag_invalid(d, n->loc, "sorting %s; [...,n,m] of numbers is expected", value_type_text(g, x));
-	return ops_set(n, d, 0, DT_i64, x->rank - 1, x->dims);
+	memcpy(dims, x->dims, sizeof dims);
+	if (first >= 0)
+		dims[x->rank - 2] = dim_min(g, dims[x->rank - 2], first);
+	return ops_set(n, d, 0, DT_i64, x->rank - 1, dims);
 }
 
 static int
@@ -115,12 +120,11 @@ bool
 eval_sort(const struct node *n, const struct etensor *const *in, struct etensor **out)
 {
 	const struct etensor *x = in[0];
-	int64_t size = x->dims[x->rank - 2], m = x->dims[x->rank - 1], *tmp = xcalloc((size_t)size + 1, sizeof *tmp);
+	int64_t size = x->dims[x->rank - 2], m = x->dims[x->rank - 1], first = out[0]->dims[x->rank - 2];
+	int64_t *from = xcalloc((size_t)size + 1, sizeof *from), *to = xcalloc((size_t)size + 1, sizeof *to), *swap;
 	bool descending = attr_int(n, "descending");
 
-	for (int64_t row = 0; size && row < out[0]->count / size; row++) {
-		int64_t *from = out[0]->i + row * size, *to = tmp, *swap;
-
+	for (int64_t row = 0; first && row < out[0]->count / first; row++) {
 		for (int64_t i = 0; i < size; i++)
 			from[i] = i;
 		for (int64_t w = 1; w < size; w *= 2) {
@@ -138,10 +142,10 @@ eval_sort(const struct node *n, const struct etensor *const *in, struct etensor 
 			from = to;
 			to = swap;
 		}
-		if (from == tmp)
-			memcpy(out[0]->i + row * size, tmp, (size_t)size * sizeof *tmp);
+		memcpy(out[0]->i + row * first, from, (size_t)first * sizeof *from);
 	}
-	free(tmp);
+	free(from);
+	free(to);
 	return true;
 }
 

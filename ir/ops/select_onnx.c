@@ -36,12 +36,12 @@ ops_set_apart(struct build *b, struct value *x, int axis, bool descending)
 }
 
 struct value *
-ops_sort(struct build *b, struct value *keys, bool descending)
+ops_sort(struct build *b, struct value *keys, bool descending, int64_t first)
 {
-	struct attr a = attr_of_int("descending", descending);
+	struct attr a[2] = {attr_of_int("descending", descending), attr_of_int("first", first)};
 
 	keys = keys ? ops_set_apart(b, keys, keys->rank - 2, descending) : NULL;
-	return keys ? b_op(b, OP_sort, 1, &keys, 1, &a) : NULL;
+	return keys ? b_op(b, OP_sort, 1, &keys, 2, a) : NULL;
 }
 
 /* ---- TopK: x, k; among equals the lower index comes first, sorted or not. */
@@ -89,7 +89,7 @@ expand_TopK(struct build *b, const struct node *n, struct value **outs)
 			step[i] = 1;
 		}
 		x = b_transpose(b, x, perm);
-		index = x ? ops_sort(b, b_unsqueeze(b, x, x->rank), largest) : NULL;
+		index = x ? ops_sort(b, b_unsqueeze(b, x, x->rank), largest, dim_hi(b->g, k)) : NULL;
 		if (!index)
 			return false;
 		memcpy(count, x->dims, sizeof count);

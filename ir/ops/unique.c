@@ -134,7 +134,7 @@ find_runs(struct build *b, struct unique *q)
 	struct value *sorted, *prev, *iota = b_iota(b, DT_i64, 1, &q->n, 0), *same;
 	int64_t axis = 1;
 
-	q->order = ops_sort(b, q->keys, false);
+	q->order = ops_sort(b, q->keys, false, -1);
 	sorted = q->order ? b_gather(b, q->keys, q->order, 0) : NULL;
 	prev = b_max(b, b_adds(b, iota, -1), b_scalar(b, DT_i64, 0));
 	if (!sorted || !prev)
