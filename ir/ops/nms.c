@@ -70,13 +70,14 @@ expand_NonMaxSuppression(struct build *b, const struct node *n, struct value **o
 	}
 	size = scores->dims[2];
 	most = dim_hi(b->g, size);
-	if (most == INT64_MAX || !ops_all_const(2, scores->dims))
+	rows = dim_mul(b->g, scores->dims[0], scores->dims[1]);
+	if (most == INT64_MAX || dim_hi(b->g, rows) == INT64_MAX)
 		return diag_unsupported(b->diag, n->loc, "scores %s", value_type_text(b->g, scores));
 	if (!ops_in(n, 2))
 		most = 0;
 	else if ((k = value_ints(n->in[2], b->g->arena, &given)) > 0 && given[0] < most)
 		most = given[0] < 0 ? 0 : given[0];
-	if (most == 0 || dims_count(2, scores->dims) == 0)
+	if (most == 0 || rows == 0)
 		return (outs[0] = b_iota(b, DT_i64, 2, (int64_t[]){0, 3}, 0)) != NULL;
 	low = b_scalar(b, DT_f32, -INFINITY);
 	left = b_cast(b, scores, DT_f32);
@@ -100,7 +101,7 @@ expand_NonMaxSuppression(struct build *b, const struct node *n, struct value **o
 	dims[1] = scores->dims[1];
 	dims[2] = most;
 	dims[3] = 1;
-	rows = dims_count(3, dims);
+	rows = dim_mul(b->g, rows, most);
 	part[0] = b_iota(b, DT_i64, 4, dims, 0);
 	part[1] = b_iota(b, DT_i64, 4, dims, 1);
 	part[2] = b_reshape(b, picks, 4, dims);
@@ -108,7 +109,7 @@ expand_NonMaxSuppression(struct build *b, const struct node *n, struct value **o
 	keep = picks ? b2(b, OP_le, b_scalar(b, DT_i64, 0), picks) : NULL;
 	if (!keep || !part[2])
 		return false;
-	u = ops_measure(b, n, 0, b_kept(b, keep), rows);
+	u = ops_measure(b, n, 0, b_kept(b, keep), dim_hi(b->g, rows));
 	dims[0] = rows;
 	dims[1] = 3;
 	return (outs[0] = b_compact(b, b_reshape(b, b_concat(b, 3, part, 3), 2, dims), keep, u)) != NULL;

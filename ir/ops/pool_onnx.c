@@ -92,29 +92,24 @@ static struct value *
 max_places(struct build *b, const struct node *n, struct value *y, const struct window *w)
 {
 	struct value *x = n->in[0], *in[2] = {x, y}, *tap, *at;
-	int64_t thin[MAX_RANK], first = 1, plane = 1;
+	int64_t thin[MAX_RANK];
 	bool column = attr_int(n, "storage_order");
 	struct attr a[4];
 
-	if (!ops_all_const(x->rank, x->dims)) {
-		diag_unsupported(b->diag, n->loc, "indices into %s", ops_dims_text(b->g, x->rank, x->dims));
-		return NULL;
-	}
 	ops_window_attrs(b, w, a);
 	a[3] = attr_of_ints("kernel", w->n, w->kernel);
 	tap = b_cast(b, b_op(b, OP_max_pool_tap, 2, in, 4, a), DT_i64);
-	plane = dims_count(w->n, x->dims + 2);
 	for (int i = 0; i < y->rank; i++)
 		thin[i] = 1;
 	thin[0] = x->dims[0];
-	at = b_muls(b, b_iota(b, DT_i64, y->rank, thin, 0), (double)(plane * x->dims[1]));
+	at = b_mul(b, b_iota(b, DT_i64, y->rank, thin, 0), b_count(b, x->rank - 1, x->dims + 1));
 	thin[0] = 1;
 	thin[1] = x->dims[1];
-	at = b_add(b, at, b_muls(b, b_iota(b, DT_i64, y->rank, thin, 1), (double)plane));
+	at = b_add(b, at, b_mul(b, b_iota(b, DT_i64, y->rank, thin, 1), b_count(b, w->n, x->dims + 2)));
 	thin[1] = 1;
 	for (int i = w->n - 1; i >= 0; i--) {
 		struct value *here = tap, *from;
-		int64_t stride = column ? dims_count(i, x->dims + 2) : first;
+		struct value *stride = column ? b_count(b, i, x->dims + 2) : b_count(b, w->n - i - 1, x->dims + i + 3);
 
 		thin[i + 2] = y->dims[i + 2];
 		if (i > 0) { /* the last digit of what is left */
@@ -123,8 +118,7 @@ max_places(struct build *b, const struct node *n, struct value *y, const struct 
 		}
 		from = b_adds(b, b_muls(b, b_iota(b, DT_i64, y->rank, thin, i + 2), (double)w->stride[i]), (double)-w->lo[i]);
 		here = b_add(b, from, b_muls(b, here, (double)w->dilation[i]));
-		at = b_add(b, at, b_muls(b, here, (double)stride));
-		first *= x->dims[i + 2];
+		at = b_add(b, at, b_mul(b, here, stride));
 		thin[i + 2] = 1;
 	}
 	return at;
@@ -155,11 +149,15 @@ expand_MaxUnpool(struct build *b, const struct node *n, struct value **outs)
 	const int64_t *kernel;
 	int ns = x->rank - 2, nk = attr_ints(n, "kernel_shape", &kernel);
 
-	if (ns < 1 || ns > MAX_SPATIAL || nk != ns || !dtype_is_int(ix->dtype) ||
-	    !dims_equal(x->rank, x->dims, ix->rank, ix->dims))
+	if (ns < 1 || ns > MAX_SPATIAL || nk != ns || !dtype_is_int(ix->dtype) || x->rank != ix->rank ||
+	    !dims_equal(ns, x->dims + 2, ns, ix->dims + 2))
 		return diag_invalid(b->diag, n->loc, "input %s, indices %s, %d kernel extents",
 		    ops_dims_text(b->g, x->rank, x->dims), ops_dims_text(b->g, ix->rank, ix->dims), nk);
-	if (!ops_all_const(x->rank, x->dims))
+	for (int i = 0; i < 2; i++)
+		if (dim_const(x->dims[i]) && dim_const(ix->dims[i]) && x->dims[i] != ix->dims[i])
+			return diag_invalid(b->diag, n->loc, "input %s, indices %s", ops_dims_text(b->g, x->rank, x->dims),
+			    ops_dims_text(b->g, ix->rank, ix->dims));
+	if (!ops_all_const(ns, x->dims + 2))
 		return diag_unsupported(b->diag, n->loc, "symbolic dims %s", ops_dims_text(b->g, x->rank, x->dims));
 	if (!ops_list(n, b->diag, "strides", ns, 1, stride) || !ops_list(n, b->diag, "pads", 2 * ns, 0, pad))
 		return false;
@@ -174,10 +172,14 @@ expand_MaxUnpool(struct build *b, const struct node *n, struct value **outs)
 			return diag_invalid(b->diag, n->loc, "nothing is left of axis %d", i + 2);
 		dims[i + 2] -= pad[i] + pad[ns + i];
 	}
-	total = dims_count(x->rank, dims);
-	count = dims_count(x->rank, x->dims);
+	total = dims_count(ns, dims + 2);
+	count = dims_count(ns, x->dims + 2);
 	if (total < 0 || total > INT64_MAX / 64)
 		return diag_invalid(b->diag, n->loc, "the result's size overflows");
+	for (int i = 0; i < 2; i++) {
+		total = dim_mul(b->g, total, x->dims[i]);
+		count = dim_mul(b->g, count, x->dims[i]);
+	}
 	in[0] = b_expand(b, b_scalar_like(b, x, 0), 1, &total);
 	in[1] = b_reshape(b, ix, 1, &count);
 	in[2] = b_reshape(b, x, 1, &count);
@@ -191,6 +193,9 @@ expand_MaxUnpool(struct build *b, const struct node *n, struct value **outs)
 		if (k != x->rank)
 			return diag_invalid(b->diag, n->loc, "output_shape has %d entries for rank %d", k, x->rank);
 		for (int i = 0; i < k; i++) {
+			hi[i] = 0;
+			if (!dim_const(dims[i]))
+				continue;
 			if (want[i] < dims[i] || want[i] > INT32_MAX)
 				return diag_invalid(b->diag, n->loc, "output_shape %lld of axis %d, which needs %lld",
 				    (long long)want[i], i, (long long)dims[i]);

@@ -176,25 +176,27 @@ static struct value *
 matrix_of(struct build *b, const struct node *n, const struct resize *r, const struct stretch *s, struct value *in,
     struct value *x)
 {
-	double least = s->scale, stretch, reach;
+	double least = s->scale, reach;
 	int64_t rows[2] = {s->in, 1}, cols[2] = {1, s->out};
-	struct value *m = NULL, *sum = NULL, *first, *row, *last = b_adds(b, in, -1);
+	struct value *m = NULL, *sum = NULL, *first, *row, *last = b_adds(b, in, -1), *stretch = constant(b, 1), *back;
 	int taps;
 
-	if (least == 0) /* of the dims' bounds */
+	if (least == 0) /* by the dims' bounds */
 		least = (double)dim_lo(b->g, s->out) / (double)dim_hi(b->g, s->in);
-	stretch = r->antialias && least < 1 ? least : 1;
-	reach = (r->mode[0] == 'l' ? 1 : 2) / stretch;
-	if (r->antialias && (s->scale == 0 || !(reach < MAX_REACH))) {
-		diag_unsupported(b->diag, n->loc, "antialias over a range of sizes, or by less than 1/%d", MAX_REACH);
+	reach = (r->mode[0] == 'l' ? 1 : 2) / (r->antialias && least < 1 ? least : 1);
+	if (!(reach < MAX_REACH)) {
+		diag_unsupported(b->diag, n->loc, "antialias by less than 1/%d", MAX_REACH);
 		return NULL;
 	}
+	if (r->antialias)
+		stretch = b_min(b, stretch, s->scale != 0 ? constant(b, s->scale) : b_div(b, b_cast(b, b_dim(b, s->out), DT_f64), in));
+	back = b_div(b, constant(b, r->mode[0] == 'l' ? 1 : 2), stretch);
 	taps = 2 * (int)ceil(reach) + 1;
 	x = b_reshape(b, x, 2, cols);
-	first = x ? b_adds(b, b1(b, OP_floor, x), -ceil(reach)) : NULL;
+	first = x && back ? b_sub(b, b1(b, OP_floor, x), b1(b, OP_ceil, back)) : NULL;
 	row = b_iota(b, DT_f64, 2, rows, 0);
 	for (int t = 0; t < taps + 1 && first; t++) {
-		struct value *at = b_adds(b, first, t), *w = kernels(b, r, b_muls(b, b_sub(b, x, at), stretch)), *in_bounds;
+		struct value *at = b_adds(b, first, t), *w = kernels(b, r, b_mul(b, b_sub(b, x, at), stretch)), *in_bounds;
 		struct value *edge = b_min(b, b_max(b, at, constant(b, 0)), last);
 
 		in_bounds = r->exclude && edge ? b2(b, OP_eq, edge, at) : NULL;

@@ -22,7 +22,7 @@ rois_fit(struct build *b, const struct node *n, int64_t width)
 	    rois->dtype != x->dtype)
 		return diag_invalid(b->diag, n->loc, "input %s, regions %s; [N,C,H,W] and [R,%lld] of one type are expected",
 		    value_type_text(b->g, x), value_type_text(b->g, rois), (long long)width);
-	if (!ops_all_const(4, x->dims) || dims_count(4, x->dims) < 1)
+	if (!ops_all_const(2, x->dims + 2) || dims_count(2, x->dims + 2) < 1)
 		return diag_unsupported(b->diag, n->loc, "input %s", ops_dims_text(b->g, 4, x->dims));
 	return true;
 }
@@ -49,7 +49,7 @@ most_samples(const struct value *rois, int k, double scale, bool half, int64_t b
 {
 	int64_t most = 0;
 
-	if (rois->kind != VAL_CONST)
+	if (rois->kind != VAL_CONST || !dim_const(rois->dims[0]))
 		return -1;
 	for (int64_t r = 0; r < rois->dims[0]; r++) {
 		double lo = dtype_get_f(rois->dtype, rois->data->data, 4 * r + k) * scale;
@@ -160,7 +160,7 @@ expand_RoiAlign(struct build *b, const struct node *n, struct value **outs)
 	h.size = x->dims[3];
 	if (!axis_samples(b, n, 1, &v) || !axis_samples(b, n, 0, &h))
 		return false;
-	two[0] = x->dims[0] * x->dims[2] * x->dims[3];
+	two[0] = dim_mul(b->g, x->dims[0], x->dims[2] * x->dims[3]);
 	two[1] = x->dims[1];
 	rows = b_reshape(b, b_transpose(b, x, (int64_t[]){0, 2, 3, 1}), 2, two);
 	one[0] = regions;

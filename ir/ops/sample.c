@@ -26,18 +26,30 @@ component(struct build *b, struct value *grid, int i)
 	return b_reshape(b, b_slice(b, grid, start, count, step), last, grid->dims);
 }
 
+/* An axis' size as a number of p's type, with something added. */
+static struct value *
+sized(struct build *b, const struct value *p, int64_t size, double plus)
+{
+	if (dim_const(size))
+		return b_scalar_like(b, p, (double)size + plus);
+	return b_adds(b, b_cast(b, b_dim(b, size), p->dtype), plus);
+}
+
 /* A triangle wave between the middles (align) or the edges of the end pixels. */
 static struct value *
 reflected(struct build *b, struct value *p, const struct grid *g, int64_t size)
 {
-	double lo = g->align ? 0 : -0.5, len = g->align ? (double)(size - 1) : (double)size;
+	double lo = g->align ? 0 : -0.5;
+	struct value *twice, *wave;
 
-	if (len <= 0)
-		return b_muls(b, p, 0);
+	if (!p || (g->align && size == 1))
+		return p ? b_muls(b, p, 0) : NULL;
+	twice = b_muls(b, sized(b, p, size, g->align ? -1 : 0), 2);
+	if (!dim_const(size)) /* nothing to reflect about: all is 0 then */
+		twice = b_max(b, twice, b_scalar_like(b, p, 1e-30));
 	p = b1(b, OP_abs, b_adds(b, p, -lo));
-	p = p ? b2(b, OP_fmod, p, b_scalar_like(b, p, 2 * len)) : NULL;
-	p = p ? b_min(b, p, b_sub(b, b_scalar_like(b, p, 2 * len), p)) : NULL;
-	return b_adds(b, p, lo);
+	wave = p && twice ? b2(b, OP_fmod, p, twice) : NULL;
+	return wave ? b_adds(b, b_min(b, wave, b_sub(b, twice, wave)), lo) : NULL;
 }
 
 static struct value *
@@ -45,7 +57,7 @@ clipped(struct build *b, struct value *p, int64_t size)
 {
 	if (!p)
 		return NULL;
-	return b_min(b, b_max(b, p, b_scalar_like(b, p, 0)), b_scalar_like(b, p, (double)(size - 1)));
+	return b_min(b, b_max(b, p, b_scalar_like(b, p, 0)), sized(b, p, size, -1));
 }
 
 /* Keys' kernel, a = -0.75, at distance d >= 0: within 1, or from 1 to 2 */
@@ -63,8 +75,10 @@ cubic(struct build *b, struct value *d, bool near)
 static struct value *
 pixels(struct build *b, const struct grid *g, struct value *p, int64_t size)
 {
-	return g->align ? b_muls(b, b_adds(b, p, 1), (double)(size - 1) / 2)
-			: b_adds(b, b_muls(b, b_adds(b, p, 1), (double)size / 2), -0.5);
+	if (!p)
+		return NULL;
+	p = b_mul(b, b_adds(b, p, 1), b_muls(b, sized(b, p, size, g->align ? -1 : 0), 0.5));
+	return g->align ? p : b_adds(b, p, -0.5);
 }
 
 /* Which elements of the axis count for positions p, and how much. */
@@ -114,24 +128,22 @@ taps(struct build *b, struct grid *g, struct value *p, int axis, const char *mod
 static struct value *
 sampled(struct build *b, struct grid *g, int rank)
 {
-	int64_t dims[MAX_RANK], places = dims_count(g->n, g->size);
+	int64_t dims[MAX_RANK];
 	int which[MAX_SPATIAL] = {0};
 	struct value *sum = NULL, *image;
 
 	for (int i = 0; i < rank; i++)
 		dims[i] = i ? 1 : g->x->dims[0];
-	image = b_muls(b, b_iota(b, DT_i64, rank, dims, 0), (double)places);
+	image = b_mul(b, b_iota(b, DT_i64, rank, dims, 0), b_count(b, g->n, g->size));
 	for (;;) {
 		struct value *at = image, *w = NULL, *v;
-		int64_t stride = 1;
 		int i;
 
 		for (i = g->n - 1; i >= 0; i--) {
 			struct value *wi = g->weight[which[i]][i];
 
-			at = b_add(b, at, b_muls(b, g->at[which[i]][i], (double)stride));
+			at = b_add(b, at, b_mul(b, g->at[which[i]][i], b_count(b, g->n - i - 1, g->size + i + 1)));
 			w = !w ? wi : wi ? b_mul(b, w, wi) : w;
-			stride *= g->size[i];
 		}
 		v = b_gather(b, g->rows, at, 0);
 		if (w)
@@ -156,7 +168,9 @@ pixel_rows(struct build *b, struct value *x)
 	perm[x->rank - 1] = 1;
 	for (int i = 2; i < x->rank; i++)
 		perm[i - 1] = i;
-	two[0] = x->dims[0] * dims_count(x->rank - 2, x->dims + 2);
+	two[0] = x->dims[0];
+	for (int i = 2; i < x->rank; i++)
+		two[0] = dim_mul(b->g, two[0], x->dims[i]);
 	two[1] = x->dims[1];
 	return b_reshape(b, b_transpose(b, x, perm), 2, two);
 }
@@ -174,11 +188,11 @@ expand_GridSample(struct build *b, const struct node *n, struct value **outs)
 	g.reflect = !strcmp(pad, "reflection");
 	if (!g.taps || (!g.border && !g.reflect && strcmp(pad, "zeros")))
 		return diag_invalid(b->diag, n->loc, "mode \"%s\", padding_mode \"%s\"", attr_string(n, "mode"), pad);
-	if (g.n < 1 || g.n > MAX_SPATIAL || grid->rank != x->rank || grid->dims[0] != x->dims[0] ||
-	    grid->dims[grid->rank - 1] != g.n || !dtype_is_float(grid->dtype))
+	if (g.n < 1 || g.n > MAX_SPATIAL || grid->rank != x->rank || (grid->dims[0] != x->dims[0] && dim_const(grid->dims[0]) && dim_const(x->dims[0])) ||
+	    (grid->dims[grid->rank - 1] != g.n && dim_const(grid->dims[grid->rank - 1])) || !dtype_is_float(grid->dtype))
 		return diag_invalid(b->diag, n->loc, "input %s, grid %s", ops_dims_text(b->g, x->rank, x->dims),
 		    ops_dims_text(b->g, grid->rank, grid->dims));
-	if (!ops_all_const(x->rank, x->dims) || dims_count(x->rank, x->dims) < 1)
+	if (ops_all_const(x->rank, x->dims) && dims_count(x->rank, x->dims) < 1)
 		return diag_unsupported(b->diag, n->loc, "input %s", ops_dims_text(b->g, x->rank, x->dims));
 	for (int i = 0; i < g.n; i++)
 		if (!taps(b, &g, pixels(b, &g, component(b, grid, g.n - 1 - i), g.size[i]), i, mode))
@@ -214,9 +228,11 @@ deform_fits(struct build *b, const struct node *n, struct deform *d)
 	if (ns < 1 || ns > MAX_SPATIAL || w->rank != x->rank || off->rank != x->rank || !dtype_is_float(x->dtype))
 		return diag_invalid(b->diag, n->loc, "input %s, filters %s, offsets %s", value_type_text(b->g, x),
 		    value_type_text(b->g, w), value_type_text(b->g, off));
-	for (int i = 0; i < n->nin; i++)
-		if (n->in[i] && !ops_all_const(n->in[i]->rank, n->in[i]->dims))
+	for (int i = 0; i < n->nin; i++) /* a range of batches, and of filters in one group */
+		if (n->in[i] && !ops_all_const(n->in[i]->rank - 1, n->in[i]->dims + 1))
 			return diag_unsupported(b->diag, n->loc, "operand %d of %s", i, value_type_text(b->g, n->in[i]));
+	if (!dim_const(w->dims[0]) && group != 1)
+		return diag_unsupported(b->diag, n->loc, "filters %s in groups", value_type_text(b->g, w));
 	if (!ops_window(n, b->diag, ns, &d->w))
 		return false;
 	memcpy(d->w.kernel, w->dims + 2, sizeof *kernel * (size_t)ns);
@@ -228,10 +244,10 @@ deform_fits(struct build *b, const struct node *n, struct deform *d)
 	d->taps = dims_count(ns, d->w.kernel);
 	d->places = dims_count(ns, d->out);
 	if (group < 1 || d->groups < 1 || d->groups > x->dims[1] || x->dims[1] % d->groups || group > x->dims[1] ||
-	    w->dims[1] != x->dims[1] / group || x->dims[1] % group || w->dims[0] % group)
+	    w->dims[1] != x->dims[1] / group || x->dims[1] % group || (group > 1 && w->dims[0] % group))
 		return diag_invalid(b->diag, n->loc, "input %s, filters %s, group %lld, offset_group %lld",
 		    value_type_text(b->g, x), value_type_text(b->g, w), (long long)group, (long long)d->groups);
-	if (d->taps < 1 || d->taps > 1 << 16 || d->places < 0 || dims_count(x->rank, x->dims) < 1)
+	if (d->taps < 1 || d->taps > 1 << 16 || d->places < 0 || x->dims[0] == 0 || dims_count(x->rank - 1, x->dims + 1) < 1)
 		return diag_unsupported(b->diag, n->loc, "input %s, filters %s", value_type_text(b->g, x), value_type_text(b->g, w));
 	want[0] = x->dims[0];
 	want[1] = d->groups * d->taps * ns;
@@ -252,7 +268,7 @@ deform_fits(struct build *b, const struct node *n, struct deform *d)
 static struct value *
 deformed(struct build *b, const struct deform *d, struct value *off, int axis)
 {
-	int64_t images = off->dims[0] * d->groups, four[4] = {images, d->taps, d->w.n, d->places}, three[3];
+	int64_t images = dim_mul(b->g, off->dims[0], d->groups), four[4] = {images, d->taps, d->w.n, d->places}, three[3];
 	int64_t start[4] = {0, 0, axis, 0}, step[4] = {1, 1, 1, 1}, dims[2 * MAX_SPATIAL + 1], place[2 * MAX_SPATIAL + 1];
 	struct value *at;
 
@@ -293,7 +309,7 @@ expand_DeformConv(struct build *b, const struct node *n, struct value **outs)
 	if (!deform_fits(b, n, &d))
 		return false;
 	memcpy(dims, x->dims, sizeof dims);
-	dims[0] = x->dims[0] * d.groups;
+	dims[0] = dim_mul(b->g, x->dims[0], d.groups);
 	dims[1] = x->dims[1] / d.groups;
 	x = b_reshape(b, x, x->rank, dims);
 	if (!x || 2 * d.w.n + 1 > MAX_RANK)
@@ -318,7 +334,7 @@ expand_DeformConv(struct build *b, const struct node *n, struct value **outs)
 	four[3] = d.places;
 	y = b_reshape(b, y, 4, four);
 	three[0] = group;
-	three[1] = w->dims[0] / group;
+	three[1] = group > 1 ? w->dims[0] / group : w->dims[0];
 	three[2] = four[2];
 	w = b_reshape(b, w, 3, three);
 	y = y && w ? b_contract(b, "ngko,gmk->ngmo", y, w) : NULL;
@@ -349,7 +365,7 @@ expand_Col2Im(struct build *b, const struct node *n, struct value **outs)
 
 	if (ns < 0 || nb < 0)
 		return false;
-	if (ns != nb || ns < 1 || ns > MAX_SPATIAL || x->rank != 3 || !ops_all_const(3, x->dims))
+	if (ns != nb || ns < 1 || ns > MAX_SPATIAL || x->rank != 3 || !ops_all_const(2, x->dims + 1))
 		return diag_invalid(b->diag, n->loc, "input %s, image of %d axes, blocks of %d",
 		    ops_dims_text(b->g, x->rank, x->dims), ns, nb);
 	if (!ops_window(n, b->diag, ns, &w))

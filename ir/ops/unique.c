@@ -39,7 +39,7 @@ bool
 expand_Compress(struct build *b, const struct node *n, struct value **outs)
 {
 	struct value *x = n->in[0], *c = n->in[1];
-	int64_t lo = 0, hi, u;
+	int64_t u;
 	int axis = 0;
 
 	if (c->dtype != DT_bool || c->rank != 1)
@@ -52,13 +52,14 @@ expand_Compress(struct build *b, const struct node *n, struct value **outs)
 		return false;
 	if (dim_hi(b->g, x->dims[axis]) == INT64_MAX)
 		return diag_unsupported(b->diag, n->loc, "axis %d of %s has no bound", axis, value_type_text(b->g, x));
-	if (c->dims[0] != x->dims[axis]) {
-		if (!dim_const(c->dims[0]) || !dim_const(x->dims[axis]))
-			return diag_unsupported(b->diag, n->loc, "condition %s for %s", value_type_text(b->g, c), value_type_text(b->g, x));
-		if (c->dims[0] > x->dims[axis])
-			return diag_invalid(b->diag, n->loc, "the condition is longer than axis %d", axis);
-		hi = x->dims[axis] - c->dims[0];
-		c = b_pad(b, c, &lo, &hi, 0);
+	if (dim_const(c->dims[0]) && dim_const(x->dims[axis]) && c->dims[0] > x->dims[axis])
+		return diag_invalid(b->diag, n->loc, "the condition is longer than axis %d", axis);
+	if (c->dims[0] == 0)
+		c = b_expand(b, b_scalar(b, DT_bool, 0), 1, &x->dims[axis]);
+	else if (c->dims[0] != x->dims[axis]) { /* nothing is kept behind it */
+		struct value *at = b_iota(b, DT_i64, 1, &x->dims[axis], 0), *end = b_dim(b, c->dims[0]);
+
+		c = b2(b, OP_and, b2(b, OP_lt, at, end), b_gather(b, c, b_min(b, at, b_adds(b, end, -1)), 0));
 	}
 	if (!c)
 		return false;
@@ -183,9 +184,10 @@ expand_Unique(struct build *b, const struct node *n, struct value **outs)
 	q.n = two[0] = rows->dims[0];
 	for (int i = 1; i < rows->rank; i++)
 		two[1] = dim_mul(b->g, two[1], rows->dims[i]);
-	if (dim_hi(b->g, q.n) == INT64_MAX || !dim_const(two[1]))
+	if (dim_hi(b->g, q.n) == INT64_MAX || dim_hi(b->g, two[1]) == INT64_MAX)
 		return diag_unsupported(b->diag, n->loc, "unique elements of %s", value_type_text(b->g, x));
 	q.keys = b_reshape(b, x->dtype == DT_bool ? b_cast(b, rows, DT_u8) : rows, 2, two);
+	q.keys = ops_set_apart(b, q.keys, 1, true); /* alike in all keys */
 	if (!q.keys || !find_runs(b, &q))
 		return false;
 	u = ops_measure(b, n, 0, b_kept(b, q.first), dim_hi(b->g, q.n));
