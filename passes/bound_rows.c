@@ -357,6 +357,11 @@ bound_node(struct bound *bd, const struct node *n)
 	case OP_sort: /* the rows' expansions have set apart what lies beyond */
 	case OP_nms:
 		return same(bd, n);
+	case OP_bits:
+		if (n->out[0]->rank == n->in[0]->rank &&
+		    memcmp(n->out[0]->dims, n->in[0]->dims, sizeof *n->in[0]->dims * (size_t)n->in[0]->rank) == 0)
+			return same(bd, n); /* element by element */
+		break;
 	case OP_reshape:
 		return bound_reshape(bd, operand(bd, n, 0), n->in[0]->rank, n->in[0]->dims, n->out[0]->rank, n->out[0]->dims);
 	case OP_slice:

@@ -189,6 +189,31 @@ group_index(struct bound *bd, int na, const int64_t *a, int nb, const int64_t *b
 	return b_min(&bd->b, k, b_dim(&bd->b, pa ? pa - 1 : 0));
 }
 
+/* A gather of elements that kernels only read as their codes. */
+static struct value *
+gather_codes(struct bound *bd, struct value *x, struct value *at, int axis)
+{
+	enum dtype t = x->dtype;
+	struct value *y = x;
+	struct attr a[2] = {{.name = "to", .kind = ATTR_INT, .i = DT_u8}, {.name = "dims", .kind = ATTR_INTS}};
+
+	if (dtype_info[t].class == DC_COMPLEX || dtype_info[t].bits < 8) {
+		diag_unsupported(bd->b.diag, bd->b.loc, "elements of %s where more than the outermost size varies", dtype_info[t].name);
+		return NULL;
+	}
+	if (dtype_info[t].bits > 8 || !dtype_is_float(t))
+		return b_gather(&bd->b, x, at, axis);
+	a[1].n = x->rank;
+	a[1].ints = x->dims;
+	y = b_gather(&bd->b, b_op(&bd->b, OP_bits, 1, &x, 2, a), at, axis);
+	if (!y)
+		return NULL;
+	a[0].i = t;
+	a[1].n = y->rank;
+	a[1].ints = y->dims;
+	return b_op(&bd->b, OP_bits, 1, &y, 2, a);
+}
+
 static struct value *
 from_memory(struct bound *bd, struct value *x, int n, const int64_t *d)
 {
@@ -196,7 +221,7 @@ from_memory(struct bound *bd, struct value *x, int n, const int64_t *d)
 	struct value *at = group_index(bd, -1, NULL, n, d, all, all);
 
 	bound_most(bd, n, d, most);
-	return b_reshape(&bd->b, b_gather(&bd->b, x, at, 0), n, most);
+	return b_reshape(&bd->b, gather_codes(bd, x, at, 0), n, most);
 }
 
 static struct value *
@@ -205,7 +230,7 @@ to_memory(struct bound *bd, struct value *x, int n, const int64_t *d)
 	int64_t all = product_most(bd, n, d);
 	struct value *at = group_index(bd, n, d, -1, NULL, all, all);
 
-	return b_gather(&bd->b, b_reshape(&bd->b, x, 1, &all), at, 0);
+	return gather_codes(bd, b_reshape(&bd->b, x, 1, &all), at, 0);
 }
 
 struct value *
@@ -248,7 +273,7 @@ bound_reshape(struct bound *bd, struct value *x, int nfrom, const int64_t *from,
 		int64_t pb = product_most(bd, g[i].nb, g[i].b);
 
 		if (!g[i].plain)
-			x = b_gather(&bd->b, x, group_index(bd, g[i].na, g[i].a, g[i].nb, g[i].b, rows[i], pb), i);
+			x = gather_codes(bd, x, group_index(bd, g[i].na, g[i].a, g[i].nb, g[i].b, rows[i], pb), i);
 	}
 	return b_reshape(&bd->b, x, rank, most);
 }

@@ -82,11 +82,21 @@ from_dim(int64_t d)
 static bool
 arith(struct graph *g, enum op op, struct sdim a, struct sdim b, struct sdim *r)
 {
+	if (op == OP_eq && (a.symbolic || b.symbolic)) {
+		*r = number(1);
+		return a.symbolic && b.symbolic && a.v == b.v;
+	}
 	if (!a.symbolic && !b.symbolic) {
 		switch (op) {
+		case OP_eq: return *r = number(a.v == b.v), true;
+		case OP_and: return *r = number(a.v && b.v), true;
+		case OP_or: return *r = number(a.v || b.v), true;
+		case OP_fmod: return b.v != 0 && b.v != -1 ? *r = number(a.v % b.v), true : false;
 		case OP_add: return *r = number(0), !__builtin_add_overflow(a.v, b.v, &r->v);
 		case OP_sub: return *r = number(0), !__builtin_sub_overflow(a.v, b.v, &r->v);
 		case OP_mul: return *r = number(0), !__builtin_mul_overflow(a.v, b.v, &r->v);
+		case OP_max: return *r = number(a.v > b.v ? a.v : b.v), true;
+		case OP_min: return *r = number(a.v < b.v ? a.v : b.v), true;
 		case OP_div:
 			if (b.v == 0 || b.v == -1)
 				return false;
@@ -106,6 +116,8 @@ arith(struct graph *g, enum op op, struct sdim a, struct sdim b, struct sdim *r)
 	case OP_add: *r = from_dim(dim_add(g, a.v, b.v)); return true;
 	case OP_sub: *r = from_dim(dim_sub(g, a.v, b.v)); return true;
 	case OP_mul: *r = from_dim(dim_mul(g, a.v, b.v)); return true;
+	case OP_max: *r = from_dim(dim_max(g, a.v, b.v)); return true;
+	case OP_min: *r = from_dim(dim_min(g, a.v, b.v)); return true;
 	case OP_div:
 		if (!b.symbolic && b.v == 0)
 			return false;
@@ -179,6 +191,50 @@ walk_slice(struct graph *g, const struct node *n, struct sdim **out, int *fuel)
 	return k;
 }
 
+/* The core's slice, forwards or backwards, of a vector. */
+static int
+walk_strided(struct graph *g, const struct node *n, struct sdim **out, int *fuel)
+{
+	struct sdim *a;
+	int na = walk(g, n->in[0], &a, fuel);
+	const int64_t *start, *step;
+	int64_t count = n->out[0]->rank == 1 ? n->out[0]->dims[0] : -1;
+
+	if (na < 0 || !dim_const(count) || attr_ints(n, "start", &start) != 1 || attr_ints(n, "step", &step) != 1)
+		return -1;
+	*out = arena_array(g->arena, struct sdim, count + 1);
+	for (int64_t i = 0, at = start[0]; i < count; i++, at += step[0]) {
+		if (at < 0 || at >= na)
+			return -1;
+		(*out)[i] = a[at];
+	}
+	return (int)count;
+}
+
+/* Where the condition is known, or does not matter. */
+static int
+walk_select(struct graph *g, const struct node *n, struct sdim **out, int *fuel)
+{
+	struct sdim *c, *a, *b;
+	int nc = walk(g, n->in[0], &c, fuel), na = walk(g, n->in[1], &a, fuel), nb = walk(g, n->in[2], &b, fuel), k;
+
+	if (na < 0 || nb < 0)
+		return -1;
+	k = na == 1 ? nb : na;
+	k = nc > k ? nc : k;
+	if ((nc > 1 && nc != k) || (na != 1 && na != k) || (nb != 1 && nb != k))
+		return -1;
+	*out = arena_array(g->arena, struct sdim, k + 1);
+	for (int i = 0; i < k; i++) {
+		struct sdim x = a[na == 1 ? 0 : i], y = b[nb == 1 ? 0 : i];
+
+		if (nc < 1 && (x.symbolic != y.symbolic || x.v != y.v))
+			return -1;
+		(*out)[i] = nc < 1 || c[nc == 1 ? 0 : i].v ? x : y;
+	}
+	return k;
+}
+
 static int
 walk_shape(struct graph *g, const struct node *n, struct sdim **out)
 {
@@ -216,12 +272,57 @@ walk(struct graph *g, const struct value *v, struct sdim **out, int *fuel)
 			(*out)[i] = number(c[i]);
 		return k;
 	}
-	if (v->kind != VAL_NODE || !dtype_is_int(v->dtype))
+	if (v->kind != VAL_NODE || (!dtype_is_int(v->dtype) && v->dtype != DT_bool))
 		return -1;
 	n = v->def;
 	switch (n->op) {
 	case OP_Shape:
 		return walk_shape(g, n, out);
+	case OP_slice:
+		return walk_strided(g, n, out, fuel);
+	case OP_eq: case OP_and: case OP_or: case OP_fmod:
+		return walk_two(g, n, out, fuel);
+	case OP_not:
+		if ((k = walk(g, n->in[0], out, fuel)) < 0)
+			return -1;
+		for (int i = 0; i < k; i++)
+			(*out)[i].v = !(*out)[i].v;
+		return k;
+	case OP_select:
+		return walk_select(g, n, out, fuel);
+	case OP_ConstantOfShape: {
+		const struct attr *a = attr_find(n, "value");
+		struct sdim *len;
+
+		if (walk(g, n->in[0], &len, fuel) != 1 || len[0].symbolic || len[0].v < 0 || len[0].v > MAX_VECTOR ||
+		    !a || a->kind != ATTR_TENSOR || !dtype_is_int(a->t->dtype) || tensor_count(a->t) != 1)
+			return -1;
+		*out = arena_array(g->arena, struct sdim, len[0].v + 1);
+		for (k = 0; k < len[0].v; k++)
+			(*out)[k] = number(dtype_get_i(a->t->dtype, a->t->data, 0));
+		return k;
+	}
+	case OP_neg:
+		if ((k = walk(g, n->in[0], out, fuel)) < 0)
+			return -1;
+		for (int i = 0; i < k; i++) {
+			if ((*out)[i].symbolic || (*out)[i].v == INT64_MIN)
+				return -1;
+			(*out)[i].v = -(*out)[i].v;
+		}
+		return k;
+	case OP_expand: {
+		struct sdim *one;
+
+		if (!dim_const(v->rank ? v->dims[0] : 1) || (v->rank && v->dims[0] > MAX_VECTOR) ||
+		    (k = walk(g, n->in[0], &one, fuel)) < 0 || (k != 1 && (v->rank == 0 || k != v->dims[0])))
+			return -1;
+		total = v->rank ? (int)v->dims[0] : 1;
+		*out = arena_array(g->arena, struct sdim, total + 1);
+		for (int i = 0; i < total; i++)
+			(*out)[i] = one[k == 1 ? 0 : i];
+		return total;
+	}
 	case OP_extent:
 		*out = arena_array(g->arena, struct sdim, 1);
 		(*out)[0] = from_dim(attr_find(n, "dims")->ints[0]);
@@ -235,7 +336,7 @@ walk(struct graph *g, const struct value *v, struct sdim **out, int *fuel)
 		(*out)[0] = from_dim(size);
 		return 1;
 	}
-	case OP_add: case OP_sub: case OP_mul: case OP_div:
+	case OP_add: case OP_sub: case OP_mul: case OP_div: case OP_max: case OP_min:
 		return walk_two(g, n, out, fuel);
 	case OP_gather:
 		return walk_gather(g, n, out, fuel);

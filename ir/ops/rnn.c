@@ -11,7 +11,8 @@ struct rnn {
 	struct build *b;
 	const struct node *n;
 	int gates, dirs;
-	int64_t T, B, I, H;
+	int64_t T, B, I, H; /* T: steps unrolled */
+	int64_t steps;      /* the first dim of X: T, or known at run time only and at most T */
 	double clip;
 	bool has_clip;
 	struct value *x, *lens; /* x [T,B,I]; lens [B] or NULL */
@@ -147,6 +148,35 @@ activate(struct rnn *r, int i, struct value *x)
 	return x;
 }
 
+/* Where the number of steps is known at run time only, all T are taken: the last one
+ * again behind the end, where the sequences' lengths end what counts. */
+static bool
+all_steps(struct rnn *r)
+{
+	struct build *b = r->b;
+	struct value *at = b_min(b, b_iota(b, DT_i64, 1, &r->T, 0), b_adds(b, b_dim(b, r->steps), -1));
+
+	r->x = b_gather(b, r->x, at, 0);
+	if (!r->lens)
+		r->lens = b_expand(b, b_dim(b, r->steps), 1, &r->B);
+	return r->x && r->lens;
+}
+
+/* The steps there are of [T,...]. */
+static struct value *
+steps_there(struct rnn *r, struct value *y)
+{
+	int64_t start[MAX_RANK] = {0}, count[MAX_RANK], step[MAX_RANK];
+
+	if (!y || dim_const(r->steps))
+		return y;
+	for (int i = 0; i < MAX_RANK; i++)
+		step[i] = 1;
+	memcpy(count, y->dims, sizeof count);
+	count[0] = r->steps;
+	return b_slice(r->b, y, start, count, step);
+}
+
 static bool
 rnn_open(struct rnn *r, struct build *b, const struct node *n, int gates, int npeep)
 {
@@ -163,14 +193,16 @@ rnn_open(struct rnn *r, struct build *b, const struct node *n, int gates, int np
 		r->x = b_transpose(b, n->in[0], (int64_t[]){1, 0, 2});
 	if (!(x = r->x))
 		return false;
-	r->T = x->dims[0];
+	r->T = r->steps = x->dims[0];
 	r->B = x->dims[1];
 	r->I = x->dims[2];
 	r->H = rr->dims[2];
-	if (!dim_const(r->T) || r->T > MAX_STEPS)
+	if (!dim_const(r->T))
+		r->T = dim_hi(b->g, r->T);
+	if (r->T > MAX_STEPS)
 		return diag_unsupported(b->diag, n->loc,
-		    "%s time steps; a constant of at most %d is needed (--dim NAME=SIZE fixes it)",
-		    dim_text(b->g, r->T), MAX_STEPS);
+		    "%s time steps; at most %d are possible (--dim NAME=1..64 bounds them)",
+		    dim_text(b->g, r->steps), MAX_STEPS);
 	if (r->T < 1 || r->H < 1)
 		return diag_invalid(b->diag, n->loc, "%lld time steps, hidden size %lld", (long long)r->T,
 		    (long long)r->H);
@@ -192,6 +224,8 @@ rnn_open(struct rnn *r, struct build *b, const struct node *n, int gates, int np
 			return diag_invalid(b->diag, n->loc, "sequence_lens is %s",
 			    ops_dims_text(b->g, r->lens->rank, r->lens->dims));
 	}
+	if (!dim_const(r->steps) && !all_steps(r))
+		return false;
 	if (npeep && ops_in(n, 7) &&
 	    (n->in[7]->rank != 2 || n->in[7]->dims[0] != r->dirs || n->in[7]->dims[1] != npeep * r->H))
 		return diag_invalid(b->diag, n->loc, "P is %s",
@@ -364,7 +398,7 @@ unroll(struct rnn *r, step_fn *step, int nact, const char *const *usual, bool ap
 			last[s][d] = state[s] ? b_reshape(b, state[s], 3, step_dims + 1) : NULL;
 	}
 	if (ops_wants(n, 0)) {
-		outs[0] = b_concat(b, r->dirs, y, 1);
+		outs[0] = steps_there(r, b_concat(b, r->dirs, y, 1));
 		if (batch_first)
 			outs[0] = b_transpose(b, outs[0], (int64_t[]){2, 0, 1, 3});
 		if (!outs[0])

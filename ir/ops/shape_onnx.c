@@ -583,6 +583,26 @@ expand_ConstantOfShape(struct build *b, const struct node *n, struct value **out
 	return (outs[0] = b_expand(b, v, k, dims)) != NULL;
 }
 
+/* From whole numbers to sizes known at run time, upwards; false: not such a range. */
+static bool
+range_of_sizes(struct build *b, const struct node *n, struct value **out)
+{
+	struct sdim *s[3];
+	struct value *v;
+	int64_t count;
+
+	for (int i = 0; i < 3; i++)
+		if (value_sdims(b->g, n->in[i], &s[i]) != 1)
+			return false;
+	if ((!s[0]->symbolic && !s[1]->symbolic) || s[2]->symbolic || s[2]->v < 1 || (!s[0]->symbolic && s[0]->v < 0) ||
+	    (!s[1]->symbolic && s[1]->v < 0))
+		return false;
+	count = dim_ceildiv(b->g, dim_max(b->g, dim_sub(b->g, s[1]->v, s[0]->v), 0), s[2]->v);
+	v = b_muls(b, b_iota(b, DT_i64, 1, &count, 0), (double)s[2]->v);
+	*out = b_cast(b, b_add(b, v, b_dim(b, s[0]->v)), n->in[0]->dtype);
+	return true;
+}
+
 bool
 expand_Range(struct build *b, const struct node *n, struct value **outs)
 {
@@ -591,6 +611,8 @@ expand_Range(struct build *b, const struct node *n, struct value **outs)
 	struct tensor *out;
 	int64_t k;
 
+	if (dtype_is_int(t) && range_of_sizes(b, n, &outs[0]))
+		return outs[0] != NULL;
 	for (int i = 0; i < 3; i++)
 		if (!value_number(n->in[i], &v[i]))
 			return diag_unsupported(b->diag, n->loc, "operand %d must be a constant number", i);
@@ -700,8 +722,8 @@ blocks(struct build *b, const struct node *n, int64_t *bs)
 	if (x->rank != 4 || *bs < 1 || *bs > INT32_MAX)
 		return diag_invalid(b->diag, n->loc, "input %s, blocksize %lld",
 		    ops_dims_text(b->g, x->rank, x->dims), (long long)*bs);
-	if (!ops_all_const(3, x->dims + 1))
-		return diag_unsupported(b->diag, n->loc, "symbolic dims %s",
+	if (!dim_const(x->dims[1]))
+		return diag_unsupported(b->diag, n->loc, "symbolic channels %s",
 		    ops_dims_text(b->g, x->rank, x->dims));
 	return true;
 }
@@ -722,7 +744,7 @@ expand_DepthToSpace(struct build *b, const struct node *n, struct value **outs)
 	x = b_reshape(b, x, 6,
 	    crd ? (int64_t[]){d[0], c, bs, bs, d[2], d[3]} : (int64_t[]){d[0], bs, bs, c, d[2], d[3]});
 	x = b_transpose(b, x, crd ? (int64_t[]){0, 1, 4, 2, 5, 3} : (int64_t[]){0, 3, 4, 1, 5, 2});
-	return (outs[0] = b_reshape(b, x, 4, (int64_t[]){d[0], c, d[2] * bs, d[3] * bs})) != NULL;
+	return (outs[0] = b_reshape(b, x, 4, (int64_t[]){d[0], c, dim_mul(b->g, d[2], bs), dim_mul(b->g, d[3], bs)})) != NULL;
 }
 
 bool
@@ -730,15 +752,17 @@ expand_SpaceToDepth(struct build *b, const struct node *n, struct value **outs)
 {
 	struct value *x = n->in[0];
 	const int64_t *d = x->dims;
-	int64_t bs;
+	int64_t bs, h, w;
 
 	if (!blocks(b, n, &bs))
 		return false;
-	if (d[2] % bs || d[3] % bs)
+	h = dim_div(b->g, d[2], bs);
+	w = dim_div(b->g, d[3], bs);
+	if ((dim_const(d[2]) && d[2] % bs) || (dim_const(d[3]) && d[3] % bs))
 		return diag_invalid(b->diag, n->loc, "%s in blocks of %lld", ops_dims_text(b->g, 4, d), (long long)bs);
-	x = b_reshape(b, x, 6, (int64_t[]){d[0], d[1], d[2] / bs, bs, d[3] / bs, bs});
+	x = b_reshape(b, x, 6, (int64_t[]){d[0], d[1], h, bs, w, bs});
 	x = b_transpose(b, x, (int64_t[]){0, 3, 5, 1, 2, 4});
-	return (outs[0] = b_reshape(b, x, 4, (int64_t[]){d[0], d[1] * bs * bs, d[2] / bs, d[3] / bs})) != NULL;
+	return (outs[0] = b_reshape(b, x, 4, (int64_t[]){d[0], d[1] * bs * bs, h, w})) != NULL;
 }
 
 /* ---- Dropout: data, ratio?, training_mode?, then retort's seed and step (i64
