@@ -89,8 +89,8 @@ bound_fit(struct bound *bd, struct value *x, int rank, const int64_t *dims)
 	return b_pad(&bd->b, b_slice(&bd->b, x, start, count, step), start, more, 0);
 }
 
-struct value *
-bound_same(struct bound *bd, const struct node *n, struct value *const *in)
+static struct attr *
+same_attrs(struct bound *bd, const struct node *n)
 {
 	struct attr *attrs = arena_array(bd->tmp, struct attr, n->nattr + 1);
 
@@ -103,7 +103,32 @@ bound_same(struct bound *bd, const struct node *n, struct value *const *in)
 			attrs[i].ints = most;
 		}
 	}
-	return b_op(&bd->b, n->op, n->nin, in, n->nattr, attrs);
+	return attrs;
+}
+
+struct value *
+bound_same(struct bound *bd, const struct node *n, struct value *const *in)
+{
+	return b_op(&bd->b, n->op, n->nin, in, n->nattr, same_attrs(bd, n));
+}
+
+bool
+bound_same_outputs(struct bound *bd, const struct node *n, struct value *const *in)
+{
+	struct node *m = b_node(&bd->b, n->op, n->nin, in, n->nout, n->nattr, same_attrs(bd, n));
+
+	for (int i = 0; m && i < n->nout; i++) {
+		int64_t most[MAX_RANK];
+
+		if (!n->out[i]) {
+			m->out[i] = NULL;
+			continue;
+		}
+		bound_most(bd, n->out[i]->rank, n->out[i]->dims, most);
+		if (!(bd->map[n->out[i]->id] = bound_fit(bd, m->out[i], n->out[i]->rank, most)))
+			return false;
+	}
+	return m != NULL;
 }
 
 /* ---- the interface */
@@ -215,9 +240,11 @@ visit(struct bound *bd, const struct node *n)
 			bd->map[v->id]->loc = v->loc;
 		}
 	}
-	if (op_info[n->op].class == OC_composite || n->nout != 1 || !n->out[0])
+	if (op_info[n->op].class == OC_composite)
 		die("%s before bound", op_info[n->op].id);
 	bd->b.loc = n->loc;
+	if (n->nout != 1 || !n->out[0])
+		return bound_outputs(bd, n);
 	y = bound_node(bd, n);
 	bound_most(bd, n->out[0]->rank, n->out[0]->dims, most);
 	y = bound_fit(bd, y, n->out[0]->rank, most);

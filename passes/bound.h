@@ -24,6 +24,8 @@ struct value *bound_fit(struct bound *, struct value *, int rank, const int64_t 
 /* The node again, over these operands. */
 struct value *bound_same(struct bound *, const struct node *, struct value *const *in);
 
+bool bound_same_outputs(struct bound *, const struct node *, struct value *const *in); /* of several outputs */
+
 /* ---- bound_shape.c */
 /* bool [n,1,...] with `after` ones: whether the index along an axis of n is below size */
 struct value *bound_below(struct bound *, int64_t n, struct value *size, int after);
@@ -37,6 +39,7 @@ bool bound_dense(int rank, const int64_t *dims);
 
 /* ---- bound_rows.c: the value that stands for output 0 of n; NULL: reported */
 struct value *bound_node(struct bound *, const struct node *n);
+bool bound_outputs(struct bound *, const struct node *n); /* rows of several outputs: all into map */
 
 /* ---- bound_memory.c: inputs and outputs that vary are copied; before plan */
 bool bound_memory(struct program *, struct diag *);

@@ -346,6 +346,41 @@ compact(struct bound *bd, const struct node *n)
 	return b_gather(b, x, b_slice(b, at, &start, &u, &step), 0);
 }
 
+/* ---- calls of C functions: what lies beyond is empty, never junk */
+static struct value **
+host_operands(struct bound *bd, const struct node *n)
+{
+	struct value **in = arena_array(bd->tmp, struct value *, n->nin + 1), *fill;
+	struct tensor *empty;
+
+	for (int i = 0; i < n->nin; i++) {
+		if (!n->in[i] || fixed_from(n->in[i], 0, n->in[i]->rank)) {
+			in[i] = operand(bd, n, i);
+			continue;
+		}
+		if (n->in[i]->dtype == DT_str) {
+			empty = tensor_new(bd->b.g->arena, DT_str, 0, NULL);
+			((const char **)empty->data)[0] = "";
+			fill = graph_const(bd->b.g, NULL, empty);
+		} else {
+			/* no token, no count */
+			fill = b_scalar_like(&bd->b, operand(bd, n, i),
+			    dtype_info[n->in[i]->dtype].class == DC_INT ? -0x1p64 : 0);
+		}
+		in[i] = masked(bd, n, i, 0, n->in[i]->rank, fill);
+	}
+	return in;
+}
+
+bool
+bound_outputs(struct bound *bd, const struct node *n)
+{
+	for (int i = 0; op_info[n->op].class != OC_host && i < n->nin; i++)
+		if (n->in[i] && !fixed_from(n->in[i], 0, n->in[i]->rank))
+			return refuse(bd, n, "an operand") != NULL;
+	return bound_same_outputs(bd, n, host_operands(bd, n));
+}
+
 struct value *
 bound_node(struct bound *bd, const struct node *n)
 {
@@ -401,6 +436,8 @@ bound_node(struct bound *bd, const struct node *n)
 		return conv(bd, n);
 	case OC_pool:
 		return pool(bd, n);
+	case OC_host:
+		return bound_same(bd, n, host_operands(bd, n));
 	default:
 		break;
 	}

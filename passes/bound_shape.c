@@ -2,8 +2,9 @@
  *
  * A value of dims d in a graph of upper bounds D has element (i0,i1,...) of the run
  * at the same indices.  Transposing, slicing, elementwise work keep that; what
- * follows the elements' order (reshape, and the caller's dense memory) does not, and
- * becomes a gather by numbers computed from the sizes of the run. */
+ * follows the elements' order (reshape, and the caller's dense memory) does not: the
+ * elements of the run are scattered to a row one after the other, and gathered from it,
+ * by numbers computed from the sizes of the run. */
 #include "passes/bound.h"
 
 #include <string.h>
@@ -119,12 +120,6 @@ first_group(struct graph *g, int na, const int64_t *a, int nb, const int64_t *b)
 }
 
 /* ---- numbers of elements in the order of the run */
-static struct value *
-at_least_one(struct bound *bd, struct value *v)
-{
-	return b_max(&bd->b, v, b_dim(&bd->b, 1));
-}
-
 /* stride[i]: elements of the run from one index of axis i to the next */
 static void
 run_strides(struct bound *bd, int n, const int64_t *d, struct value **stride)
@@ -156,81 +151,114 @@ places_dense(struct bound *bd, int n, const int64_t *d)
 	return b_expand(&bd->b, at, n, most);
 }
 
-/* Places in the order of the run to places among the upper bounds of d. */
+/* Elements that kernels read as their codes only, as these; NULL: reported. */
 static struct value *
-places_spread(struct bound *bd, struct value *k, int n, const int64_t *d)
+codes(struct bound *bd, struct value *x, enum dtype to)
 {
-	struct value *at = NULL, *stride[MAX_RANK];
-	int64_t step = 1;
+	enum dtype t = x ? x->dtype : DT_none;
+	struct attr a[2] = {{.name = "to", .kind = ATTR_INT, .i = to}, {.name = "dims", .kind = ATTR_INTS}};
 
-	run_strides(bd, n, d, stride);
-	for (int i = n - 1; i >= 0; i--) {
-		struct value *x = b_div(&bd->b, k, at_least_one(bd, stride[i]));
-
-		if (i > 0)
-			x = b2(&bd->b, OP_fmod, x, at_least_one(bd, bound_size(bd, d[i])));
-		x = b_mul(&bd->b, x, b_dim(&bd->b, step));
-		at = at ? b_add(&bd->b, at, x) : x;
-		step *= dim_hi(bd->g, d[i]);
-	}
-	return at ? at : k;
-}
-
-/* For each element of the group's second side, in rows of upper bounds, its place in
- * rows of the first.  A side of -1 axes is the run's dense order itself. */
-static struct value *
-group_index(struct bound *bd, int na, const int64_t *a, int nb, const int64_t *b, int64_t pa, int64_t pb)
-{
-	struct value *k = nb < 0 ? b_iota(&bd->b, DT_i64, 1, &pb, 0) : places_dense(bd, nb, b);
-
-	k = k ? b_reshape(&bd->b, k, 1, &pb) : NULL;
-	if (na >= 0)
-		k = places_spread(bd, k, na, a);
-	return b_min(&bd->b, k, b_dim(&bd->b, pa ? pa - 1 : 0));
-}
-
-/* A gather of elements that kernels only read as their codes. */
-static struct value *
-gather_codes(struct bound *bd, struct value *x, struct value *at, int axis)
-{
-	enum dtype t = x->dtype;
-	struct value *y = x;
-	struct attr a[2] = {{.name = "to", .kind = ATTR_INT, .i = DT_u8}, {.name = "dims", .kind = ATTR_INTS}};
-
-	if (dtype_info[t].class == DC_COMPLEX || dtype_info[t].bits < 8) {
-		diag_unsupported(bd->b.diag, bd->b.loc, "elements of %s where more than the outermost size varies", dtype_info[t].name);
-		return NULL;
-	}
-	if (dtype_info[t].bits > 8 || !dtype_is_float(t))
-		return b_gather(&bd->b, x, at, axis);
+	if (!x || t == to)
+		return x;
 	a[1].n = x->rank;
 	a[1].ints = x->dims;
-	y = b_gather(&bd->b, b_op(&bd->b, OP_bits, 1, &x, 2, a), at, axis);
-	if (!y)
+	return b_op(&bd->b, OP_bits, 1, &x, 2, a);
+}
+
+static enum dtype
+code_type(struct bound *bd, enum dtype t)
+{
+	if (t != DT_str && (dtype_info[t].class == DC_COMPLEX || dtype_info[t].bits < 8)) {
+		diag_unsupported(bd->b.diag, bd->b.loc, "elements of %s where more than the outermost size varies", dtype_info[t].name);
+		return DT_none;
+	}
+	return dtype_info[t].bits == 8 && dtype_is_float(t) ? DT_u8 : t;
+}
+
+/* Along axis, rows at the upper bounds of d to rows one after the other as in the run.
+ * What lies beyond the run goes to a row that is cut off. */
+static struct value *
+pack(struct bound *bd, struct value *x, int axis, int n, const int64_t *d)
+{
+	struct build *b = &bd->b;
+	int64_t all = product_most(bd, n, d), dims[MAX_RANK], most[MAX_RANK], start[MAX_RANK] = {0}, step[MAX_RANK];
+	struct attr at = {.name = "axis", .kind = ATTR_INT, .i = axis};
+	struct value *in[3], *aside = b_dim(b, all);
+	enum dtype was = x ? x->dtype : DT_none, t;
+
+	if (!x || bound_dense(n, d))
+		return x;
+	if ((t = code_type(bd, was)) == DT_none)
 		return NULL;
-	a[0].i = t;
-	a[1].n = y->rank;
-	a[1].ints = y->dims;
-	return b_op(&bd->b, OP_bits, 1, &y, 2, a);
+	memcpy(dims, x->dims, sizeof dims);
+	for (int i = 0; i < MAX_RANK; i++)
+		step[i] = 1;
+	bound_most(bd, n, d, most);
+	in[1] = places_dense(bd, n, d);
+	for (int i = 0; i < n; i++)
+		in[1] = bound_mask(bd, in[1], i, d[i], aside);
+	in[1] = in[1] ? b_reshape(b, in[1], 1, &all) : NULL;
+	in[2] = codes(bd, x, t);
+	dims[axis] = all + 1;
+	in[0] = in[2] ? b_expand(b, b_scalar_like(b, in[2], 0), x->rank, dims) : NULL;
+	dims[axis] = all;
+	x = in[0] && in[1] ? b_op(b, OP_scatter_set, 3, in, 1, &at) : NULL;
+	return x ? codes(bd, b_slice(b, x, start, dims, step), was) : NULL;
+}
+
+/* Along axis, rows as in the run to rows at the upper bounds of d. */
+static struct value *
+spread(struct bound *bd, struct value *x, int axis, int n, const int64_t *d)
+{
+	struct build *b = &bd->b;
+	int64_t all = product_most(bd, n, d), dims[MAX_RANK];
+	enum dtype was = x ? x->dtype : DT_none, t;
+	struct value *at;
+
+	if (!x)
+		return NULL;
+	if (bound_dense(n, d)) {
+		memcpy(dims, x->dims, sizeof dims);
+		dims[axis] = all;
+		return bound_fit(bd, x, x->rank, dims);
+	}
+	if ((t = code_type(bd, was)) == DT_none)
+		return NULL;
+	at = places_dense(bd, n, d);
+	at = at ? b_reshape(b, at, 1, &all) : NULL;
+	at = b_min(b, at, b_dim(b, x->dims[axis] ? x->dims[axis] - 1 : 0));
+	return codes(bd, b_gather(b, codes(bd, x, t), at, axis), was);
+}
+
+/* Axes [0,k) of n that vary among each other; those behind are rows. */
+static int
+varying(int n, const int64_t *d, int64_t *row)
+{
+	*row = 1;
+	while (n > 0 && dim_const(d[n - 1]))
+		*row *= d[--n];
+	return n;
 }
 
 static struct value *
 from_memory(struct bound *bd, struct value *x, int n, const int64_t *d)
 {
-	int64_t most[MAX_RANK], all = product_most(bd, n, d);
-	struct value *at = group_index(bd, -1, NULL, n, d, all, all);
+	int64_t most[MAX_RANK], two[2];
+	int k = varying(n, d, &two[1]);
 
+	two[0] = product_most(bd, k, d);
 	bound_most(bd, n, d, most);
-	return b_reshape(&bd->b, gather_codes(bd, x, at, 0), n, most);
+	return b_reshape(&bd->b, spread(bd, b_reshape(&bd->b, x, 2, two), 0, k, d), n, most);
 }
 
 static struct value *
 to_memory(struct bound *bd, struct value *x, int n, const int64_t *d)
 {
-	int64_t all = product_most(bd, n, d);
-	struct value *at = group_index(bd, n, d, -1, NULL, all, all);
+	int64_t all = product_most(bd, n, d), two[2];
+	int k = varying(n, d, &two[1]);
 
-	return gather_codes(bd, b_reshape(&bd->b, x, 1, &all), at, 0);
+	two[0] = product_most(bd, k, d);
+	return b_reshape(&bd->b, pack(bd, b_reshape(&bd->b, x, 2, two), 0, k, d), 1, &all);
 }
 
 struct value *
@@ -269,11 +297,8 @@ bound_reshape(struct bound *bd, struct value *x, int nfrom, const int64_t *from,
 		rows[i] = product_most(bd, g[i].na, g[i].a);
 	}
 	x = b_reshape(&bd->b, x, n, rows);
-	for (int i = 0; x && i < n; i++) {
-		int64_t pb = product_most(bd, g[i].nb, g[i].b);
-
+	for (int i = 0; x && i < n; i++)
 		if (!g[i].plain)
-			x = gather_codes(bd, x, group_index(bd, g[i].na, g[i].a, g[i].nb, g[i].b, rows[i], pb), i);
-	}
+			x = spread(bd, pack(bd, x, i, g[i].na, g[i].a), i, g[i].nb, g[i].b);
 	return b_reshape(&bd->b, x, rank, most);
 }

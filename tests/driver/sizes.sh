@@ -149,6 +149,22 @@ x 1 1 16|B=1 L=1|y z
 x 3 9 16|B=3 L=9|y z
 x 2 5 16|B=2 L=5|y z
 T
+# recurrent, of any length, both directions
+cat >lstm.onnxtxt <<T
+$head
+lstm (float[T,B,5] x) => (float[T,2,B,4] y, float[2,B,4] h)
+<
+  float[2,16,5] w = {$(numbers 160 31)}, float[2,16,4] r = {$(numbers 128 32)}, float[2,32] b = {$(numbers 64 33)}
+>
+{
+  y, h = LSTM <hidden_size = 4, direction = "bidirectional"> (x, w, r, b)
+}
+T
+agree lstm --dim T=1..6 --dim B=1..3 <<'T'
+x 1 1 5|T=1 B=1|y h
+x 6 3 5|T=6 B=3|y h
+x 4 2 5|T=4 B=2|y h
+T
 agree net --dim N=1..2 --dim H=8..15 --dim W=5..17 <<'T'
 x 1 3 8 5|N=1 H=8 W=5|y r
 x 2 3 15 17|N=2 H=15 W=17|y r
