@@ -113,9 +113,9 @@ bound_same(struct bound *bd, const struct node *n, struct value *const *in)
 }
 
 bool
-bound_same_outputs(struct bound *bd, const struct node *n, struct value *const *in)
+bound_same_outputs(struct bound *bd, const struct node *n, int nin, struct value *const *in)
 {
-	struct node *m = b_node(&bd->b, n->op, n->nin, in, n->nout, n->nattr, same_attrs(bd, n));
+	struct node *m = b_node(&bd->b, n->op, nin, in, n->nout, n->nattr, same_attrs(bd, n));
 
 	for (int i = 0; m && i < n->nout; i++) {
 		int64_t most[MAX_RANK];
@@ -286,6 +286,37 @@ close_outputs(struct bound *bd, const int64_t *sym, int nsym, int ngiven)
 	return true;
 }
 
+/* Whether every size is an input's or measured: texts may name others. */
+struct known { struct bound *bd; const int64_t *given; int ngiven; int64_t unknown; };
+
+static void
+known(void *ctx, int64_t symbol)
+{
+	struct known *k = ctx;
+
+	for (int i = 0; i < k->ngiven; i++)
+		if (k->given[i] == symbol)
+			return;
+	if (!graph_size_of(k->bd->g, symbol))
+		k->unknown = symbol;
+}
+
+static bool
+all_known(struct bound *bd, const struct node *n, const int64_t *given, int ngiven)
+{
+	struct known k = {bd, given, ngiven, 0};
+
+	for (int o = 0; o < n->nout; o++)
+		for (int i = 0; n->out[o] && i < n->out[o]->rank; i++)
+			dim_each_symbol(bd->g, n->out[o]->dims[i], known, &k);
+	for (int a = 0; a < n->nattr; a++)
+		for (int i = 0; n->attr[a].kind == ATTR_INTS && attr_holds_dims(n->op, n->attr[a].name) && i < n->attr[a].n; i++)
+			dim_each_symbol(bd->g, n->attr[a].ints[i], known, &k);
+	if (!k.unknown)
+		return true;
+	return diag_invalid(bd->b.diag, n->loc, "size %s is no input's and is not measured", dim_text(bd->g, k.unknown));
+}
+
 struct graph *
 bound_graph(struct graph *g, struct diag *d)
 {
@@ -303,6 +334,8 @@ bound_graph(struct graph *g, struct diag *d)
 	for (int i = 0; ok && i < g->nodes.n; i++)
 		for (int k = 0; ok && !g->nodes.v[i]->dead && k < g->nodes.v[i]->nout; k++)
 			ok = !g->nodes.v[i]->out[k] || bounded(&bd, g->nodes.v[i]->out[k], g->nodes.v[i]->loc);
+	for (int i = 0; ok && i < g->nodes.n; i++)
+		ok = g->nodes.v[i]->dead || all_known(&bd, g->nodes.v[i], sym, ngiven);
 	if (ok)
 		open_inputs(&bd, sym, ngiven);
 	for (int i = 0; ok && i < g->nodes.n; i++)

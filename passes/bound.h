@@ -24,7 +24,7 @@ struct value *bound_fit(struct bound *, struct value *, int rank, const int64_t 
 /* The node again, over these operands. */
 struct value *bound_same(struct bound *, const struct node *, struct value *const *in);
 
-bool bound_same_outputs(struct bound *, const struct node *, struct value *const *in); /* of several outputs */
+bool bound_same_outputs(struct bound *, const struct node *, int nin, struct value *const *in); /* of several outputs */
 
 /* ---- bound_shape.c */
 /* bool [n,1,...] with `after` ones: whether the index along an axis of n is below size */

@@ -348,9 +348,9 @@ compact(struct bound *bd, const struct node *n)
 
 /* ---- calls of C functions: what lies beyond is empty, never junk */
 static struct value **
-host_operands(struct bound *bd, const struct node *n)
+host_operands(struct bound *bd, const struct node *n, int *nin)
 {
-	struct value **in = arena_array(bd->tmp, struct value *, n->nin + 1), *fill;
+	struct value **in = arena_array(bd->tmp, struct value *, n->nin + 2), *fill;
 	struct tensor *empty;
 
 	for (int i = 0; i < n->nin; i++) {
@@ -369,16 +369,27 @@ host_operands(struct bound *bd, const struct node *n)
 		}
 		in[i] = masked(bd, n, i, 0, n->in[i]->rank, fill);
 	}
+	*nin = n->nin;
+	/* those that read a vector to its end take its length */
+	if ((n->op == OP_str_normalize || n->op == OP_image_decode) && bound_varies(n->in[0]->dims[0]) &&
+	    (n->nin < 2 || !n->in[1])) {
+		in[1] = bound_size(bd, n->in[0]->dims[0]);
+		*nin = 2;
+	}
 	return in;
 }
 
 bool
 bound_outputs(struct bound *bd, const struct node *n)
 {
+	struct value **in;
+	int nin;
+
 	for (int i = 0; op_info[n->op].class != OC_host && i < n->nin; i++)
 		if (n->in[i] && !fixed_from(n->in[i], 0, n->in[i]->rank))
 			return refuse(bd, n, "an operand") != NULL;
-	return bound_same_outputs(bd, n, host_operands(bd, n));
+	in = host_operands(bd, n, &nin);
+	return bound_same_outputs(bd, n, nin, in);
 }
 
 struct value *
@@ -437,7 +448,7 @@ bound_node(struct bound *bd, const struct node *n)
 	case OC_pool:
 		return pool(bd, n);
 	case OC_host:
-		return bound_same(bd, n, host_operands(bd, n));
+		return bound_outputs(bd, n) ? bd->map[n->out[0]->id] : NULL;
 	default:
 		break;
 	}

@@ -222,6 +222,95 @@ main(void)
 C
 expect 0 '' cc -O1 use.c libenc.a libfix.a -lm -o use
 expect 0 '' ./use
+
+# sizes that the run finds out: rows chosen, places of what is positive
+cat >sel.onnxtxt <<T
+$head
+sel (float[N,3] x) => (float[U,3] y, float[V] z, int64[2,W] n)
+<
+  float zero = {0}, int64[1] one = {1}
+>
+{
+  m = ReduceMax <axes = [1], keepdims = 0> (x)
+  k = Greater (m, zero)
+  y = Compress <axis = 0> (x, k)
+  a = Softmax <axis = 0> (y)
+  z = ReduceSum <keepdims = 0> (a, one)
+  b = Greater (x, zero)
+  n = NonZero (b)
+}
+T
+expect 0 '' "$RETORT" compile sel.onnxtxt --dim N=1..9 -o libsel.a
+cat >choose.c <<'C'
+#include "sel.h"
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+enum { MOST = 9 };
+static int
+check(int rows, unsigned seed, void *w, size_t size)
+{
+	/* exactly as large as the run: valgrind and sanitizers see what reads on */
+	float *x = malloc(sizeof *x * (size_t)rows * 3), y[MOST * 3 + 1], z[MOST + 1], sum[3] = {0};
+	int64_t n[2 * MOST * 3 + 1], nu = -1, nw = -1;
+	int u = 0, p = 0, bad = 0;
+	for (int i = 0; i < rows * 3; i++)
+		x[i] = (float)((seed = seed * 1664525u + 1013904223u) >> 8) / (1 << 23) - 1.4f;
+	memset(w, 0xff, size);
+	for (int i = 0; i <= MOST * 3; i++)
+		y[i] = 77;
+	bad |= sel_run(rows, x, y, z, n, &nu, &nw, w, size);
+	for (int r = 0; r < rows; r++) {
+		const float *row = x + r * 3;
+		if (!(row[0] > 0 || row[1] > 0 || row[2] > 0))
+			continue;
+		bad |= memcmp(y + 3 * u++, row, sizeof *row * 3) != 0;
+		for (int k = 0; k < 3; k++)
+			sum[k] += expf(row[k]);
+	}
+	bad |= nu != u || y[3 * u] != 77;
+	for (int r = 0; r < u; r++) {
+		float want = 0;
+		for (int k = 0; k < 3; k++)
+			want += expf(y[3 * r + k]) / sum[k];
+		bad |= !(fabsf(z[r] - want) < 1e-5f);
+	}
+	for (int i = 0; i < rows * 3; i++)
+		p += x[i] > 0;
+	bad |= nw != p;
+	for (int i = 0, k = 0; i < rows * 3 && nw == p; i++)
+		if (x[i] > 0) {
+			bad |= n[k] != i / 3 || n[p + k] != i % 3;
+			k++;
+		}
+	bad |= sel_run(rows, x, y, z, n, NULL, NULL, w, size);
+	if (bad)
+		printf("%d rows: %d and %d are found, %d and %d\n", rows, (int)nu, (int)nw, u, p);
+	free(x);
+	return bad;
+}
+int
+main(void)
+{
+	size_t size = sel_workspace_size(MOST);
+	void *w = aligned_alloc(64, (size + 63) / 64 * 64);
+	int bad = 0;
+	for (int rows = 1; rows <= MOST; rows++)
+		for (unsigned seed = 1; seed < 6; seed++)
+			bad |= check(rows, seed * 7919, w, size);
+	free(w);
+	return bad;
+}
+C
+expect 0 '' cc -O1 choose.c libsel.a -lm -o choose
+expect 0 '' ./choose
+expect 0 '' "$RETORT" compile sel.onnxtxt --dim N=1..9 -o sel
+expect 0 'found by the run' ./sel --help
+./array 5 3 >in_x.npy
+expect 0 '' "$RETORT" run sel.onnxtxt --dim N=5 x=in_x.npy -o y=want.y.npy
+expect 0 '' ./sel x=in_x.npy -o y=exe.y.npy
+expect 0 '' "$NPYDIFF" exe.y.npy want.y.npy 0
 expect 3 'give one with --dim' "$RETORT" compile enc.onnxtxt --dim B=1..3 --dim L=1..90000000000000 -o libno.a
 absent libno.a
 finish
