@@ -93,7 +93,7 @@ mini_put(const struct mini *m, double v)
 	if (isnan(v))
 		return m->nan < 0 ? 1u << (m->bits - 1) : m->fnuz ? (unsigned)m->nan : (unsigned)m->nan | sign;
 	if (isinf(v))
-		return (m->sat ? (unsigned)m->max : (unsigned)m->inf) | sign;
+		return (unsigned)(m->inf < 0 ? m->max : m->inf) | sign; /* infinity stays where there is one */
 	if (a == 0)
 		return m->fnuz ? 0 : sign;
 	frexp(a, &e);

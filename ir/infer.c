@@ -144,8 +144,8 @@ value_ints(const struct value *v, struct arena *a, int64_t **out)
 }
 
 /* ---- expansions in f32.  An operator of f16 or bf16 operands computes in f32 and is
- * rounded once, at its end, if it would be rounded more often otherwise.  Attention is
- * a function of the specification that says where it rounds. */
+ * rounded once, at its end, if it would be rounded more often otherwise.  Of a few operators
+ * the specification says where they round. */
 static bool
 is_narrow(enum dtype t)
 {
@@ -155,7 +155,7 @@ is_narrow(enum dtype t)
 static bool
 rounds_as_specified(enum op op)
 {
-	return op == OP_Attention || op == OP_FlexScores;
+	return op == OP_Attention || op == OP_FlexScores || op == OP_QuantizeLinear;
 }
 
 /* How often results are rounded by the nodes from `first` on; long sums count twice. */

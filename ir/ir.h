@@ -384,6 +384,10 @@ bool node_expand(struct graph *, struct node *, struct diag *);
  * than once.  False: reported. */
 bool op_expand(struct build *, const struct node *, struct value **outs);
 bool op_widens(const struct node *); /* may be expanded in f32 */
+/* A core node that only moves elements narrower than kernels compute with, and the
+ * same on their codes, a byte each; NULL: reported.  (ops/cast.c) */
+bool op_moves_codes(const struct node *);
+struct value *op_as_codes(struct build *, const struct node *);
 
 /* ---- eval.c: the fp64 oracle */
 struct etensor {

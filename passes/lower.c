@@ -304,15 +304,31 @@ lower_zero_spare(struct lower *lo, struct value *v)
 }
 
 /* ---- copies */
+/* The element types that kernels compute with. */
+static bool
+has_code(enum dtype t)
+{
+	const struct dtype_info *i = &dtype_info[t];
+
+	return t == DT_str /* moved as words */ || (i->class == DC_FLOAT
+		   ? i->bits >= 16
+		   : i->class != DC_STRING && i->class != DC_COMPLEX && i->bits >= 8);
+}
+
 static void
 copy(struct lower *lo, struct value *from, struct value *to)
 {
-	struct emit *e = emit_begin(lo, NULL, "copy");
+	struct emit *e;
 	struct nest_order o;
 	struct index idx[MAX_RANK];
 	int var[MAX_DIGITS];
 	struct value *order = from->layout ? from : to;
 
+	if (!has_code(from->dtype)) {
+		lower_copy_bytes(lo, NULL, "copy", from, to);
+		return;
+	}
+	e = emit_begin(lo, NULL, "copy");
 	memset(var, -1, sizeof var);
 	nest_order_of(order, NULL, &o);
 	nest_loops(e, &o, ~0u, var);
@@ -505,17 +521,6 @@ lower_cluster(struct lower *lo, struct cluster *c)
 	default:
 		return lower_other(lo, c);
 	}
-}
-
-/* The element types that kernels compute with. */
-static bool
-has_code(enum dtype t)
-{
-	const struct dtype_info *i = &dtype_info[t];
-
-	return t == DT_str /* moved as words */ || (i->class == DC_FLOAT
-		   ? i->bits >= 16
-		   : i->class != DC_STRING && i->class != DC_COMPLEX && i->bits >= 8);
 }
 
 static bool

@@ -135,6 +135,8 @@ bool lower_host(struct lower *, struct cluster *);
 /* nest.c */
 bool lower_nest(struct lower *, struct cluster *);
 bool lower_other(struct lower *, struct cluster *);
+/* y's memory from x's, whatever its elements are; c may be NULL */
+void lower_copy_bytes(struct lower *, struct cluster *c, const char *name, struct value *x, struct value *y);
 bool lower_contract_nest(struct lower *, struct cluster *); /* any spec; slow */
 bool lower_conv_nest(struct lower *, struct cluster *);     /* any rank, group, dilation, layout; slow */
 /* tile.c: false without a report where the shape is not theirs; the nest then serves */

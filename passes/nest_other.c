@@ -375,11 +375,10 @@ lower_scatter(struct lower *lo, struct cluster *c)
 	return true;
 }
 
-/* ---- bits: a copy, element by element of the widest kind that both are made of */
-static bool
-lower_bits(struct lower *lo, struct cluster *c)
+/* ---- copies of memory, element by element of the widest kind that both are made of */
+void
+lower_copy_bytes(struct lower *lo, struct cluster *c, const char *name, struct value *x, struct value *y)
 {
-	struct value *x = c->anchor->in[0], *y = c->anchor->out[0];
 	int wx = dtype_info[x->dtype].bits, wy = dtype_info[y->dtype].bits, var;
 	enum dtype t = wx == wy && wx == 64 ? DT_u64 : wx == wy && wx == 32 ? DT_u32 : wx == wy && wx == 16 ? DT_u16 : DT_u8;
 	int64_t count = (int64_t)(dtype_bytes(y->dtype, dims_count(y->rank, y->dims)) / dtype_bytes(t, 1));
@@ -388,8 +387,8 @@ lower_bits(struct lower *lo, struct cluster *c)
 	int reg;
 
 	if (count == 0)
-		return true;
-	e = emit_begin(lo, c, "bits");
+		return;
+	e = emit_begin(lo, c, name);
 	emit_for(e, FOR_SERIAL, count, &var);
 	s = stmt_new(lo->a, e->body, S_LOAD);
 	s->buf = emit_buf(e, lower_buffer(lo, x), false);
@@ -405,7 +404,6 @@ lower_bits(struct lower *lo, struct cluster *c)
 	affine_add(&s->index, var, 1);
 	s->src[0] = reg;
 	emit_end(e);
-	return true;
 }
 
 bool
@@ -426,7 +424,8 @@ lower_other(struct lower *lo, struct cluster *c)
 	case OP_scatter_mul:
 		return lower_scatter(lo, c);
 	case OP_bits:
-		return lower_bits(lo, c);
+		lower_copy_bytes(lo, c, "bits", c->anchor->in[0], c->anchor->out[0]);
+		return true;
 	case OP_tree_leaf:
 		return lower_tree_leaf(lo, c);
 	case OP_running_sum:

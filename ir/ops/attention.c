@@ -103,7 +103,7 @@ visible(struct build *b, const struct node *n, const struct attention *a, struct
 	/* a query at q sees keys q - left .. q + right; causal: none after it */
 	k = place(b, 4, a->Skv);
 	q = place(b, 3, a->Sq);
-	q = len ? b_add(b, q, b_adds(b, len, -(double)a->Sq)) : b_adds(b, q, (double)a->past);
+	q = len ? b_add(b, q, b_sub(b, len, b_dim(b, a->Sq))) : b_add(b, q, b_dim(b, a->past));
 	for (int side = 0; side < 2; side++) {
 		int64_t reach = attr_int(n, side ? "right_window_size" : "left_window_size");
 
@@ -133,7 +133,11 @@ attention_open(struct build *b, const struct node *n, struct attention *a, struc
 	if (!ops_in(n, 4) != !ops_in(n, 5))
 		return diag_invalid(b->diag, n->loc, "past_key and past_value go together");
 	if (ops_in(n, 4)) {
-		a->past = n->in[4]->rank == 4 ? n->in[4]->dims[2] : -1;
+		if (n->in[4]->rank != 4 || n->in[5]->rank != 4)
+			return diag_invalid(b->diag, n->loc, "past_key %s, past_value %s; rank 4 is expected",
+			    ops_dims_text(b->g, n->in[4]->rank, n->in[4]->dims),
+			    ops_dims_text(b->g, n->in[5]->rank, n->in[5]->dims));
+		a->past = n->in[4]->dims[2];
 		*k = b_concat(b, 2, (struct value *[]){n->in[4], *k}, 2);
 		*v = b_concat(b, 2, (struct value *[]){n->in[5], *v}, 2);
 		if (!*k || !*v)
@@ -145,8 +149,7 @@ attention_open(struct build *b, const struct node *n, struct attention *a, struc
 	a->D = (*q)->dims[3];
 	a->Hkv = (*k)->dims[1];
 	a->Skv = (*k)->dims[2];
-	if (!dim_const(a->Hq) || !dim_const(a->Hkv) || !dim_const(a->D) || !dim_const(a->past) ||
-	    !dim_const(a->Sq))
+	if (!dim_const(a->Hq) || !dim_const(a->Hkv) || !dim_const(a->D))
 		return diag_unsupported(b->diag, n->loc, "symbolic sizes of query %s, keys %s",
 		    ops_dims_text(b->g, 4, (*q)->dims), ops_dims_text(b->g, 4, (*k)->dims));
 	if (a->Hkv < 1 || a->Hq % a->Hkv || a->D < 1)

@@ -267,6 +267,40 @@ ops_cast(struct build *b, struct value *x, enum dtype to, bool saturate, const c
 	return encode(b, x, to, saturate, mode);
 }
 
+/* ---- narrow elements moved as codes */
+bool
+op_moves_codes(const struct node *n)
+{
+	enum op_class c = op_info[n->op].class;
+
+	return n->nout == 1 && n->out[0] && narrow(n->out[0]->dtype) &&
+	       ((c == OC_view && n->nin) || n->op == OP_gather || n->op == OP_select || n->op == OP_scatter_set);
+}
+
+struct value *
+op_as_codes(struct build *b, const struct node *n)
+{
+	enum dtype t = n->out[0]->dtype;
+	struct attr *at = arena_dup(b->g->arena, n->attr, sizeof *n->attr * (size_t)n->nattr);
+	struct value **in, *y;
+
+	if (n->op == OP_reshape)
+		return ops_bits(b, n->in[0], t, n->out[0]->rank, n->out[0]->dims);
+	in = arena_array(b->g->arena, struct value *, n->nin + 1);
+	for (int i = 0; i < n->nin; i++)
+		if (n->in[i] && !(in[i] = narrow(n->in[i]->dtype) ? unpack(b, n->in[i]) : n->in[i]))
+			return NULL;
+	for (int i = 0; n->op == OP_pad && i < n->nattr; i++)
+		if (strcmp(at[i].name, "fill") == 0) {
+			uint8_t code = 0;
+
+			dtype_put_f(t, &code, 0, at[i].f);
+			at[i].f = code;
+		}
+	y = b_op(b, n->op, n->nin, in, n->nattr, at);
+	return y ? pack(b, y, t) : NULL;
+}
+
 /* ---- BitCast: the same bits as another element type of the same width */
 bool
 expand_BitCast(struct build *b, const struct node *n, struct value **outs)

@@ -253,11 +253,22 @@ layer_axes(struct build *b, const struct node *n, int64_t *axes)
 	return k;
 }
 
+/* The type of the statistics that leave. */
+static bool
+stash_type(struct build *b, const struct node *n, enum dtype *t)
+{
+	int64_t to = attr_int(n, "stash_type");
+
+	*t = to < 0 || to > INT32_MAX ? DT_none : dtype_from_onnx((int)to);
+	return dtype_is_float(*t) || diag_invalid(b->diag, n->loc, "stash_type %lld is no float type", (long long)to);
+}
+
 bool
 expand_LayerNormalization(struct build *b, const struct node *n, struct value **outs)
 {
 	struct value *x = n->in[0], *y;
 	int64_t axes[MAX_RANK];
+	enum dtype stash;
 	struct moments m;
 	int k = layer_axes(b, n, axes);
 
@@ -270,10 +281,12 @@ expand_LayerNormalization(struct build *b, const struct node *n, struct value **
 		return diag_invalid(b->diag, n->loc, "scale or bias does not broadcast to %s",
 		    ops_dims_text(b->g, x->rank, x->dims));
 	outs[0] = y;
+	if (!stash_type(b, n, &stash))
+		return false;
 	if (ops_wants(n, 1))
-		outs[1] = m.mean;
+		outs[1] = b_cast(b, m.mean, stash);
 	if (ops_wants(n, 2))
-		outs[2] = m.rstd;
+		outs[2] = b_cast(b, m.rstd, stash);
 	return y != NULL;
 }
 
@@ -326,7 +339,7 @@ grad_LayerNormalization(
 	return grad_ln_statistics(b, n, &m, k, axes, dout, din);
 }
 
-/* ---- RMSNormalization: x / sqrt(mean(x^2) + eps) * scale */
+/* ---- RMSNormalization: x / sqrt(mean(x^2) + eps) * scale, of the scale's type */
 bool
 expand_RMSNormalization(struct build *b, const struct node *n, struct value **outs)
 {
@@ -337,7 +350,7 @@ expand_RMSNormalization(struct build *b, const struct node *n, struct value **ou
 	if (k < 0)
 		return false;
 	r = b_adds(b, b_mean(b, b_mul(b, x, x), k, axes, true), attr_float(n, "epsilon"));
-	outs[0] = b_mul(b, b_mul(b, x, b1(b, OP_rsqrt, r)), n->in[1]);
+	outs[0] = b_mul(b, as_type(b, b_mul(b, x, b1(b, OP_rsqrt, r)), n->in[1]), n->in[1]);
 	return outs[0] != NULL;
 }
 

@@ -18,7 +18,7 @@ limits(enum dtype t, double *lo, double *hi)
 static struct value *
 spread(struct build *b, const struct node *n, struct value *s, const struct value *x)
 {
-	int64_t dims[MAX_RANK + 1], block = attr_int(n, "block_size");
+	int64_t dims[MAX_RANK + 1], start[MAX_RANK], step[MAX_RANK], block = attr_int(n, "block_size");
 	int axis, k = 0;
 
 	if (!s || s->rank == 0 || (s->rank == 1 && s->dims[0] == 1))
@@ -31,7 +31,7 @@ spread(struct build *b, const struct node *n, struct value *s, const struct valu
 		return b_reshape(b, s, k, dims);
 	}
 	if (block < 1 || s->rank != x->rank || x->rank >= MAX_RANK || !dim_const(s->dims[axis]) ||
-	    s->dims[axis] > INT32_MAX || block > INT32_MAX || s->dims[axis] * block != x->dims[axis]) {
+	    !dim_const(x->dims[axis]) || block > INT32_MAX || s->dims[axis] != (x->dims[axis] + block - 1) / block) {
 		diag_invalid(b->diag, n->loc, "scale or zero point %s for %s along axis %d",
 		    ops_dims_text(b->g, s->rank, s->dims), ops_dims_text(b->g, x->rank, x->dims), axis);
 		return NULL;
@@ -40,7 +40,30 @@ spread(struct build *b, const struct node *n, struct value *s, const struct valu
 		dims[i] = i == axis + 1 ? 1 : s->dims[i - (i > axis)];
 	s = b_reshape(b, s, x->rank + 1, dims);
 	dims[axis + 1] = block;
-	return b_reshape(b, b_expand(b, s, x->rank + 1, dims), x->rank, x->dims);
+	s = b_expand(b, s, x->rank + 1, dims);
+	memcpy(dims, x->dims, sizeof *dims * (size_t)x->rank);
+	dims[axis] = s ? s->dims[axis] * block : 0;
+	s = b_reshape(b, s, x->rank, dims);
+	for (int i = 0; i < x->rank; i++)
+		start[i] = 0, step[i] = 1;
+	return s && dims[axis] != x->dims[axis] ? b_slice(b, s, start, x->dims, step) : s; /* the last may be shorter */
+}
+
+/* x / scale in the type of `precision`, by default the scale's */
+static struct value *
+quotient(struct build *b, const struct node *n, struct value *x, struct value *scale)
+{
+	int64_t to = attr_int(n, "precision");
+	enum dtype t = to < 0 || to > INT32_MAX ? DT_none : to ? dtype_from_onnx((int)to) : n->in[1]->dtype;
+
+	if (!dtype_is_float(t)) {
+		diag_invalid(b->diag, n->loc, "precision %lld, scale of %s", (long long)to,
+		    dtype_info[n->in[1]->dtype].name);
+		return NULL;
+	}
+	t = dtype_info[t].bits < 16 ? DT_f32 : t;
+	x = b_div(b, b_cast(b, x, t), scale ? ops_cast(b, scale, t, true, "up") : NULL);
+	return x ? b_cast(b, x, DT_f32) : NULL;
 }
 
 /* saturate(round(x / scale) + zero), round half to even */
@@ -53,7 +76,7 @@ expand_QuantizeLinear(struct build *b, const struct node *n, struct value **outs
 	double lo, hi;
 
 	if (dtype_is_float(t) && dtype_info[t].bits < 16) { /* the cast rounds */
-		y = b_div(b, b_cast(b, x, DT_f32), scale ? b_cast(b, scale, DT_f32) : NULL);
+		y = quotient(b, n, x, scale);
 		if (zero)
 			y = b_add(b, y, spread(b, n, ops_cast(b, zero, DT_f32, true, "up"), x));
 		return (outs[0] = ops_cast(b, y, t, attr_int(n, "saturate"), "up")) != NULL;
@@ -61,8 +84,8 @@ expand_QuantizeLinear(struct build *b, const struct node *n, struct value **outs
 	if (!dtype_is_int(t))
 		return diag_unsupported(b->diag, n->loc, "quantisation to %s", dtype_info[t].name);
 	limits(t, &lo, &hi);
-	x = b_cast(b, x, DT_f32);
-	y = b1(b, OP_round, b_div(b, x, scale ? b_cast(b, scale, DT_f32) : NULL));
+	y = quotient(b, n, x, scale);
+	y = y ? b1(b, OP_round, y) : NULL;
 	if (zero)
 		y = b_add(b, y, spread(b, n, ops_cast(b, zero, DT_f32, true, "up"), n->in[0]));
 	y = b_min(b, b_max(b, y, b_scalar(b, DT_f32, lo)), b_scalar(b, DT_f32, hi));
@@ -81,7 +104,7 @@ expand_DequantizeLinear(struct build *b, const struct node *n, struct value **ou
 	y = ops_cast(b, x, DT_f32, true, "up");
 	if (zero)
 		y = b_sub(b, y, spread(b, n, ops_cast(b, zero, DT_f32, true, "up"), x));
-	y = b_mul(b, y, scale ? b_cast(b, scale, DT_f32) : NULL);
+	y = b_mul(b, y, scale ? ops_cast(b, scale, DT_f32, true, "up") : NULL);
 	return (outs[0] = y ? b_cast(b, y, t) : NULL) != NULL;
 }
 

@@ -36,8 +36,8 @@ expand_CausalConvWithState(struct build *b, const struct node *n, struct value *
 		    ops_dims_text(b->g, w->rank, w->dims));
 	if (!silu && strcmp(act, "none"))
 		return diag_invalid(b->diag, n->loc, "activation \"%s\"", act);
-	if (!ops_all_const(3, x->dims))
-		return diag_unsupported(b->diag, n->loc, "symbolic dims %s", ops_dims_text(b->g, 3, x->dims));
+	if (!ops_all_const(2, x->dims + 1))
+		return diag_unsupported(b->diag, n->loc, "symbolic channels or length in %s", ops_dims_text(b->g, 3, x->dims));
 	k = w->dims[2];
 	dims[0] = x->dims[0];
 	dims[1] = x->dims[1];
