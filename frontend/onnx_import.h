@@ -49,7 +49,7 @@ struct import {
 	const struct import_opts *opts;
 	struct graph *g;
 	struct diag *d;
-	struct build b;
+	struct build b; /* without fold where a Gradient may ask what hangs on a constant */
 	struct map *functions; /* "domain::name" -> FunctionProto */
 	struct map *unknown;   /* operators reported already */
 	bool broken;           /* a mistake that other sizes do not mend: an unknown name, a cycle */

@@ -607,7 +607,7 @@ fold_all(struct job *j, struct node *n, struct value **outs)
 	bool ok = true;
 	int i;
 
-	if (op_is_random(n->op))
+	if (op_is_random(n->op) || !j->im->b.fold)
 		return false;
 	for (i = 0; i < n->nin; i++)
 		if (n->in[i] && (n->in[i]->kind != VAL_CONST || n->in[i]->dtype == DT_str ||

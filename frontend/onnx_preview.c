@@ -187,9 +187,6 @@ part_names(struct part *p, const char *attr, size_t first, size_t *n)
 		if (!at || at->dtype != x->dtype || !dims_equal(at->rank, at->dims, x->rank, x->dims))
 			return diag_invalid(j->im->d, j->loc, "input %zu is no value for \"%s\", %s",
 			    first + i, name, value_type_text(j->im->g, x));
-		if (x->kind == VAL_CONST)
-			return diag_unsupported(j->im->d, j->loc,
-			    "\"%s\" is a constant of the file; only inputs and results can vary", name);
 		if (p->to[x->id])
 			return diag_invalid(j->im->d, j->loc, "\"%s\" is named twice", name);
 		part_input(p, x, at);

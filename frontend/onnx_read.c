@@ -437,6 +437,8 @@ check_operators(struct import *im)
 	int i;
 
 	survey(&sv, NULL, g->n_node, g->node, 0);
+	for (i = 0; i < (int)g->n_node; i++)
+		im->b.fold &= strcmp(onnx_str(g->node[i]->op_type), "Gradient") != 0;
 	im->unknown = sv.ops;
 	for (i = 0; i < sv.list.n; i++) {
 		const struct unknown *u = sv.list.v[i];

@@ -42,6 +42,21 @@ T
 for m in m want; do
 	expect 0 "" "$RETORT" run $m.onnxtxt x=x.npy q=q.npy -o d1=$m.d1.npy -o d2=$m.d2.npy -o at=$m.at.npy -o inner=$m.inner.npy
 done
+
+# of what is constant, too: 3 x^2 at 2 and -1
+cat >c.onnxtxt <<T
+$head
+c () => (float[2] d, float[2] w)
+<float[2] x = {2, -1}, float[2] w = {12, 3}>
+{
+  u = Mul (x, x)
+  y = Mul (u, x)
+  d = $grad <xs = ["x"], y = "y"> (x)
+}
+T
+expect 0 "" "$RETORT" run c.onnxtxt -o d=c.d.npy -o w=c.w.npy
+expect 0 "" "$NPYDIFF" c.d.npy c.w.npy 1e-6
+
 for o in d1 d2 at inner; do
 	expect 0 "" "$NPYDIFF" m.$o.npy want.$o.npy 1e-6
 done
@@ -54,6 +69,5 @@ refused '<xs = ["nothing"], y = "z"> (x)' 2 'xs names "nothing", which nothing m
 refused '<xs = ["x", "x"], y = "z"> (x, x)' 2 '"x" is named twice'
 refused '<xs = ["x"], y = "z"> (i)' 2 'input 0 is no value for "x"'
 refused '<xs = ["i"], y = "z"> (i)' 2 'a float type is expected'
-refused '<xs = ["w"], y = "z"> (w)' 3 'is a constant of the file'
 refused '<xs = ["x"]> (x)' 2 'attribute "y" is missing'
 finish
