@@ -130,6 +130,13 @@ bool tensor_compare(struct arena *, const struct tensor *got, const struct tenso
 const char *shape_text(struct arena *, int rank, const int64_t *dims);  /* "[1,3]" of constants */
 const char *value_text(struct arena *, struct graph *, const struct value *); /* "f32[N,3]" */
 
+/* ---- ops.c */
+const char *ops_class_name(const struct op_info *);
+const char *ops_grad_name(const struct op_info *);
+const char *ops_arity(struct arena *, int lo, int hi); /* "1-2", hi < 0: "1+" */
+/* ---- ops_markdown.c: of the files named (.tsv: measured, else exceptions) */
+bool ops_markdown(struct driver *, struct str *);
+
 /* ---- flops.c: of one core node whose dims are constants (a multiply-add is two) */
 double node_flops(const struct node *);
 

@@ -1,10 +1,11 @@
-/* retort ops, passes, targets: what is known, straight from the tables. */
+/* retort ops, passes, targets: what is known, straight from the tables
+ * (ops --markdown: ops_markdown.c). */
 #include "driver/driver.h"
 
 #include <string.h>
 
-static const char *
-class_name(const struct op_info *o)
+const char *
+ops_class_name(const struct op_info *o)
 {
 	static const char *const name[] = {
 		[OC_composite] = "composite", [OC_map] = "elementwise", [OC_view] = "view",   [OC_reduce] = "reduction",
@@ -15,61 +16,33 @@ class_name(const struct op_info *o)
 	return name[o->class];
 }
 
-static const char *
-grad_name(const struct op_info *o)
+const char *
+ops_grad_name(const struct op_info *o)
 {
 	return o->grad == grad_none ? "none" : o->grad == grad_expand ? "of its expansion" : "own";
 }
 
-static void
-arity(char *s, size_t n, int lo, int hi)
+const char *
+ops_arity(struct arena *a, int lo, int hi)
 {
-	if (hi < 0)
-		snprintf(s, n, "%d+", lo);
-	else if (lo == hi)
-		snprintf(s, n, "%d", lo);
-	else
-		snprintf(s, n, "%d-%d", lo, hi);
+	return hi < 0 ? arena_printf(a, "%d+", lo) : lo == hi ? arena_printf(a, "%d", lo) : arena_printf(a, "%d-%d", lo, hi);
 }
 
 static void
-ops_table(struct str *s, bool markdown)
+ops_table(struct driver *d, struct str *s)
 {
-	int onnx = 0, total = 0;
+	int onnx = 0;
 
-	for (int i = OP_none + 1; i < NOP; i++) {
-		total++;
-		onnx += op_info[i].onnx != NULL;
-	}
-	if (markdown)
-		str_addf(s,
-		         "# Operators\n\nWritten by `retort ops --markdown` from ir/ops.def: %d operators, %d of them ONNX's.\n"
-		         "*since*: the newest ONNX version of the operator that the row implements; older ones are upgraded on import.\n\n"
-		         "| operator | ONNX | since | in | out | kind | gradient | attributes |\n|---|---|---|---|---|---|---|---|\n",
-		         total, onnx);
-	else
-		str_addf(s, "%-18s %-32s %5s %4s %4s  %-12s %s\n", "operator", "ONNX", "since", "in", "out", "kind", "gradient");
+	str_addf(s, "%-18s %-32s %5s %4s %4s  %-12s %s\n", "operator", "ONNX", "since", "in", "out", "kind", "gradient");
 	for (int i = OP_none + 1; i < NOP; i++) {
 		const struct op_info *o = &op_info[i];
-		char in[24], out[24], since[16] = "";
 
-		arity(in, sizeof in, o->in_min, o->in_max);
-		arity(out, sizeof out, o->out_min, o->out_max);
-		if (o->onnx)
-			snprintf(since, sizeof since, "%d", o->since);
-		if (!markdown) {
-			str_addf(s, "%-18s %-32s %5s %4s %4s  %-12s %s\n", o->id, o->onnx ? o->onnx : "", since, in, out,
-			         class_name(o), grad_name(o));
-			continue;
-		}
-		str_addf(s, "| `%s` | %s | %s | %s | %s | %s | %s | ", o->id, o->onnx ? o->onnx : "", since, in, out,
-		         class_name(o), grad_name(o));
-		for (int k = 0; k < o->nattr; k++)
-			str_addf(s, "%s%s", k ? ", " : "", o->attrs[k].name);
-		str_add(s, " |\n");
+		onnx += o->onnx != NULL;
+		str_addf(s, "%-18s %-32s %5s %4s %4s  %-12s %s\n", o->id, o->onnx ? o->onnx : "",
+		         o->onnx ? arena_printf(d->arena, "%d", o->since) : "", ops_arity(d->arena, o->in_min, o->in_max),
+		         ops_arity(d->arena, o->out_min, o->out_max), ops_class_name(o), ops_grad_name(o));
 	}
-	if (!markdown)
-		str_addf(s, "%d operators, %d of them ONNX's\n", total, onnx);
+	str_addf(s, "%d operators, %d of them ONNX's\n", NOP - 1, onnx);
 }
 
 static bool
@@ -90,9 +63,14 @@ verb_ops(struct driver *d)
 {
 	struct str s = {0};
 
-	if (d->o.args.n)
+	if (d->o.args.n && !d->o.markdown)
 		return diag_usage(&d->diag, "retort ops takes no argument \"%s\"", d->o.args.v[0]);
-	ops_table(&s, d->o.markdown);
+	if (!d->o.markdown)
+		ops_table(d, &s);
+	else if (!ops_markdown(d, &s)) {
+		str_free(&s);
+		return false;
+	}
 	return put(d, &s);
 }
 

@@ -67,6 +67,7 @@ bool onnx_operators(const char *path, struct arena *, int *n, const char *const 
  * how many, 0 if ONNX has none of that name.  onnx_known(i): the i-th of all names. */
 int onnx_versions(const char *op, const int **v);
 const char *onnx_known(int i);
+bool onnx_imports(const char *op); /* has a row, or becomes rows on import */
 /* TensorProto files of the ONNX test layout (input_0.pb); NULL: reported */
 struct tensor *onnx_tensor_read(struct arena *, const char *path, const char **name, struct diag *);
 /* A file of that layout of any kind as the tensors it is flattened to, appended:

@@ -251,7 +251,8 @@ onnx_opset(const Onnx__ModelProto *m, const Onnx__FunctionProto *fn, const char 
 	for (i = 0; i < m->n_opset_import; i++)
 		if (strcmp(onnx_domain(m->opset_import[i]->domain), domain) == 0)
 			return m->opset_import[i]->version;
-	return 0;
+	/* files older than operator sets are of the first */
+	return m->ir_version < 3 && !m->n_opset_import && !*domain ? 1 : 0;
 }
 
 /* ---- small readers of whole files */

@@ -100,10 +100,17 @@ symbol_size(struct dims_in *di, const char *name)
 	return dim_symbol(di->im->g, name, 1, INT64_MAX);
 }
 
-/* An input with its value given is a constant of the graph. */
+/* An input with its value given is a constant of the graph.  Writers whose arrays know
+ * no bfloat16 hold its bits as u16. */
 static struct value *
 bound_input(struct import *im, struct loc loc, const struct tensor *t, int elem)
 {
+	if (elem == dtype_info[DT_bf16].onnx && t->dtype == DT_u16) {
+		struct tensor *bits = arena_dup(im->g->arena, t, sizeof *t);
+
+		bits->dtype = DT_bf16;
+		t = bits;
+	}
 	if (elem != dtype_info[t->dtype].onnx) {
 		diag_invalid(im->d, loc, "takes element type %s, the given value is %s",
 		    dtype_info[dtype_from_onnx(elem)].name, dtype_info[t->dtype].name);

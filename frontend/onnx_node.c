@@ -780,6 +780,12 @@ import_is_special(const char *domain, const char *op)
 }
 
 bool
+onnx_imports(const char *op)
+{
+	return op_from_onnx("", op) != OP_none || special_of("", op) || onnx_former(op);
+}
+
+bool
 import_node(struct import *im, struct scope *s, const Onnx__NodeProto *np, int index)
 {
 	struct job j = {.im = im, .s = s, .np = np, .op = onnx_str(np->op_type)};

@@ -400,11 +400,58 @@ up_groupnorm(struct onnx_node *n)
 }
 
 /* ---- resizing */
+/* Resize of x by asymmetric coordinates, for upgrades. */
+static struct value *
+resize_nearest(struct onnx_node *n, struct value *x, struct value *scales, const char *nearest)
+{
+	struct value *in[3] = {x, NULL, scales};
+	struct attr a[3] = {
+	    {.name = "mode", .kind = ATTR_STRING, .s = "nearest"},
+	    {.name = "coordinate_transformation_mode", .kind = ATTR_STRING, .s = "asymmetric"},
+	    {.name = "nearest_mode", .kind = ATTR_STRING, .s = nearest},
+	};
+
+	return b_op(n->b, OP_Resize, 3, in, 3, a);
+}
+
+/* Nearest took the element before along axes that grow and the one after along axes
+ * that shrink (ONNX Runtime and the cases of that version agree; the text does not
+ * say): those that shrink first, by a Resize of their own. */
+static bool
+shrink_first(struct onnx_node *n, struct value **scales)
+{
+	const struct tensor *t = (*scales)->kind == VAL_CONST ? (*scales)->data : NULL;
+	struct tensor *part[2];
+	int64_t i, count = t ? tensor_count(t) : 0;
+	bool shrinks = false;
+
+	if (!t || !dtype_is_float(t->dtype) || t->rank != 1)
+		return true; /* the row reports it, or they grow */
+	for (i = 0; i < 2; i++)
+		part[i] = tensor_new(n->b->g->arena, t->dtype, 1, t->dims);
+	for (i = 0; i < count; i++) {
+		double s = dtype_get_f(t->dtype, t->data, i);
+
+		shrinks |= s < 1;
+		dtype_put_f(t->dtype, part[0]->data, i, s < 1 ? s : 1);
+		dtype_put_f(t->dtype, part[1]->data, i, s < 1 ? 1 : s);
+	}
+	if (!shrinks)
+		return true;
+	n->in.v[0] = resize_nearest(n, input(n, 0), graph_const(n->b->g, NULL, part[0]), "ceil");
+	*scales = graph_const(n->b->g, NULL, part[1]);
+	return n->in.v[0] != NULL;
+}
+
 static bool
 up_resize10(struct onnx_node *n)
 {
 	struct value *scales = input(n, 1);
+	const struct attr *mode = onnx_attr(n, "mode");
+	bool nearest = !mode || (mode->kind == ATTR_STRING && strcmp(mode->s, "nearest") == 0);
 
+	if (nearest && input(n, 0) && scales && !shrink_first(n, &scales))
+		return false;
 	set_input(n, 1, NULL);
 	set_input(n, 2, scales);
 	set(n,

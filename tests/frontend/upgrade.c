@@ -166,6 +166,11 @@ resampling(void **state)
 	same_result(OLD(6) X4 "{ y = Upsample <height_scale = 2.0, width_scale = 1.5, mode = "
 			      "\"bilinear\"> (x) }",
 	    arena_printf(arena, resize, "linear"));
+	/* shrinking takes the element after: columns 0 and 2 of 4 */
+	same_result(OLD(10) X4 "<float[4] s = {1,1,2,0.6}> { y = Resize(x, s) }",
+	    NEW X4 "<int64[2] c = {0,2}, float[4] s = {1,1,2,1}> { a = Gather <axis = 3> (x, c) "
+		   "y = Resize <coordinate_transformation_mode = \"asymmetric\", nearest_mode = "
+		   "\"floor\"> (a, , s) }");
 	refused(OLD(10) X4 "<float[4] s = {1,1,2,2}> { y = Upsample(x, s) }",
 	    "left ONNX with opset 10");
 	same_result(OLD(16) "g (float[1,1,3,3] x, float[1,2,2,2] p) => (float[?,?,?,?] y) "
@@ -175,6 +180,30 @@ resampling(void **state)
 	    "g (float[1,1,3,3] x, float[1,2,2,2] p) => (float[?,?,?,?] y) "
 	    "{ c = Constant <value_float = 0.125> () q = Mul(p, c) "
 	    "y = GridSample <mode = \"linear\"> (x, q) }");
+}
+
+/* Boxes were not moved by half a pixel before opset 16. */
+static void
+boxes(void **state)
+{
+	static const char box[] =
+	    "g (float[1,1,4,4] x) => (float[?,?,?,?] y) <float[1,4] r = {0,0,2,3}, int64[1] i = "
+	    "{0}> { y = RoiAlign <output_height = 2, output_width = 2, sampling_ratio = 2%s> (x, "
+	    "r, "
+	    "i) }";
+
+	(void)state;
+	same_result(arena_printf(arena, "%s%s", OLD(10), arena_printf(arena, box, "")),
+	    arena_printf(arena, "%s%s", NEW,
+		arena_printf(
+		    arena, box, ", coordinate_transformation_mode = \"output_half_pixel\"")));
+	same_result(OLD(17) "g (float[1,4,6] x) => (float[?,?,?] y) { c = Constant <value_ints = "
+			    "[1,4,6,1]> "
+			    "() r = Reshape(x, c) d = DFT <axis = 2> (r) y = ReduceSum <keepdims = "
+			    "0> (d) }",
+	    "<ir_version: 8, opset_import: [\"\" : 20]>\n"
+	    "g (float[1,4,6] x) => (float[?,?,?] y) <int64 a = {2}> { c = Constant <value_ints = "
+	    "[1,4,6,1]> () r = Reshape(x, c) d = DFT(r, , a) y = ReduceSum <keepdims = 0> (d) }");
 }
 
 /* Before opset 11 an index below zero was outside. */
@@ -236,13 +265,44 @@ experimental(void **state)
 	refused(OLD(10) X4 "{ y = Affine(x) }", "left ONNX with opset 10");
 }
 
+/* What a row says it implements is a version that its operator has. */
+static void
+every_row_has_versions(void **state)
+{
+	(void)state;
+	for (int op = OP_none + 1; op < NOP; op++) {
+		const char *name = op_info[op].onnx;
+		const int *v;
+		int n, i = 0;
+
+		if (!name || (strstr(name, "::") && strncmp(name, "ai.onnx", 7) != 0))
+			continue;
+		n = onnx_versions(name, &v);
+		while (i < n && v[i] != op_info[op].since)
+			i++;
+		if (i == n)
+			fail_msg(
+			    "%s of opset %d is not in onnx_since.def", name, op_info[op].since);
+	}
+	for (int i = 0; onnx_known(i); i++) {
+		const int *v;
+		int n = onnx_versions(onnx_known(i), &v);
+
+		assert_true(n > 0);
+		for (int k = 1; k < n; k++)
+			assert_true(v[k] > v[k - 1]);
+	}
+	assert_int_equal(onnx_versions("Frobnicate", &(const int *){NULL}), 0);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, help_setup, help_teardown)
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {T(attributes_become_inputs), T(reductions),
 	    T(old_broadcasting), T(softmax_flattened), T(normalisation_and_casts),
-	    T(batchnorm_per_element), T(resampling), T(indices), T(dropout_mask), T(experimental)};
+	    T(batchnorm_per_element), T(resampling), T(boxes), T(indices), T(dropout_mask),
+	    T(experimental), T(every_row_has_versions)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
