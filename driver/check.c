@@ -32,8 +32,9 @@ check_grad(struct driver *d, struct graph *g)
 		for (int k = 0; k < n->nout; k++)
 			if (differentiable(n->out[k]))
 				carries[n->out[k]->id] = true;
-		if (op_info[n->op].grad == grad_none && differentiable(n->out[0])) {
-			diag_unsupported(&d->diag, n->loc, "has no gradient; freeze what lies before it or leave it out");
+		if (op_not_differentiable(n->op) && differentiable(n->out[0])) {
+			diag_unsupported(&d->diag, n->loc, "has no gradient (%s); freeze what lies before it or leave it out",
+			    op_not_differentiable(n->op));
 			missing++;
 		}
 	}

@@ -19,7 +19,7 @@ ops_class_name(const struct op_info *o)
 const char *
 ops_grad_name(const struct op_info *o)
 {
-	return o->grad == grad_none ? "none" : o->grad == grad_expand ? "of its expansion" : "own";
+	return op_not_differentiable((enum op)(o - op_info)) ? "none" : o->grad == grad_expand ? "of its expansion" : "own";
 }
 
 const char *

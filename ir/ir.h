@@ -243,7 +243,9 @@ struct op_info {
 	/* Builds the core form; outs[i] for every output wanted.  expand_none on core. */
 	bool (*expand)(struct build *, const struct node *, struct value **outs);
 	/* dout[i] may be NULL (no gradient arrives); sets din[i], NULL = none flows.
-	 * grad_expand: differentiate the expansion.  grad_none: not differentiable (reports). */
+	 * grad_expand: differentiate the expansion.  Not differentiable, and report it:
+	 * grad_none (the results are no floats), grad_flat (piecewise constant),
+	 * grad_random (drawn), grad_made (no float operand). */
 	bool (*grad)(struct build *, const struct node *, struct value *const *dout, struct value **din);
 	/* fp64 oracle of core operators; eval_none on composites (evaluate the expansion). */
 	bool (*eval)(const struct node *, const struct etensor *const *in, struct etensor **out);
@@ -253,6 +255,7 @@ struct op_info {
 extern const struct op_info op_info[NOP];
 enum op op_from_onnx(const char *domain, const char *type); /* OP_none if unknown; "" and "ai.onnx" are one */
 enum op op_from_id(const char *id);
+const char *op_not_differentiable(enum op); /* why, in words; NULL: it has a gradient */
 const struct attr_info *op_attr(enum op, const char *name); /* NULL: the row has no such attribute */
 /* Draws numbers: its row has a `stream`, of which every node has its own.  Never folded. */
 bool op_is_random(enum op);

@@ -115,13 +115,45 @@ grad_expand(struct build *b, const struct node *n, struct value *const *dout, st
 	die("%s is differentiated through its expansion", op_info[n->op].id);
 }
 
-bool
-grad_none(struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+const char *
+op_not_differentiable(enum op op)
 {
-	(void)dout, (void)din;
-	return diag_unsupported(b->diag, n->loc, "%s is not differentiable",
-	    op_info[n->op].onnx ? op_info[n->op].onnx : op_info[n->op].id);
+	static const struct {
+		bool (*grad)(struct build *, const struct node *, struct value *const *, struct value **);
+		const char *why;
+	} reasons[] = {
+	    {grad_none, "its result is no float"},
+	    {grad_flat, "piecewise constant"},
+	    {grad_random, "drawn at random"},
+	    {grad_made, "made of no float"},
+	};
+
+	for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
+		if (op_info[op].grad == reasons[i].grad)
+			return reasons[i].why;
+	return NULL;
 }
+
+static bool
+no_gradient(struct build *b, const struct node *n)
+{
+	const struct op_info *row = &op_info[n->op];
+
+	return diag_unsupported(b->diag, n->loc, "%s is not differentiable: %s", row->onnx ? row->onnx : row->id,
+	    op_not_differentiable(n->op));
+}
+
+#define NO_GRADIENT(why)                                                                           \
+	bool grad_##why(struct build *b, const struct node *n, struct value *const *dout, struct value **din) \
+	{                                                                                          \
+		(void)dout, (void)din;                                                             \
+		return no_gradient(b, n);                                                          \
+	}
+
+NO_GRADIENT(none)
+NO_GRADIENT(flat)
+NO_GRADIENT(random)
+NO_GRADIENT(made)
 
 bool
 eval_none(const struct node *n, const struct etensor *const *in, struct etensor **out)

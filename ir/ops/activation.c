@@ -216,6 +216,22 @@ expand_HardSwish(struct build *b, const struct node *n, struct value **outs)
 	return outs[0] != NULL;
 }
 
+/* dx = 0 below -3, x/3 + 1/2 from -3 to 3, 1 above: the ends belong to the middle, as
+ * torch.nn.functional.hardswish has them. */
+bool
+grad_HardSwish(struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+{
+	struct value *x = n->in[0], *three, *slope;
+
+	if (!dout[0])
+		return true;
+	three = b_scalar_like(b, x, 3);
+	slope = b_select(b, b2(b, OP_le, x, three), b_adds(b, b_muls(b, x, 1.0 / 3), 0.5), b_scalar_like(b, x, 1));
+	slope = b_select(b, b2(b, OP_lt, x, b_neg(b, three)), b_scalar_like(b, x, 0), slope);
+	din[0] = b_mul(b, dout[0], slope);
+	return din[0] != NULL;
+}
+
 /* max(x, 0) + log(1 + exp(-|x|)) */
 bool
 expand_Softplus(struct build *b, const struct node *n, struct value **outs)

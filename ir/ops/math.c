@@ -31,6 +31,42 @@ expand_Min(struct build *b, const struct node *n, struct value **outs)
 	return (outs[0] = chain(b, OP_min, n)) != NULL;
 }
 
+/* Operands that tie share the gradient evenly, as torch.maximum. */
+static bool
+grad_ties(struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+{
+	struct value *hit[2], *share, *count = NULL, *y = n->out[0];
+
+	if (!dout[0])
+		return true;
+	if (n->nin == 1)
+		return (din[0] = dout[0]) != NULL;
+	for (int i = 0; i < n->nin; i++) {
+		hit[0] = b_cast(b, b2(b, OP_eq, n->in[i], y), y->dtype);
+		count = count ? b_add(b, count, hit[0]) : hit[0];
+	}
+	share = b_div(b, dout[0], count);
+	for (int i = 0; i < n->nin; i++) {
+		hit[0] = b2(b, OP_eq, n->in[i], y);
+		hit[1] = b_select(b, hit[0], share, b_scalar_like(b, y, 0));
+		if (!hit[1] || !(din[i] = b_unbroadcast(b, hit[1], n->in[i])))
+			return false;
+	}
+	return true;
+}
+
+bool
+grad_Max(struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+{
+	return grad_ties(b, n, dout, din);
+}
+
+bool
+grad_Min(struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+{
+	return grad_ties(b, n, dout, din);
+}
+
 bool
 expand_Mean(struct build *b, const struct node *n, struct value **outs)
 {

@@ -117,13 +117,25 @@ grad_max_pool(struct build *b, const struct node *n, struct value *const *dout, 
 	return din[0] != NULL;
 }
 
+/* Linear in dy: what arrives at x is read at the maxima. */
 bool
 grad_max_pool_grad(
     struct build *b, const struct node *n, struct value *const *dout, struct value **din)
 {
-	(void)din;
-	return !dout[0] ||
-	    diag_unsupported(b->diag, n->loc, "the second derivative of max pooling");
+	struct value *x = n->in[0], *y = n->in[1], *at, *flat;
+	struct window w;
+	int64_t count;
+
+	if (!dout[0])
+		return true;
+	if (!pool_window(n, b->diag, x->rank, &w))
+		return false;
+	at = ops_max_places(b, n, x, y, &w, false);
+	if (!at)
+		return false;
+	count = dims_count(x->rank, x->dims);
+	flat = b_reshape(b, dout[0], 1, &count);
+	return (din[2] = b_gather(b, flat, at, 0)) != NULL;
 }
 
 bool

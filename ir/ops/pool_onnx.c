@@ -86,14 +86,12 @@ pool_core(struct build *b, enum op op, struct value *x, const struct window *w)
 	return b_op(b, op, 1, &x, 4, a);
 }
 
-/* Where the maxima lie: the index into x as one row, or, storage_order 1, with the
- * spatial axes of a plane in the opposite order. */
-static struct value *
-max_places(struct build *b, const struct node *n, struct value *y, const struct window *w)
+struct value *
+ops_max_places(struct build *b, const struct node *n, struct value *x, struct value *y, const struct window *w,
+    bool column)
 {
-	struct value *x = n->in[0], *in[2] = {x, y}, *tap, *at;
+	struct value *in[2] = {x, y}, *tap, *at;
 	int64_t thin[MAX_RANK];
-	bool column = attr_int(n, "storage_order");
 	struct attr a[4];
 
 	ops_window_attrs(b, w, a);
@@ -134,7 +132,7 @@ expand_MaxPool(struct build *b, const struct node *n, struct value **outs)
 		return false;
 	if (!(outs[0] = pool_core(b, OP_max_pool, n->in[0], &w)))
 		return false;
-	return !ops_wants(n, 1) || (outs[1] = max_places(b, n, outs[0], &w)) != NULL;
+	return !ops_wants(n, 1) || (outs[1] = ops_max_places(b, n, n->in[0], outs[0], &w, attr_int(n, "storage_order"))) != NULL;
 }
 
 /* ---- MaxUnpool: x, indices into the whole result, output_shape?.  The indices count
@@ -290,6 +288,20 @@ expand_AveragePool(struct build *b, const struct node *n, struct value **outs)
 	return (outs[0] = b_mul(b, y, pool_weights(b, n, y, &w, hi0))) != NULL;
 }
 
+/* s^(1/p) for s >= 0, with slope 0 at 0, where it is infinite and meets the 0 of |x|^p. */
+static struct value *
+root(struct build *b, struct value *s, double p)
+{
+	struct value *zero, *some;
+
+	if (!s)
+		return NULL;
+	zero = b_scalar_like(b, s, 0);
+	some = b2(b, OP_lt, zero, s);
+	s = b_select(b, some, s, b_scalar_like(b, s, 1));
+	return b_select(b, some, p == 2 ? b_sqrt(b, s) : b2(b, OP_pow, s, b_scalar_like(b, zero, 1 / p)), zero);
+}
+
 /* (sum |x|^p)^(1/p) over windows */
 bool
 expand_LpPool(struct build *b, const struct node *n, struct value **outs)
@@ -306,8 +318,7 @@ expand_LpPool(struct build *b, const struct node *n, struct value **outs)
 	else
 		s = b2(b, OP_pow, b1(b, OP_abs, x), b_scalar_like(b, x, p));
 	s = s ? pool_core(b, OP_sum_pool, s, &w) : NULL;
-	outs[0] = p == 2 ? b_sqrt(b, s) : b2(b, OP_pow, s, b_scalar_like(b, x, 1 / p));
-	return outs[0] != NULL;
+	return (outs[0] = root(b, s, p)) != NULL;
 }
 
 static int
@@ -354,6 +365,5 @@ expand_GlobalLpPool(struct build *b, const struct node *n, struct value **outs)
 		return false;
 	s = p == 2 ? b_mul(b, x, x) : b2(b, OP_pow, b1(b, OP_abs, x), b_scalar_like(b, x, p));
 	s = b_reduce(b, OP_reduce_sum, s, k, axes, true);
-	outs[0] = p == 2 ? b_sqrt(b, s) : b2(b, OP_pow, s, b_scalar_like(b, x, 1 / p));
-	return outs[0] != NULL;
+	return (outs[0] = root(b, s, p)) != NULL;
 }

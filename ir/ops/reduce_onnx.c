@@ -139,17 +139,15 @@ expand_ReduceLogSumExp(struct build *b, const struct node *n, struct value **out
 }
 
 /* exp(x - y) * dy */
-bool
-grad_ReduceLogSumExp(
-    struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+/* The result and its gradient with the reduced axes as 1, to stand beside the operand. */
+static bool
+beside(struct build *b, const struct node *n, struct value **y, struct value **d)
 {
-	struct value *x = n->in[0], *y = n->out[0], *d = dout[0];
+	struct value *x = n->in[0];
 	int64_t dims[MAX_RANK];
 	struct over o;
 	int a = 0;
 
-	if (!d)
-		return true;
 	if (!over(b, n, &o))
 		return false;
 	for (int i = 0; i < x->rank; i++) {
@@ -158,8 +156,37 @@ grad_ReduceLogSumExp(
 		a += gone;
 		dims[i] = gone ? 1 : x->dims[i];
 	}
-	y = b_reshape(b, y, x->rank, dims);
-	d = b_reshape(b, d, x->rank, dims);
+	*y = b_reshape(b, n->out[0], x->rank, dims);
+	*d = b_reshape(b, *d, x->rank, dims);
+	return *y && *d;
+}
+
+/* dx = x*d/y, and 0 where y is 0, as torch.norm */
+bool
+grad_ReduceL2(struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+{
+	struct value *y, *d = dout[0], *zero;
+
+	if (!d)
+		return true;
+	if (!beside(b, n, &y, &d))
+		return false;
+	zero = b_scalar_like(b, y, 0);
+	y = b_select(b, b2(b, OP_eq, y, zero), b_scalar_like(b, y, 1), y);
+	din[0] = b_mul(b, n->in[0], b_div(b, d, y));
+	return din[0] != NULL;
+}
+
+bool
+grad_ReduceLogSumExp(
+    struct build *b, const struct node *n, struct value *const *dout, struct value **din)
+{
+	struct value *x = n->in[0], *y, *d = dout[0];
+
+	if (!d)
+		return true;
+	if (!beside(b, n, &y, &d))
+		return false;
 	din[0] = b_mul(b, b_exp(b, b_sub(b, x, y)), d);
 	return din[0] != NULL;
 }

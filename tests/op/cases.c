@@ -9,7 +9,27 @@ static const struct op_case written[] = {
 #include "tests/op/cases.def"
 #define CASE(id, nout, operands, attrs, flags, tol) {OP_##id, nout, operands, attrs, flags, tol},
 #include "tests/op/sweeps.def"
+#define KINK(id, operands, attrs, gradients) {OP_##id, 1, operands, attrs, CASE_KINK, 0},
+#include "tests/op/kinks.def"
 };
+
+/* ---- what kinks.def says of a kink, found by the text of its operands */
+const char *
+case_gradients(const struct op_case *c)
+{
+	static const struct {
+		enum op op;
+		const char *operands, *attrs, *gradients;
+	} kinks[] = {
+#define KINK(id, operands, attrs, gradients) {OP_##id, operands, attrs, gradients},
+#include "tests/op/kinks.def"
+	};
+
+	for (size_t i = 0; i < sizeof kinks / sizeof *kinks; i++)
+		if (kinks[i].op == c->op && !strcmp(kinks[i].operands, c->operands) && !strcmp(kinks[i].attrs, c->attrs))
+			return kinks[i].gradients;
+	die("%s is no kink", op_info[c->op].id);
+}
 
 /* ---- alternatives: the first word with a | is replaced by each of its choices */
 struct expansion {

@@ -21,6 +21,7 @@ struct op_case {
 /* All of them, those with alternatives (axis=0|1) as one case for each choice. */
 const struct op_case *op_cases(int *n);
 
+const char *case_gradients(const struct op_case *); /* of a CASE_KINK: "1,0;0.5" */
 /* The same operands with another element type where they have f32; NULL: none has. */
 const struct op_case *case_retyped(struct arena *, const struct op_case *, const char *dtype);
 /* The graph: an input for every operand that is not given as a constant, the node,

@@ -304,7 +304,7 @@ work(struct tally *y, const struct op_case *cases, int n, int first, int step, c
 		y->worst[op] = (struct told){-1, -1};
 	for (int i = 0; i < n; i++) {
 		const struct op_case *c = &cases[i];
-		bool grad = op_info[c->op].grad != grad_none && !(c->flags & CASE_NOGRAD);
+		bool grad = !op_not_differentiable(c->op) && !(c->flags & CASE_NOGRAD);
 		bool types_too = grad && !typed[c->op] && !(c->flags & (CASE_KINK | CASE_NORUN));
 
 		typed[c->op] |= types_too;

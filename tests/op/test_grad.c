@@ -171,7 +171,7 @@ first_order(const struct op_case *c)
 static bool
 has_gradient(const struct op_case *c)
 {
-	return !(c->flags & (CASE_NOGRAD | CASE_KINK)) && op_info[c->op].grad != grad_none;
+	return !(c->flags & (CASE_NOGRAD | CASE_KINK)) && !op_not_differentiable(c->op);
 }
 
 static void
@@ -192,9 +192,7 @@ static const struct {
 	enum op op;
 	const char *why;
 } first_order_only[] = {
-    {OP_max_pool, "max_pool_grad finds the maxima again; picking a gradient of its own at them is not written"},
-    {OP_max_pool_grad, "as max_pool"},
-    {OP_MaxPool, "as max_pool"},
+    {OP_none, ""},
 };
 
 static const char *
@@ -273,6 +271,96 @@ second_gradients(void **state)
 	assert_int_equal(bad, 0);
 }
 
+/* ---- kinks: the gradient of the plain sum of the outputs is what the table says */
+static bool
+chosen(const struct op_case *c)
+{
+	struct proof p;
+	struct etensor *got[CASE_INPUTS] = {0};
+	struct build b;
+	const char *said_of = case_gradients(c), *s = said_of;
+	struct value *loss;
+	bool ok = true;
+
+	begin(&p, c, false);
+	b = build_at(p.g, &p.d, LOC_NONE, NULL);
+	loss = b_reduce_all(&b, OP_reduce_sum, p.g->outputs.v[0]);
+	if (!evaluated_gradients(&p, loss, got)) {
+		if (!*said_of && op_not_differentiable(c->op))
+			goto out;
+		print_error("%s: %s\n", case_text(p.a, c), problem(&p));
+		ok = false;
+		goto out;
+	}
+	for (int i = 0; i < p.nwrt; i++, s += *s == ';') {
+		struct str said = {0};
+
+		for (int64_t e = 0; e < p.feed[p.at[i]]->count && *s && *s != ';'; e++, s += *s == ',') {
+			char *after;
+			double want = strtod(s, &after), have = got[i] ? got[i]->f[e] : 0;
+
+			ok &= after > s && (have == want || fabs(have - want) <= 1e-5);
+			s = after;
+		}
+		for (int64_t e = 0; got[i] && e < got[i]->count; e++) {
+			str_addf(&said, "%s%g", e ? "," : "", got[i]->f[e]);
+			ok &= *s == ';' || !*s;
+		}
+		if (!ok)
+			print_error("%s: operand %d gets %s, kinks.def says \"%s\"\n", case_text(p.a, c), p.at[i],
+			    said.s ? said.s : "nothing", said_of);
+		str_free(&said);
+	}
+out:
+	end(&p);
+	return ok;
+}
+
+static void
+kinks(void **state)
+{
+	int n, bad = 0;
+	const struct op_case *c = op_cases(&n);
+
+	(void)state;
+	for (int i = 0; i < n; i++)
+		if (c[i].flags & CASE_KINK)
+			bad += !chosen(&c[i]);
+	assert_int_equal(bad, 0);
+}
+
+/* ---- every row that says it has a gradient was proved, and says right where it has none */
+static void
+every_gradient_is_tried(void **state)
+{
+	static bool flows[NOP];
+	int n, bad = 0;
+	const struct op_case *c = op_cases(&n);
+
+	(void)state;
+	for (int i = 0; i < n; i++) {
+		struct proof p;
+		bool out = false;
+
+		begin(&p, &c[i], false);
+		for (int o = 0; o < p.g->outputs.n; o++)
+			out |= dtype_is_float(p.g->outputs.v[o]->dtype) && !(c[i].flags & CASE_NOGRAD);
+		flows[c[i].op] |= out && p.nwrt;
+		end(&p);
+	}
+	for (int op = OP_none + 1; op < NOP; op++) {
+		const char *why = op_not_differentiable((enum op)op);
+		bool wrong = flows[op] && (op_info[op].grad == grad_none || op_info[op].grad == grad_made);
+
+		if (!why && !flows[op])
+			print_error("%s has a gradient and no case that differentiates it\n", op_info[op].id);
+		if (wrong)
+			print_error("%s is said to be not differentiable, but floats go in and come out\n", op_info[op].id);
+		bad += (!why && !flows[op]) || wrong;
+	}
+	assert_int_equal(bad, 0);
+}
+
 static void
 every_row_has_a_case(void **state)
 {
@@ -327,6 +415,8 @@ main(void)
 	    cmocka_unit_test(evaluates),
 	    cmocka_unit_test(gradients),
 	    cmocka_unit_test(second_gradients),
+	    cmocka_unit_test(kinks),
+	    cmocka_unit_test(every_gradient_is_tried),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
