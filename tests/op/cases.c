@@ -7,7 +7,7 @@
 static const struct op_case written[] = {
 #define CASE(id, nout, operands, attrs, flags, tol) {OP_##id, nout, operands, attrs, flags, tol},
 #include "tests/op/cases.def"
-#define CASE(id, nout, operands, attrs, flags, tol) {OP_##id, nout, operands, attrs, flags, tol},
+#define CASE(id, nout, operands, attrs, flags, tol) {OP_##id, nout, operands, attrs, (flags) | CASE_SWEEP, tol},
 #include "tests/op/sweeps.def"
 #define KINK(id, operands, attrs, gradients) {OP_##id, 1, operands, attrs, CASE_KINK, 0},
 #include "tests/op/kinks.def"

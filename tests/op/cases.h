@@ -9,6 +9,7 @@
 enum case_flag {
 	CASE_NOGRAD = 1, /* differentiable, but not at these operands or not by this route */
 	CASE_NORUN = 2,  /* not to be compiled: the row exists for the passes only */
+	CASE_SWEEP = 8,  /* of sweeps.def */
 	CASE_KINK = 4    /* at a kink: differences do not apply, kinks.def has the choice */
 };
 struct op_case {

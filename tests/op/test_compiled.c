@@ -3,8 +3,9 @@
  * differences too; rows' first cases again in f64, f16 and bf16.  A case runs in a
  * process of its own, so that one that aborts is named too.
  *
- *   test_op_compiled [--tsv FILE] [WORD]
+ *   test_op_compiled [--all] [--tsv FILE] [WORD]
  *
+ * Of sweeps.def one case in six is compiled, or with --all, --tsv or a word all of them.
  * WORD keeps the cases whose text contains it.  FILE gets a line for every
  * differentiable row: its name, the worst relative error of its gradient against
  * differences in double, and that of compiled f32 code. */
@@ -293,12 +294,26 @@ struct tally {
 	struct told worst[NOP];
 };
 
+struct choice {
+	const char *word;
+	bool all;
+};
+
+static bool
+chosen(struct arena *a, const struct choice *ch, const struct op_case *c, int i)
+{
+	if (c->flags & CASE_NORUN || (c->flags & CASE_SWEEP && !ch->all && i % 6))
+		return false;
+	return !ch->word || strstr(case_text(a, c), ch->word);
+}
+
 static void
-work(struct tally *y, const struct op_case *cases, int n, int first, int step, const char *word)
+work(struct tally *y, const struct op_case *cases, int n, int first, int step, const struct choice *ch)
 {
 	struct arena *a = arena_create();
 	bool *typed = arena_array(a, bool, NOP);
 	struct told t;
+	int turn = 0;
 
 	for (int op = 0; op < NOP; op++)
 		y->worst[op] = (struct told){-1, -1};
@@ -307,8 +322,10 @@ work(struct tally *y, const struct op_case *cases, int n, int first, int step, c
 		bool grad = !op_not_differentiable(c->op) && !(c->flags & CASE_NOGRAD);
 		bool types_too = grad && !typed[c->op] && !(c->flags & (CASE_KINK | CASE_NORUN));
 
+		if (!chosen(a, ch, c, i))
+			continue;
 		typed[c->op] |= types_too;
-		if (i % step != first || c->flags & CASE_NORUN || (word && !strstr(case_text(a, c), word)))
+		if (turn++ % step != first)
 			continue;
 		y->ran++;
 		y->failed += !apart(c, grad, -1, &t);
@@ -323,7 +340,8 @@ int
 main(int argc, char **argv)
 {
 	struct target_opts to = {.opt_level = 1};
-	const char *tsv = NULL, *word = NULL;
+	struct choice ch = {0};
+	const char *tsv = NULL;
 	int workers = (int)sysconf(_SC_NPROCESSORS_ONLN), ncases;
 	const struct op_case *cases = op_cases(&ncases);
 	struct tally *y;
@@ -332,8 +350,9 @@ main(int argc, char **argv)
 	for (int i = 1; i < argc; i++) {
 		if (strcmp(argv[i], "--tsv") == 0 && i + 1 < argc)
 			tsv = argv[++i];
-		else
-			word = argv[i];
+		else if (strcmp(argv[i], "--all") != 0)
+			ch.word = argv[i];
+		ch.all = true;
 	}
 	diag_init(&d, stderr);
 	if (!(target = target_open(&to, &d)))
@@ -346,7 +365,7 @@ main(int argc, char **argv)
 		return 1;
 	for (int w = 0; w < workers; w++)
 		if (fork() == 0) {
-			work(&y[w], cases, ncases, w, workers, word);
+			work(&y[w], cases, ncases, w, workers, &ch);
 			fflush(stdout);
 			_exit(0);
 		}
