@@ -5,6 +5,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* ---- the scanner */
 struct scan {
@@ -195,12 +196,24 @@ onnx_open_bytes(struct onnx_file *f, struct arena *keep, const char *path, const
 	return ok;
 }
 
+/* A message of protobuf's holds less than 2 GB: said before such a file is read. */
+static bool
+small_enough(struct diag *d, const char *path)
+{
+	struct stat st;
+
+	if (stat(path, &st) || !S_ISREG(st.st_mode) || st.st_size <= INT32_MAX)
+		return true;
+	return diag_unsupported(d, LOC_FILE(path),
+	    "has %lld bytes: ONNX files end at 2 GB, keep the weights as external data", (long long)st.st_size);
+}
+
 bool
 onnx_open(
     struct onnx_file *f, struct arena *keep, const char *path, const char *name, struct diag *d)
 {
 	size_t size;
-	void *bytes = file_read(d, path, &size);
+	void *bytes = small_enough(d, path) ? file_read(d, path, &size) : NULL;
 	bool ok;
 
 	if (!bytes)

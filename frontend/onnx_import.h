@@ -51,6 +51,7 @@ struct import {
 	struct diag *d;
 	struct build b; /* without fold where a Gradient may ask what hangs on a constant */
 	struct map *functions; /* "domain::name" -> FunctionProto */
+	bool disordered;        /* the nodes of the model have no order */
 	struct map *unknown;   /* operators reported already */
 	bool broken;           /* a mistake that other sizes do not mend: an unknown name, a cycle */
 	struct map *inner;     /* initializers of bodies: message -> bind, made once for all turns */
@@ -79,6 +80,9 @@ bool import_initializers(struct import *, struct scope *, const Onnx__GraphProto
 const Onnx__FunctionProto *import_function(struct import *, const Onnx__NodeProto *);
 /* An operator that needs no row of its own. */
 bool import_is_special(const char *domain, const char *op);
+
+/* ---- onnx_check.c: the file's structure by the specification, all of it; false: reported */
+bool onnx_check(struct import *);
 
 /* ---- onnx_inputs.c */
 bool import_inputs(struct import *, struct scope *);

@@ -194,6 +194,11 @@ tensor_input(struct dims_in *di, const char *name, const Onnx__TypeProto *type)
 		const Onnx__TensorShapeProto__Dimension *dim = t->shape ? t->shape->dim[i] : NULL;
 		int64_t size = given_dim(given, (int)i);
 
+		/* old exporters write -1 where they do not know */
+		if (dim && dim->value_case == ONNX__TENSOR_SHAPE_PROTO__DIMENSION__VALUE_DIM_VALUE &&
+		    dim->dim_value < -1)
+			return bad_input(diag_invalid(im->d, loc, "axis %zu has size %lld: sizes are not negative",
+			    i, (long long)dim->dim_value));
 		if (size >= 0) {
 			dims[i] = size;
 			if (dim &&
@@ -217,6 +222,10 @@ tensor_input(struct dims_in *di, const char *name, const Onnx__TypeProto *type)
 	}
 	if (im->opts->symbolic)
 		make_symbolic(di, (int)rank, dims);
+	for (i = 0; i < rank && dim_const(dims[i]); i++)
+		;
+	if (i == rank && dims_count((int)rank, dims) < 0)
+		return bad_input(diag_invalid(im->d, loc, "the product of its sizes overflows"));
 	x = graph_input(im->g, loc.name, dtype, (int)rank, dims);
 	x->loc = loc;
 	return x;

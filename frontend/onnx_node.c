@@ -689,7 +689,7 @@ import_row(struct job *j)
 		shape_dropout(j, &n);
 	if (op_is_random(op))
 		set_attr(&n, (struct attr){.name = "stream", .kind = ATTR_INT, .i = 1 + im->draws++});
-	if (!check_operands(j, &n, op))
+	if (!check_operands(j, &n, op) || !op_types_fit(op, n.in.n, n.in.v, j->loc, im->d))
 		return false;
 	made = b_node(&im->b, op, n.in.n, n.in.v, n.nout, n.attrs.n, n.attrs.v);
 	if (!made)

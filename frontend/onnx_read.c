@@ -326,8 +326,10 @@ import_nodes(struct import *im, struct scope *s, size_t n, Onnx__NodeProto **nod
 	size_t k;
 	int i;
 
-	if (n > INT32_MAX || !order_nodes(im, s, &o, n))
+	if (n > INT32_MAX || !order_nodes(im, s, &o, n)) {
+		im->disordered |= !s->outer;
 		return false;
+	}
 	for (i = 0; i < o.list.n; i++) {
 		const Onnx__NodeProto *node = nodes[o.list.v[i]];
 
@@ -502,6 +504,22 @@ output_item(struct import *im, const char *name, const struct item *it)
 	return true;
 }
 
+/* What a file says of its outputs' element types is true. */
+static bool
+declared_type(struct import *im, const Onnx__ValueInfoProto *o, const struct item *it, struct loc loc)
+{
+	enum dtype said;
+
+	if (it->kind != ITEM_TENSOR || !it->v || !o->type || o->type->value_case != ONNX__TYPE_PROTO__VALUE_TENSOR_TYPE ||
+	    !o->type->tensor_type->elem_type)
+		return true;
+	said = dtype_from_onnx(o->type->tensor_type->elem_type);
+	if (said == it->v->dtype)
+		return true;
+	return diag_invalid(im->d, loc, "is declared with element type %s, its node makes %s",
+	    said == DT_none ? "none of ONNX" : dtype_info[said].name, dtype_info[it->v->dtype].name);
+}
+
 static bool
 import_outputs(struct import *im, struct scope *s)
 {
@@ -526,7 +544,7 @@ import_outputs(struct import *im, struct scope *s)
 			continue;
 		}
 		it = import_item(im, b, "output", 0);
-		ok = it && output_item(im, name, it) && ok;
+		ok = it && declared_type(im, g->output[i], it, loc) && output_item(im, name, it) && ok;
 	}
 	return ok;
 }
@@ -570,12 +588,12 @@ import_model(struct import *im)
 	if (im->opts->states)
 		onnx_own_parameters(&im->f, im->d);
 	ok = check_operators(im);
-	if (!ok && !im->opts->keep_going)
+	if (!onnx_check(im) || (!ok && !im->opts->keep_going))
 		return false;
 	if (!import_initializers(im, &top, g) || !import_inputs(im, &top))
 		return false;
 	ok &= import_nodes(im, &top, g->n_node, g->node);
-	if (ok || im->opts->keep_going)
+	if ((ok || im->opts->keep_going) && !im->disordered)
 		ok &= import_outputs(im, &top);
 	return ok;
 }

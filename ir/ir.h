@@ -259,6 +259,12 @@ const char *op_not_differentiable(enum op); /* why, in words; NULL: it has a gra
 const struct attr_info *op_attr(enum op, const char *name); /* NULL: the row has no such attribute */
 /* Draws numbers: its row has a `stream`, of which every node has its own.  Never folded. */
 bool op_is_random(enum op);
+/* op_types.c: the element types that an ONNX operator takes, as op_types.def has them
+ * (NULL: not listed); whether operands fit (false: reported); the sets by name. */
+const char *op_types(enum op);
+bool op_types_fit(enum op, int nin, struct value *const *in, struct loc, struct diag *);
+void op_types_legend(struct str *);
+bool op_types_valid(const char **bad); /* the table reads well; *bad: where not */
 /* INTS attributes that hold dims (symbols' handles are negative): "dims" and "count" of
  * core rows, "measured" of composites: the sizes that their expansion measures. */
 bool attr_holds_dims(enum op, const char *name);

@@ -331,6 +331,8 @@ rows_good(struct lower *lo, struct nest_space *s, struct node *const *nodes, int
 	for (int i = 0; i < o.n; i++)
 		if (span > 1 || (s->reduced & 1u << o.d[i].axis))
 			span *= o.d[i].extent;
+	if (!span) /* an axis without elements */
+		return true;
 	return span <= ROW_ELEMENTS && (total / span >= 4 || total <= ROW_ELEMENTS);
 }
 

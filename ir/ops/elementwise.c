@@ -13,14 +13,20 @@ broadcast(struct graph *g, struct node *n, struct diag *d, enum dtype t)
 	return infer_broadcast_dims(g, n, d, &rank, dims) && ops_set(n, d, 0, t, rank, dims);
 }
 
+static const char *
+named(const struct value *v)
+{
+	return v->name ? v->name : "unnamed";
+}
+
 static bool
 same_dtype(const struct node *n, struct diag *d, int first, int count)
 {
 	for (int i = first + 1; i < first + count; i++)
 		if (n->in[i]->dtype != n->in[first]->dtype)
 			return diag_invalid(d, n->loc, "operand types differ: %s (%s) and %s (%s)",
-			    dtype_info[n->in[first]->dtype].name, n->in[first]->name,
-			    dtype_info[n->in[i]->dtype].name, n->in[i]->name);
+			    dtype_info[n->in[first]->dtype].name, named(n->in[first]),
+			    dtype_info[n->in[i]->dtype].name, named(n->in[i]));
 	return true;
 }
 
@@ -50,7 +56,7 @@ class_fits(const struct node *n, struct diag *d)
 			want = dtype_is_int(t) || c == DC_FLOAT ? NULL : "a number type";
 	}
 	if (want)
-		return diag_invalid(d, n->loc, "operand %s is %s; %s is expected", n->in[0]->name,
+		return diag_invalid(d, n->loc, "operand %s is %s; %s is expected", named(n->in[0]),
 		    dtype_info[t].name, want);
 	return true;
 }

@@ -130,6 +130,9 @@ grad_max_pool_grad(
 		return true;
 	if (!pool_window(n, b->diag, x->rank, &w))
 		return false;
+	if (!ops_all_const(x->rank, x->dims))
+		return diag_unsupported(b->diag, n->loc, "the second derivative of max pooling over %s",
+		    ops_dims_text(b->g, x->rank, x->dims));
 	at = ops_max_places(b, n, x, y, &w, false);
 	if (!at)
 		return false;

@@ -107,7 +107,8 @@ normalisation_and_casts(void **state)
 			OLD(9) X4 "%s { y, a, c, d, e = BatchNormalization(x, s, b, m, v) }", bn),
 	    arena_printf(arena, NEW X4 "%s { y = BatchNormalization(x, s, b, m, v) }", bn));
 	same_result(
-	    OLD(5) X4 "{ y = Cast <to = \"INT32\"> (x) }", NEW X4 "{ y = Cast <to = 6> (x) }");
+	    OLD(5) X4 "{ i = Cast <to = \"INT32\"> (x) y = Cast <to = \"FLOAT\"> (i) }",
+	    NEW X4 "{ i = Cast <to = 6> (x) y = Cast <to = 1> (i) }");
 	same_result(OLD(3) X4 "{ y = Concat(x, x) }", NEW X4 "{ y = Concat <axis = 1> (x, x) }");
 	same_result(OLD(5) X4 "{ n = Neg(x) y = Selu(n) }",
 	    NEW X4 "{ n = Neg(x) y = Selu <alpha = 1.6732, gamma = 1.0507> (n) }");

@@ -3,7 +3,9 @@
  * lowering.  Each in a process of its own with a limit of time and memory: what ends by
  * a signal is written beside the tool and fails the run.
  *
- *   mutate [--rounds N] [--seed S] [--keep DIR] MODEL... */
+ *   mutate [--rounds N] [--edits N] [--seed S] [--keep DIR] MODEL...
+ *
+ * With --edits 0 the models are as they are, and what is refused is told. */
 #include "frontend/onnx.h"
 #include "passes/passes.h"
 
@@ -14,7 +16,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SECONDS = 20, EDITS_MAX = 3 };
+enum { SECONDS = 20 };
+static int edits = 3;
 
 static uint64_t state;
 
@@ -224,8 +227,8 @@ edit(struct arena *a, Onnx__ModelProto *m, Onnx__GraphProto *g, int depth)
 	}
 }
 
-/* ---- one model through the compiler, without the part that is LLVM's */
-static void
+/* ---- one model through the compiler, without the part that is LLVM's; true: to its end */
+static bool
 through(const char *path)
 {
 	struct arena *a = arena_create();
@@ -235,6 +238,7 @@ through(const char *path)
 	struct pass_ctx ctx;
 	struct graph *g;
 	struct diag d;
+	bool lowered = false;
 
 	diag_init(&d, NULL);
 	ctx = (struct pass_ctx){.arena = a, .diag = &d, .opts = &po};
@@ -243,12 +247,19 @@ through(const char *path)
 		die("no graph and no message");
 	if (g) {
 		graph_verify(g, "import");
-		if (!compile_graph(g, &ctx) && !d.errors)
+		lowered = compile_graph(g, &ctx);
+		if (!lowered && !d.errors)
 			die("no program and no message");
 	}
+	if (!lowered && !edits)
+		fprintf(stderr, "%s", d.text.s);
 	diag_free(&d);
 	arena_destroy(a);
+	return lowered;
 }
+
+enum { REFUSED = 2 };
+static int refused;
 
 static bool
 survives(const char *path)
@@ -261,14 +272,15 @@ survives(const char *path)
 		setrlimit(RLIMIT_CPU, &cpu);
 		if (!freopen("mutate.err", "w", stderr))
 			_exit(3);
-		through(path);
-		_exit(0);
+		setvbuf(stderr, NULL, _IONBF, 0);
+		_exit(through(path) ? 0 : REFUSED);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) < 0) {
 		perror("mutate");
 		exit(1);
 	}
-	return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	refused += WIFEXITED(status) && WEXITSTATUS(status) == REFUSED;
+	return WIFEXITED(status) && (!WEXITSTATUS(status) || WEXITSTATUS(status) == REFUSED);
 }
 
 static void
@@ -279,8 +291,9 @@ show_error(void)
 	int n = 0;
 
 	while (f && n < 12 && fgets(line, sizeof line, f))
-		if (strstr(line, "ERROR") || strstr(line, "runtime error") || strstr(line, " #") || strstr(line, ".c:"))
-			printf("    %s", line), n++;
+		if (strstr(line, "ERROR") || strstr(line, "runtime error") || strstr(line, " #") || str_starts(line, "error: ") || strstr(line, ".c:") ||
+		    strstr(line, "invariant"))
+			printf("    %s", line), n += edits ? 1 : 12;
 	if (f)
 		fclose(f);
 }
@@ -299,12 +312,13 @@ mutate(const char *path, int round, const char *keep)
 	diag_init(&d, stderr);
 	if (!onnx_open(&f, a, path, NULL, &d))
 		return 1;
-	for (uint32_t k = 1 + pick(EDITS_MAX); k; k--)
+	for (uint32_t k = edits ? 1 + pick((uint32_t)edits) : 0; k; k--)
 		edit(a, f.m, f.m->graph, 0);
 	bytes = onnx_pack(a, &f.m->base, &size);
 	onnx_close(&f);
 	if (!file_write(&d, out, bytes, size))
 		return 1;
+	bad = refused;
 	if (!survives(out)) {
 		const char *name = arena_printf(a, "%s/crash-%08x.onnx", keep, (unsigned)(state >> 32));
 
@@ -312,7 +326,13 @@ mutate(const char *path, int round, const char *keep)
 		printf("FAIL %s round %d: %s\n", path, round, name);
 		show_error();
 		fflush(stdout);
+		return bad;
 	}
+	if (!edits && refused > bad) {
+		printf("%s:", path);
+		show_error();
+	}
+	bad = 0;
 	unlink(out);
 	diag_free(&d);
 	arena_destroy(a);
@@ -329,6 +349,8 @@ main(int argc, char **argv)
 	for (i = 1; i + 1 < argc && argv[i][0] == '-'; i += 2) {
 		if (strcmp(argv[i], "--rounds") == 0)
 			rounds = atoi(argv[i + 1]);
+		else if (strcmp(argv[i], "--edits") == 0)
+			edits = atoi(argv[i + 1]);
 		else if (strcmp(argv[i], "--seed") == 0)
 			seed = (uint64_t)atoll(argv[i + 1]);
 		else if (strcmp(argv[i], "--keep") == 0)
@@ -343,6 +365,6 @@ main(int argc, char **argv)
 			failed += mutate(argv[i], r, keep);
 		}
 	unlink("mutate.err");
-	printf("%d models, %d failed\n", ran, failed);
+	printf("%d models, %d refused, %d failed\n", ran, refused, failed);
 	return failed != 0;
 }

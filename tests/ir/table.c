@@ -129,6 +129,35 @@ wrong_nodes_are_reported(void **state)
 	arena_destroy(a);
 }
 
+static void
+element_types(void **state)
+{
+	struct arena *a = arena_create();
+	struct graph *g = graph_create(a, "g");
+	struct value *f = graph_input(g, "f", DT_f32, 0, NULL), *i = graph_input(g, "i", DT_i32, 0, NULL);
+	struct value *d = graph_input(g, "d", DT_f64, 0, NULL), *in[3] = {f, f, NULL};
+	struct loc loc = {.node = 3, .op = "it"};
+	const char *bad;
+	struct diag diag;
+
+	(void)state;
+	if (!op_types_valid(&bad))
+		fail_msg("op_types.def: %s", bad);
+	diag_init(&diag, NULL);
+	assert_true(op_types_fit(OP_Conv, 3, in, loc, &diag));
+	in[2] = d;
+	assert_false(op_types_fit(OP_Conv, 3, in, loc, &diag));
+	assert_non_null(strstr(diag.text.s, "node 3 (it): input 2 has element type f64, input 0 has f32: they must be the same"));
+	in[0] = i;
+	assert_false(op_types_fit(OP_Conv, 3, in, loc, &diag));
+	assert_non_null(strstr(diag.text.s, "input 0 (i) has element type i32; the operator takes f32, f16, f64, bf16"));
+	assert_true(op_types_fit(OP_Max, 1, in, loc, &diag));
+	assert_false(op_types_fit(OP_Max, 2, in, loc, &diag));
+	assert_false(op_types_fit(OP_gather, 2, in + 1, loc, &diag));
+	diag_free(&diag);
+	arena_destroy(a);
+}
+
 int
 main(void)
 {
@@ -137,6 +166,7 @@ main(void)
 	    cmocka_unit_test(onnx_names),
 	    cmocka_unit_test(attributes),
 	    cmocka_unit_test(wrong_nodes_are_reported),
+	    cmocka_unit_test(element_types),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
