@@ -226,7 +226,7 @@ expand_TensorScatter(struct build *b, const struct node *n, struct value **outs)
 	struct value *x = n->in[0], *u = n->in[1], *start = ops_in(n, 2), *in[3], *at, *y;
 	int axis = axis_normal(n, b->diag, attr_int(n, "axis"), x->rank);
 	bool circular = !strcmp(attr_string(n, "mode"), "circular");
-	int64_t three[3], two[2], lead, inner, room, many, rows;
+	int64_t three[3], places[3], two[2], lead, inner, room, many;
 	struct attr first = attr_of_int("axis", 0);
 
 	if (axis < 0)
@@ -237,39 +237,40 @@ expand_TensorScatter(struct build *b, const struct node *n, struct value **outs)
 		return diag_invalid(b->diag, n->loc, "axis %d of cache %s, update %s", axis,
 		    ops_dims_text(b->g, x->rank, x->dims), ops_dims_text(b->g, u->rank, u->dims));
 	for (int i = 0; i < x->rank; i++)
-		if (i != axis && x->dims[i] != u->dims[i])
+		if (i != axis && x->dims[i] != u->dims[i] && dim_const(x->dims[i]) && dim_const(u->dims[i]))
 			return diag_invalid(b->diag, n->loc, "update %s for cache %s",
 			    ops_dims_text(b->g, u->rank, u->dims), ops_dims_text(b->g, x->rank, x->dims));
-	if (!ops_all_const(x->rank, x->dims) || !ops_all_const(u->rank, u->dims))
-		return diag_unsupported(b->diag, n->loc, "cache %s, update %s",
-		    ops_dims_text(b->g, x->rank, x->dims), ops_dims_text(b->g, u->rank, u->dims));
-	if (u->dims[axis] > x->dims[axis])
+	if (dim_const(u->dims[axis]) && dim_const(x->dims[axis]) && u->dims[axis] > x->dims[axis])
 		return diag_invalid(b->diag, n->loc, "an update of %lld for a cache of %lld",
 		    (long long)u->dims[axis], (long long)x->dims[axis]);
-	if (start && (start->rank != 1 || start->dims[0] != x->dims[0] || !dtype_is_int(start->dtype)))
+	if (start && (start->rank != 1 || (start->dims[0] != x->dims[0] && dim_const(start->dims[0]) && dim_const(x->dims[0])) || !dtype_is_int(start->dtype)))
 		return diag_invalid(b->diag, n->loc, "write_indices %s for %lld sequences",
 		    ops_dims_text(b->g, start->rank, start->dims), (long long)x->dims[0]);
 	room = x->dims[axis];
 	many = u->dims[axis];
-	lead = dims_count(axis - 1, x->dims + 1);
-	inner = dims_count(x->rank - axis - 1, x->dims + axis + 1);
-	rows = x->dims[0] * lead * room;
+	lead = product(b, axis - 1, x->dims + 1);
+	inner = product(b, x->rank - axis - 1, x->dims + axis + 1);
+	places[0] = x->dims[0];
+	places[1] = lead;
+	places[2] = room;
 	/* [batch, lead, sequence] */
 	at = b_iota(b, DT_i64, 3, (int64_t[]){1, 1, many}, 2);
 	if (start)
 		at = b_add(b, at, b_reshape(b, b_cast(b, start, DT_i64), 3, (int64_t[]){x->dims[0], 1, 1}));
 	if (circular && room)
-		at = b_sub(b, at, b_muls(b, b_div(b, at, b_scalar(b, DT_i64, (double)room)), (double)room));
+		at = b_sub(b, at, b_mul(b, b_div(b, at, b_dim(b, room)), b_dim(b, room)));
 	three[0] = x->dims[0];
+	three[1] = three[2] = 1;
+	at = b_add(b, at, strided(b, b_iota(b, DT_i64, 3, three, 0), 2, places + 1));
+	three[0] = 1;
 	three[1] = lead;
-	three[2] = 1;
-	at = b_add(b, at, b_muls(b, b_iota(b, DT_i64, 3, three, 0), (double)(lead * room)));
-	at = b_add(b, at, b_muls(b, b_iota(b, DT_i64, 3, three, 1), (double)room));
-	two[0] = rows;
+	at = b_add(b, at, strided(b, b_iota(b, DT_i64, 3, three, 1), 1, places + 2));
+	two[0] = product(b, 3, places);
 	two[1] = inner;
 	in[0] = b_reshape(b, x, 2, two);
-	two[0] = x->dims[0] * lead * many;
-	in[1] = b_reshape(b, at, 1, two);
+	places[2] = many;
+	two[0] = product(b, 3, places);
+	in[1] = b_reshape(b, b_expand(b, at, 3, places), 1, two);
 	in[2] = b_reshape(b, u, 2, two);
 	y = in[0] && in[1] && in[2] ? b_op(b, OP_scatter_set, 3, in, 1, &first) : NULL;
 	return (outs[0] = b_reshape(b, y, x->rank, x->dims)) != NULL;

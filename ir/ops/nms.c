@@ -48,6 +48,13 @@ option(struct build *b, const struct node *n, int i, enum dtype t, double otherw
 	return v ? b_cast(b, b_reshape(b, v, 0, NULL), t) : b_scalar(b, t, otherwise);
 }
 
+/* Sizes that are known, and not the same. */
+static bool
+differ(int64_t a, int64_t b)
+{
+	return a != b && dim_const(a) && dim_const(b);
+}
+
 bool
 expand_NonMaxSuppression(struct build *b, const struct node *n, struct value **outs)
 {
@@ -56,8 +63,8 @@ expand_NonMaxSuppression(struct build *b, const struct node *n, struct value **o
 	struct attr a;
 	int k;
 
-	if (boxes->rank != 3 || scores->rank != 3 || boxes->dims[2] != 4 || boxes->dims[0] != scores->dims[0] ||
-	    boxes->dims[1] != scores->dims[2] || !dtype_is_float(boxes->dtype) || !dtype_is_float(scores->dtype))
+	if (boxes->rank != 3 || scores->rank != 3 || differ(boxes->dims[2], 4) ||
+	    differ(boxes->dims[0], scores->dims[0]) || differ(boxes->dims[1], scores->dims[2]) || !dtype_is_float(boxes->dtype) || !dtype_is_float(scores->dtype))
 		return diag_invalid(b->diag, n->loc, "boxes %s, scores %s; [B,n,4] and [B,C,n] are expected",
 		    value_type_text(b->g, boxes), value_type_text(b->g, scores));
 	if (center != 0 && center != 1)

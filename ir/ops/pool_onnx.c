@@ -135,6 +135,23 @@ expand_MaxPool(struct build *b, const struct node *n, struct value **outs)
 	return !ops_wants(n, 1) || (outs[1] = ops_max_places(b, n, n->in[0], outs[0], &w, attr_int(n, "storage_order"))) != NULL;
 }
 
+/* Zeros behind an axis whose size is known at run time only. */
+static struct value *
+lengthened(struct build *b, struct value *y, int axis, int64_t want)
+{
+	struct value *at = b_iota(b, DT_i64, 1, &want, 0), *dim, *in;
+	int64_t thin[MAX_RANK];
+
+	if (!y || y->dims[axis] == want)
+		return y;
+	dim = b_dim(b, y->dims[axis]);
+	in = b2(b, OP_lt, at, dim);
+	for (int i = 0; i < y->rank; i++)
+		thin[i] = i == axis ? want : 1;
+	y = b_gather(b, y, b_max(b, b_min(b, at, b_adds(b, dim, -1)), b_dim(b, 0)), axis);
+	return y ? b_select(b, b_reshape(b, in, y->rank, thin), y, b_scalar_like(b, y, 0)) : NULL;
+}
+
 /* ---- MaxUnpool: x, indices into the whole result, output_shape?.  The indices count
  * in the shape that kernel, strides and pads give; output_shape adds zeros behind it. */
 bool
@@ -147,35 +164,36 @@ expand_MaxUnpool(struct build *b, const struct node *n, struct value **outs)
 	const int64_t *kernel;
 	int ns = x->rank - 2, nk = attr_ints(n, "kernel_shape", &kernel);
 
-	if (ns < 1 || ns > MAX_SPATIAL || nk != ns || !dtype_is_int(ix->dtype) || x->rank != ix->rank ||
-	    !dims_equal(ns, x->dims + 2, ns, ix->dims + 2))
+	if (ns < 1 || ns > MAX_SPATIAL || nk != ns || !dtype_is_int(ix->dtype) || x->rank != ix->rank)
 		return diag_invalid(b->diag, n->loc, "input %s, indices %s, %d kernel extents",
 		    ops_dims_text(b->g, x->rank, x->dims), ops_dims_text(b->g, ix->rank, ix->dims), nk);
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < x->rank; i++)
 		if (dim_const(x->dims[i]) && dim_const(ix->dims[i]) && x->dims[i] != ix->dims[i])
 			return diag_invalid(b->diag, n->loc, "input %s, indices %s", ops_dims_text(b->g, x->rank, x->dims),
 			    ops_dims_text(b->g, ix->rank, ix->dims));
-	if (!ops_all_const(ns, x->dims + 2))
-		return diag_unsupported(b->diag, n->loc, "symbolic dims %s", ops_dims_text(b->g, x->rank, x->dims));
 	if (!ops_list(n, b->diag, "strides", ns, 1, stride) || !ops_list(n, b->diag, "pads", 2 * ns, 0, pad))
 		return false;
 	memcpy(dims, x->dims, sizeof dims);
 	for (int i = 0; i < ns; i++) {
 		if (stride[i] < 1 || stride[i] > INT32_MAX || kernel[i] < 1 || kernel[i] > INT32_MAX || pad[i] < 0 ||
-		    pad[ns + i] < 0 || dims[i + 2] > INT32_MAX)
+		    pad[ns + i] < 0 || (dim_const(dims[i + 2]) && dims[i + 2] > INT32_MAX))
 			return diag_invalid(b->diag, n->loc, "kernel %lld, stride %lld, pads %lld, %lld",
 			    (long long)kernel[i], (long long)stride[i], (long long)pad[i], (long long)pad[ns + i]);
+		if (!dim_const(dims[i + 2])) {
+			dims[i + 2] = dim_mul(b->g, dim_sub(b->g, dims[i + 2], 1), stride[i]);
+			dims[i + 2] = dim_sub(b->g, dim_add(b->g, dims[i + 2], kernel[i]), pad[i] + pad[ns + i]);
+			continue;
+		}
 		dims[i + 2] = (dims[i + 2] - 1) * stride[i] + kernel[i];
 		if (pad[i] >= dims[i + 2] || pad[ns + i] >= dims[i + 2] - pad[i])
 			return diag_invalid(b->diag, n->loc, "nothing is left of axis %d", i + 2);
 		dims[i + 2] -= pad[i] + pad[ns + i];
 	}
-	total = dims_count(ns, dims + 2);
-	count = dims_count(ns, x->dims + 2);
-	if (total < 0 || total > INT64_MAX / 64)
+	if (ops_all_const(x->rank, dims) && (dims_count(x->rank, dims) < 0 || dims_count(x->rank, dims) > INT64_MAX / 64))
 		return diag_invalid(b->diag, n->loc, "the result's size overflows");
-	for (int i = 0; i < 2; i++) {
-		total = dim_mul(b->g, total, x->dims[i]);
+	total = count = 1;
+	for (int i = 0; i < x->rank; i++) {
+		total = dim_mul(b->g, total, dims[i]);
 		count = dim_mul(b->g, count, x->dims[i]);
 	}
 	in[0] = b_expand(b, b_scalar_like(b, x, 0), 1, &total);
@@ -192,8 +210,10 @@ expand_MaxUnpool(struct build *b, const struct node *n, struct value **outs)
 			return diag_invalid(b->diag, n->loc, "output_shape has %d entries for rank %d", k, x->rank);
 		for (int i = 0; i < k; i++) {
 			hi[i] = 0;
-			if (!dim_const(dims[i]))
+			if (!dim_const(dims[i])) {
+				y = lengthened(b, y, i, want[i]);
 				continue;
+			}
 			if (want[i] < dims[i] || want[i] > INT32_MAX)
 				return diag_invalid(b->diag, n->loc, "output_shape %lld of axis %d, which needs %lld",
 				    (long long)want[i], i, (long long)dims[i]);

@@ -19,6 +19,7 @@ struct stretch {
 	double scale;     /* 0: out/in, found while running */
 	double start, end;
 	struct value *vstart, *vend; /* the region as f64 scalars, where it is not constant */
+	struct value *vscale;        /* the scale likewise, where it is not out/in */
 };
 
 static bool
@@ -121,6 +122,12 @@ constant(struct build *b, double x)
 	return b_scalar(b, DT_f64, x);
 }
 
+static struct value *
+scale_of(struct build *b, const struct stretch *s, struct value *in, struct value *out)
+{
+	return s->vscale ? s->vscale : s->scale != 0 ? constant(b, s->scale) : b_div(b, out, in);
+}
+
 /* Where the outputs lie: f64 [out]. */
 static struct value *
 sources(struct build *b, const struct resize *r, const struct stretch *s, struct value *in, struct value *out)
@@ -135,7 +142,7 @@ sources(struct build *b, const struct resize *r, const struct stretch *s, struct
 		x = b_add(b, b_mul(b, from, last), b_div(b, x, b_max(b, b_adds(b, out, -1), one)));
 		return b_select(b, b2(b, OP_lt, one, out), x, b_mul(b, b_muls(b, b_add(b, from, to), 0.5), last));
 	}
-	scale = s->scale != 0 ? constant(b, s->scale) : b_div(b, out, in);
+	scale = scale_of(b, s, in, out);
 	len = b_mul(b, in, scale);
 	if (!strcmp(r->coord, "align_corners")) {
 		x = b_div(b, b_mul(b, o, b_adds(b, in, -1)), b_adds(b, len, -1));
@@ -189,7 +196,7 @@ matrix_of(struct build *b, const struct node *n, const struct resize *r, const s
 		return NULL;
 	}
 	if (r->antialias)
-		stretch = b_min(b, stretch, s->scale != 0 ? constant(b, s->scale) : b_div(b, b_cast(b, b_dim(b, s->out), DT_f64), in));
+		stretch = b_min(b, stretch, scale_of(b, s, in, b_cast(b, b_dim(b, s->out), DT_f64)));
 	back = b_div(b, constant(b, r->mode[0] == 'l' ? 1 : 2), stretch);
 	taps = 2 * (int)ceil(reach) + 1;
 	x = b_reshape(b, x, 2, cols);
@@ -368,25 +375,55 @@ region(struct build *b, const struct node *n, int i, int na, struct stretch *s)
 	return true;
 }
 
+/* The size that a scale found while running, or of an axis of any size, gives. */
+static int64_t
+measured(struct build *b, const struct node *n, int *k, struct value *scale, const struct stretch *s, double plus, double most)
+{
+	struct value *size = b_mul(b, b_cast(b, b_dim(b, s->in), DT_f64), scale);
+
+	size = size ? b1(b, OP_floor, b_adds(b, size, plus)) : NULL;
+	return ops_measure(b, n, (*k)++, b_cast(b, size, DT_i64), most < 0x1p40 ? (int64_t)most : INT64_C(1) << 40);
+}
+
 /* One scale for all: the least (not_larger) or the greatest; sizes follow, rounded. */
 static bool
 keep_aspect(struct build *b, const struct node *n, struct stretch *s, int ns)
 {
 	const char *policy = attr_string(n, "keep_aspect_ratio_policy");
-	bool larger = strcmp(policy, "not_larger") == 0;
-	double one = 0;
+	bool larger = strcmp(policy, "not_larger") == 0, varies = false;
+	struct value *all = NULL;
+	double one = 0, most = 0;
+	int k = 0;
 
 	if (!strcmp(policy, "stretch"))
 		return true;
 	if (!larger && strcmp(policy, "not_smaller"))
 		return diag_invalid(b->diag, n->loc, "keep_aspect_ratio_policy \"%s\"", policy);
+	for (int i = 0; i < ns; i++)
+		varies |= !dim_const(s[i].in) || !dim_const(s[i].out);
 	for (int i = 0; i < ns; i++) {
-		if (running(&s[i]) && !s[i].vstart)
-			return diag_unsupported(b->diag, n->loc, "keep_aspect_ratio_policy over a range of sizes");
+		struct value *scale;
+		double top = (double)dim_hi(b->g, s[i].out) / fmax(1, (double)dim_lo(b->g, s[i].in));
+
 		if (i == 0 || (larger ? s[i].scale < one : s[i].scale > one))
 			one = s[i].scale;
+		most = fmax(most, top);
+		if (!varies)
+			continue;
+		scale = b_div(b, b_cast(b, b_dim(b, s[i].out), DT_f64), b_cast(b, b_dim(b, s[i].in), DT_f64));
+		all = !all ? scale : larger ? b_min(b, all, scale) : b_max(b, all, scale);
 	}
 	for (int i = 0; i < ns; i++) {
+		if (varies) {
+			double top = (double)dim_hi(b->g, s[i].in) * most + 1;
+
+			if (!all)
+				return false;
+			s[i].scale = 0;
+			s[i].vscale = all;
+			s[i].out = measured(b, n, &k, all, &s[i], 0.5, larger ? fmin(top, (double)dim_hi(b->g, s[i].out)) : top);
+			continue;
+		}
 		s[i].scale = one;
 		s[i].out = (int64_t)floor((double)s[i].in * one + 0.5);
 	}
@@ -401,7 +438,7 @@ stretches(struct build *b, const struct node *n, const struct resize *r, struct 
 	const int64_t *axes;
 	struct sdim *sizes = NULL;
 	double *scales = NULL;
-	int na = attr_ints(n, "axes", &axes), k, count = 0;
+	int na = attr_ints(n, "axes", &axes), k, count = 0, made = 0;
 	bool touched[MAX_RANK] = {false};
 
 	if (na == 0)
@@ -455,8 +492,13 @@ stretches(struct build *b, const struct node *n, const struct resize *r, struct 
 		else if (1 / scales[i] == floor(1 / scales[i]) && !r->crop)
 			t->out = dim_div(b->g, t->in, (int64_t)(1 / scales[i]));
 		else {
-			diag_unsupported(b->diag, n->loc, "symbolic axis %d by %g", a, scales[i]);
-			return -1;
+			double by = scales[i] * (r->crop ? t->end - t->start : 1);
+
+			if (dim_hi(b->g, t->in) == INT64_MAX) {
+				diag_unsupported(b->diag, n->loc, "axis %d, whose size has no bound, by %g", a, by);
+				return -1;
+			}
+			t->out = measured(b, n, &made, constant(b, by), t, 0, floor((double)dim_hi(b->g, t->in) * by));
 		}
 		count++;
 	}

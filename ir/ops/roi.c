@@ -18,11 +18,11 @@ rois_fit(struct build *b, const struct node *n, int64_t width)
 {
 	const struct value *x = n->in[0], *rois = n->in[1];
 
-	if (x->rank != 4 || rois->rank != 2 || rois->dims[1] != width || !dtype_is_float(x->dtype) ||
+	if (x->rank != 4 || rois->rank != 2 || (rois->dims[1] != width && dim_const(rois->dims[1])) || !dtype_is_float(x->dtype) ||
 	    rois->dtype != x->dtype)
 		return diag_invalid(b->diag, n->loc, "input %s, regions %s; [N,C,H,W] and [R,%lld] of one type are expected",
 		    value_type_text(b->g, x), value_type_text(b->g, rois), (long long)width);
-	if (!ops_all_const(2, x->dims + 2) || dims_count(2, x->dims + 2) < 1)
+	if (dim_hi(b->g, x->dims[2]) > INT32_MAX || dim_hi(b->g, x->dims[3]) > INT32_MAX || x->dims[2] == 0 || x->dims[3] == 0)
 		return diag_unsupported(b->diag, n->loc, "input %s", ops_dims_text(b->g, 4, x->dims));
 	return true;
 }
@@ -36,7 +36,7 @@ rois_fit(struct build *b, const struct node *n, int64_t width)
  * on are left out.  most allows for regions as large as the image; a larger one
  * is sampled by that many. */
 struct axis_samples {
-	int64_t size, bins, most;
+	int64_t size, bins, most; /* size: a dim */
 	struct value *low, *high;   /* [R,bins,most] i64 */
 	struct value *wlow, *whigh; /* weights; zero outside the image */
 	struct value *counts;       /* bool: sample < g; NULL: all do */
@@ -66,7 +66,7 @@ most_samples(const struct value *rois, int k, double scale, bool half, int64_t b
 static bool
 axis_samples(struct build *b, const struct node *n, int k, struct axis_samples *s)
 {
-	struct value *rois = n->in[1], *start, *len, *bin, *at, *inside;
+	struct value *rois = n->in[1], *start, *len, *bin, *at, *inside, *size;
 	double scale = attr_float(n, "spatial_scale");
 	int64_t ratio = attr_int(n, "sampling_ratio"), thin[3] = {1, 1, 1};
 	bool half = !strcmp(attr_string(n, "coordinate_transformation_mode"), "half_pixel");
@@ -74,7 +74,7 @@ axis_samples(struct build *b, const struct node *n, int k, struct axis_samples *
 
 	s->most = ratio ? ratio : most_samples(rois, k, scale, half, s->bins);
 	if (s->most < 0)
-		s->most = (s->size + s->bins - 1) / s->bins + 1;
+		s->most = (dim_hi(b->g, s->size) + s->bins - 1) / s->bins + 1;
 	if (s->most == 0)
 		s->most = 1;
 	start = b_muls(b, corner(b, rois, k), scale);
@@ -104,18 +104,18 @@ axis_samples(struct build *b, const struct node *n, int k, struct axis_samples *
 	at = b_add(b, start, b_mul(b, b_add(b, b_iota(b, t, 3, thin, 1), at), bin));
 	if (!at)
 		return false;
-	inside = b2(b, OP_and, b2(b, OP_le, b_scalar_like(b, at, -1), at),
-	    b2(b, OP_le, at, b_scalar_like(b, at, (double)s->size)));
+	size = b_cast(b, b_dim(b, s->size), t);
+	inside = b2(b, OP_and, b2(b, OP_le, b_scalar_like(b, at, -1), at), b2(b, OP_le, at, size));
 	if (s->counts)
 		inside = b2(b, OP_and, inside, s->counts);
-	at = b_min(b, b_max(b, at, b_scalar_like(b, at, 0)), b_scalar_like(b, at, (double)(s->size - 1)));
+	at = b_min(b, b_max(b, at, b_scalar_like(b, at, 0)), b_adds(b, size, -1));
 	if (at && inside) {
 		struct value *low = b1(b, OP_floor, at), *one = b_cast(b, inside, t);
 
 		s->whigh = b_mul(b, b_sub(b, at, low), one);
 		s->wlow = b_sub(b, one, s->whigh);
 		s->low = b_cast(b, low, DT_i64);
-		s->high = b_min(b, b_adds(b, s->low, 1), b_scalar(b, DT_i64, (double)(s->size - 1)));
+		s->high = b_min(b, b_adds(b, s->low, 1), b_adds(b, b_dim(b, s->size), -1));
 	}
 	return s->high != NULL;
 }
@@ -153,20 +153,20 @@ expand_RoiAlign(struct build *b, const struct node *n, struct value **outs)
 	if (v.bins < 1 || h.bins < 1 || v.bins > 1 << 16 || h.bins > 1 << 16 || ratio < 0 || ratio > 1 << 12)
 		return diag_invalid(b->diag, n->loc, "output %lldx%lld, sampling_ratio %lld", (long long)v.bins,
 		    (long long)h.bins, (long long)ratio);
-	if (batch->rank != 1 || batch->dims[0] != regions || !dtype_is_int(batch->dtype))
+	if (batch->rank != 1 || (batch->dims[0] != regions && dim_const(regions) && dim_const(batch->dims[0])) || !dtype_is_int(batch->dtype))
 		return diag_invalid(b->diag, n->loc, "batch_indices %s for regions %s", value_type_text(b->g, batch),
 		    ops_dims_text(b->g, 2, n->in[1]->dims));
 	v.size = x->dims[2];
 	h.size = x->dims[3];
 	if (!axis_samples(b, n, 1, &v) || !axis_samples(b, n, 0, &h))
 		return false;
-	two[0] = dim_mul(b->g, x->dims[0], x->dims[2] * x->dims[3]);
+	two[0] = dim_mul(b->g, x->dims[0], dim_mul(b->g, x->dims[2], x->dims[3]));
 	two[1] = x->dims[1];
 	rows = b_reshape(b, b_transpose(b, x, (int64_t[]){0, 2, 3, 1}), 2, two);
 	one[0] = regions;
-	image = b_muls(b, b_reshape(b, b_cast(b, batch, DT_i64), 5, one), (double)(v.size * h.size));
+	image = b_mul(b, b_reshape(b, b_cast(b, batch, DT_i64), 5, one), b_count(b, 2, x->dims + 2));
 	for (int c = 0; c < 4; c++) {
-		struct value *at = b_muls(b, spread(b, c & 2 ? v.high : v.low, false), (double)h.size);
+		struct value *at = b_mul(b, spread(b, c & 2 ? v.high : v.low, false), b_dim(b, h.size));
 		struct value *w = b_mul(b, spread(b, c & 2 ? v.whigh : v.wlow, false),
 		    spread(b, c & 1 ? h.whigh : h.wlow, true)), *one_of;
 

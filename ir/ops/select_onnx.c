@@ -131,6 +131,24 @@ expand_ReverseSequence(struct build *b, const struct node *n, struct value **out
 	return in[1] && (outs[0] = b_op(b, OP_GatherElements, 2, in, 1, &a)) != NULL;
 }
 
+/* Axis a, whose size is known at run time only, cut or padded about its middle. */
+static struct value *
+centered(struct build *b, struct value *x, int a, int64_t size)
+{
+	struct value *dim = b_dim(b, x->dims[a]), *want = b_dim(b, size), *two = b_dim(b, 2), *at, *in, *zero = b_dim(b, 0);
+	int64_t thin[MAX_RANK];
+
+	/* element o is x's o - lo; halves round down, of what is cut too */
+	at = b_iota(b, DT_i64, 1, &size, 0);
+	at = b_sub(b, at, b_select(b, b2(b, OP_le, dim, want), b_div(b, b_sub(b, want, dim), two),
+	    b_neg(b, b_div(b, b_sub(b, dim, want), two))));
+	in = at ? b2(b, OP_and, b2(b, OP_le, zero, at), b2(b, OP_lt, at, dim)) : NULL;
+	for (int i = 0; i < x->rank; i++)
+		thin[i] = i == a ? size : 1;
+	at = in ? b_gather(b, x, b_max(b, b_min(b, at, b_adds(b, dim, -1)), zero), a) : NULL;
+	return at ? b_select(b, b_reshape(b, in, x->rank, thin), at, b_scalar_like(b, x, 0)) : NULL;
+}
+
 /* ---- CenterCropPad: to given sizes of the axes, about the middle */
 bool
 expand_CenterCropPad(struct build *b, const struct node *n, struct value **outs)
@@ -150,8 +168,13 @@ expand_CenterCropPad(struct build *b, const struct node *n, struct value **outs)
 
 		if (a < 0)
 			return false;
-		if (!dim_const(x->dims[a]) || size[i] < 0 || size[i] > INT32_MAX)
-			return diag_unsupported(b->diag, n->loc, "size %lld of axis %d", (long long)size[i], a);
+		if (size[i] < 0 || size[i] > INT32_MAX)
+			return diag_invalid(b->diag, n->loc, "size %lld of axis %d", (long long)size[i], a);
+		if (!dim_const(x->dims[a])) {
+			if (!(x = centered(b, x, a, size[i])))
+				return false;
+			continue;
+		}
 		by = size[i] - x->dims[a];
 		lo[a] = by >= 0 ? by / 2 : -(-by / 2);
 		hi[a] = by - lo[a];
