@@ -44,10 +44,19 @@ ops_window_onnx(struct build *b, const struct node *n, int ns, const int64_t *in
 	return true;
 }
 
-/* The window, with hi enlarged where ceil_mode adds a last position; hi0: before. */
+/* The window, with hi enlarged where ceil_mode adds a last position.  Whether it does
+ * is not known of a size that is not: there is always room for one, and only `keep`
+ * positions count. */
+struct geometry {
+	struct window w;
+	int64_t hi0[MAX_SPATIAL];  /* hi as given */
+	int64_t keep[MAX_SPATIAL]; /* dims; 0: all */
+};
+
 static bool
-pool_geometry(struct build *b, const struct node *n, struct window *w, int64_t *hi0)
+pool_geometry(struct build *b, const struct node *n, struct geometry *g)
 {
+	struct window *w = &g->w;
 	const struct value *x = n->in[0];
 	const int64_t *kernel;
 	int nk = attr_ints(n, "kernel_shape", &kernel);
@@ -57,12 +66,21 @@ pool_geometry(struct build *b, const struct node *n, struct window *w, int64_t *
 		    ops_dims_text(b->g, x->rank, x->dims));
 	if (!ops_window_onnx(b, n, nk, x->dims + 2, kernel, w))
 		return false;
-	memcpy(hi0, w->hi, sizeof w->hi);
+	memcpy(g->hi0, w->hi, sizeof w->hi);
+	memset(g->keep, 0, sizeof g->keep);
 	for (int i = 0; attr_int(n, "ceil_mode") && i < nk; i++) {
 		int64_t size = x->dims[2 + i], room, out;
 
-		if (!dim_const(size))
-			return diag_unsupported(b->diag, n->loc, "ceil_mode with a symbolic size");
+		if (!dim_const(size)) {
+			int64_t reach = w->dilation[i] * (w->kernel[i] - 1) + 1, pad = w->lo[i] + w->hi[i] + w->stride[i] - 1;
+
+			out = pad >= reach ? dim_add(b->g, size, pad - reach) : dim_sub(b->g, size, reach - pad);
+			out = dim_min(b->g, dim_div(b->g, out, w->stride[i]),
+			    dim_div(b->g, dim_sub(b->g, dim_add(b->g, size, w->lo[i]), 1), w->stride[i]));
+			g->keep[i] = dim_add(b->g, out, 1);
+			w->hi[i] += w->stride[i] - 1;
+			continue;
+		}
 		room = size + w->lo[i] + w->hi[i] - w->dilation[i] * (w->kernel[i] - 1) - 1;
 		if (room < 0)
 			continue; /* reported by the core's rule */
@@ -84,6 +102,26 @@ pool_core(struct build *b, enum op op, struct value *x, const struct window *w)
 	ops_window_attrs(b, w, a);
 	a[3] = attr_of_ints("kernel", w->n, w->kernel);
 	return b_op(b, op, 1, &x, 4, a);
+}
+
+/* The positions that count. */
+static struct value *
+trimmed(struct build *b, struct value *y, const struct geometry *g)
+{
+	int64_t start[MAX_RANK] = {0}, count[MAX_RANK], step[MAX_RANK];
+	bool all = true;
+
+	if (!y)
+		return NULL;
+	memcpy(count, y->dims, sizeof count);
+	for (int i = 0; i < MAX_RANK; i++)
+		step[i] = 1;
+	for (int i = 0; i < g->w.n; i++)
+		if (g->keep[i]) {
+			count[i + 2] = g->keep[i];
+			all = false;
+		}
+	return all ? y : b_slice(b, y, start, count, step);
 }
 
 struct value *
@@ -125,14 +163,14 @@ ops_max_places(struct build *b, const struct node *n, struct value *x, struct va
 bool
 expand_MaxPool(struct build *b, const struct node *n, struct value **outs)
 {
-	struct window w;
-	int64_t hi0[MAX_SPATIAL];
+	struct geometry g;
+	struct value *y;
 
-	if (!pool_geometry(b, n, &w, hi0))
+	if (!pool_geometry(b, n, &g) || !(y = pool_core(b, OP_max_pool, n->in[0], &g.w)))
 		return false;
-	if (!(outs[0] = pool_core(b, OP_max_pool, n->in[0], &w)))
+	if (ops_wants(n, 1) && !(outs[1] = trimmed(b, ops_max_places(b, n, n->in[0], y, &g.w, attr_int(n, "storage_order")), &g)))
 		return false;
-	return !ops_wants(n, 1) || (outs[1] = ops_max_places(b, n, n->in[0], outs[0], &w, attr_int(n, "storage_order"))) != NULL;
+	return (outs[0] = trimmed(b, y, &g)) != NULL;
 }
 
 /* Zeros behind an axis whose size is known at run time only. */
@@ -244,22 +282,51 @@ counted_weights(struct build *b, const struct value *x, const struct window *w, 
 	return count ? b_div(b, one, b_max(b, count, one)) : NULL;
 }
 
+/* The same by pooling ones, for sizes that are not known. */
+static struct value *
+pool_counts(struct build *b, const struct node *n, const struct geometry *g)
+{
+	const struct value *x = n->in[0];
+	int64_t dims[MAX_RANK], lo[MAX_RANK] = {0}, hi[MAX_RANK] = {0};
+	struct window w = g->w;
+	struct value *ones;
+
+	memcpy(dims, x->dims, sizeof dims);
+	dims[0] = dims[1] = 1;
+	ones = b_expand(b, b_scalar_like(b, x, 1), x->rank, dims);
+	if (attr_int(n, "count_include_pad")) { /* padding counts, what ceil_mode adds does not */
+		for (int i = 0; i < w.n; i++) {
+			lo[i + 2] = w.lo[i];
+			hi[i + 2] = g->hi0[i];
+			w.hi[i] -= g->hi0[i];
+			w.lo[i] = 0;
+		}
+		ones = b_pad(b, ones, lo, hi, 1);
+	}
+	ones = ones ? pool_core(b, OP_sum_pool, ones, &w) : NULL;
+	return ones ? b_div(b, b_scalar_like(b, x, 1), b_max(b, ones, b_scalar_like(b, x, 1))) : NULL;
+}
+
 /* 1/number of taps that count at every output position, as [1,1,out...]; or one
  * scalar where it is everywhere the same. */
 static struct value *
-pool_weights(struct build *b, const struct node *n, const struct value *y, const struct window *w,
-    const int64_t *hi0)
+pool_weights(struct build *b, const struct node *n, const struct value *y, const struct geometry *g)
 {
+	const struct window *w = &g->w;
+	const int64_t *hi0 = g->hi0;
 	const struct value *x = n->in[0];
-	bool padded = attr_int(n, "count_include_pad"), uniform = true;
+	bool padded = attr_int(n, "count_include_pad"), uniform = true, known = true;
 	int64_t dims[MAX_RANK], idx[MAX_RANK] = {0}, full = 1;
 	struct tensor *t;
 	struct value *v;
 
 	for (int i = 0; i < w->n; i++) {
 		full *= w->kernel[i];
+		known &= dim_const(x->dims[2 + i]);
 		uniform &= (w->lo[i] == 0 && w->hi[i] == 0) || (padded && w->hi[i] == hi0[i]);
 	}
+	if (!uniform && !known)
+		return pool_counts(b, n, g);
 	if (uniform)
 		return b_scalar_like(b, x, 1.0 / (double)full);
 	dims[0] = dims[1] = 1;
@@ -296,16 +363,15 @@ pool_weights(struct build *b, const struct node *n, const struct value *y, const
 bool
 expand_AveragePool(struct build *b, const struct node *n, struct value **outs)
 {
-	struct window w;
-	int64_t hi0[MAX_SPATIAL];
+	struct geometry g;
 	struct value *y;
 
-	if (!pool_geometry(b, n, &w, hi0))
+	if (!pool_geometry(b, n, &g))
 		return false;
-	y = pool_core(b, OP_sum_pool, n->in[0], &w);
+	y = pool_core(b, OP_sum_pool, n->in[0], &g.w);
 	if (!y)
 		return false;
-	return (outs[0] = b_mul(b, y, pool_weights(b, n, y, &w, hi0))) != NULL;
+	return (outs[0] = trimmed(b, b_mul(b, y, pool_weights(b, n, y, &g)), &g)) != NULL;
 }
 
 /* s^(1/p) for s >= 0, with slope 0 at 0, where it is infinite and meets the 0 of |x|^p. */
@@ -326,18 +392,17 @@ root(struct build *b, struct value *s, double p)
 bool
 expand_LpPool(struct build *b, const struct node *n, struct value **outs)
 {
-	struct window w;
-	int64_t hi0[MAX_SPATIAL];
+	struct geometry g;
 	struct value *x = n->in[0], *s;
 	double p = (double)attr_int(n, "p");
 
-	if (!pool_geometry(b, n, &w, hi0))
+	if (!pool_geometry(b, n, &g))
 		return false;
 	if (p == 2)
 		s = b_mul(b, x, x);
 	else
 		s = b2(b, OP_pow, b1(b, OP_abs, x), b_scalar_like(b, x, p));
-	s = s ? pool_core(b, OP_sum_pool, s, &w) : NULL;
+	s = s ? trimmed(b, pool_core(b, OP_sum_pool, s, &g.w), &g) : NULL;
 	return (outs[0] = root(b, s, p)) != NULL;
 }
 
