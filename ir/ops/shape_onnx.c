@@ -154,6 +154,99 @@ take(struct build *b, struct value *x, int axis, int64_t first, int64_t less, in
 	return b_gather(b, x, b_add(b, ix, b_adds(b, b_dim(b, first), (double)-less)), axis);
 }
 
+/* ---- bounds that only a run knows: the size is measured, the elements are gathered */
+/* Element i of an integer vector (or scalar), as i64. */
+static struct value *
+number_at(struct build *b, struct value *v, int64_t i)
+{
+	int64_t one = 1;
+
+	if (v && v->rank == 1)
+		v = b_slice(b, v, &i, &one, &one);
+	return v ? b_cast(b, b_reshape(b, v, 0, NULL), DT_i64) : NULL;
+}
+
+static struct value *
+clamped(struct build *b, struct value *v, struct value *lo, struct value *hi)
+{
+	return b_max(b, b_min(b, v, hi), lo);
+}
+
+/* Along axis the measured `size` elements, the first at `first`, then every step-th. */
+static struct value *
+take_at(struct build *b, struct value *x, int axis, struct value *first, int64_t size, int64_t step)
+{
+	return x && first ? b_gather(b, x, b_add(b, b_muls(b, b_iota(b, DT_i64, 1, &size, 0), (double)step), first), axis) : NULL;
+}
+
+static bool
+slice_measured(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *x = n->in[0], *from = n->in[1], *to = n->in[2];
+	int64_t *axes = NULL, *steps = NULL, k = from->rank == 1 ? from->dims[0] : -1;
+	bool seen[MAX_RANK] = {false};
+
+	if (k < 0 || k > x->rank || to->rank != 1 || to->dims[0] != k || !dtype_is_int(from->dtype) || !dtype_is_int(to->dtype))
+		return diag_invalid(b->diag, n->loc, "starts %s and ends %s for rank %d", value_type_text(b->g, from),
+		    value_type_text(b->g, to), x->rank);
+	if ((ops_in(n, 3) && ops_ints(b, n, 3, &axes) != k) || (ops_in(n, 4) && ops_ints(b, n, 4, &steps) != k))
+		return diag_invalid(b->diag, n->loc, "axes or steps and starts differ in number, or are not constant");
+	for (int i = 0; i < k; i++) {
+		int a = axis_normal(n, b->diag, axes ? axes[i] : i, x->rank);
+		int64_t by = steps ? steps[i] : 1, most, size;
+		struct value *dim, *zero = b_dim(b, 0), *last, *s, *e, *count;
+
+		if (a < 0)
+			return false;
+		if (seen[a] || by == 0 || by > INT32_MAX || by < -INT32_MAX)
+			return diag_invalid(b->diag, n->loc, seen[a] ? "axis %d is named twice" : "step of axis %d", a);
+		seen[a] = true;
+		most = dim_hi(b->g, x->dims[a]);
+		if (most == INT64_MAX)
+			return diag_unsupported(b->diag, n->loc, "axis %d, whose size has no bound", a);
+		dim = b_dim(b, x->dims[a]);
+		last = b_adds(b, dim, -1);
+		s = number_at(b, from, i);
+		e = number_at(b, to, i);
+		if (!s || !e)
+			return false;
+		s = b_select(b, b2(b, OP_lt, s, zero), b_add(b, s, dim), s);
+		e = b_select(b, b2(b, OP_lt, e, zero), b_add(b, e, dim), e);
+		s = clamped(b, s, zero, by > 0 ? dim : last);
+		e = by > 0 ? clamped(b, e, zero, dim) : clamped(b, e, b_scalar(b, DT_i64, -1), last);
+		count = by > 0 ? b_sub(b, e, s) : b_sub(b, s, e);
+		count = count ? b_max(b, count, zero) : NULL;
+		by = by > 0 ? by : -by;
+		count = b_div(b, b_adds(b, count, (double)(by - 1)), b_dim(b, by));
+		size = ops_measure(b, n, i, count, (most + by - 1) / by);
+		if (!count || !(x = take_at(b, x, a, s, size, steps ? steps[i] : 1)))
+			return false;
+	}
+	outs[0] = x;
+	return true;
+}
+
+static bool
+split_measured(struct build *b, const struct node *n, int axis, struct value **outs)
+{
+	struct value *x = n->in[0], *sizes = n->in[1], *start = b_dim(b, 0);
+	int64_t most = dim_hi(b->g, x->dims[axis]);
+
+	if (sizes->rank != 1 || sizes->dims[0] != n->nout || !dtype_is_int(sizes->dtype))
+		return diag_invalid(b->diag, n->loc, "sizes %s for %d outputs", value_type_text(b->g, sizes), n->nout);
+	if (most == INT64_MAX)
+		return diag_unsupported(b->diag, n->loc, "axis %d, whose size has no bound", axis);
+	for (int i = 0; i < n->nout; i++) {
+		struct value *size = number_at(b, sizes, i);
+		int64_t u = ops_measure(b, n, i, size ? clamped(b, size, b_dim(b, 0), b_dim(b, x->dims[axis])) : NULL, most);
+
+		if (!size || (n->out[i] && !(outs[i] = take_at(b, x, axis, start, u, 1))))
+			return false;
+		start = b_add(b, start, size);
+	}
+	return true;
+}
+
 /* ---- Split: sizes from the operand, or num_outputs (outputs) even pieces, the last smaller */
 static bool
 split_sizes(struct build *b, const struct node *n, int axis, int64_t *size)
@@ -200,7 +293,10 @@ expand_Split(struct build *b, const struct node *n, struct value **outs)
 	struct value *x = n->in[0];
 	int axis = axis_normal(n, b->diag, attr_int(n, "axis"), x->rank);
 	int64_t *size = arena_array(b->g->arena, int64_t, n->nout + 1), start = 0;
+	struct sdim *given;
 
+	if (axis >= 0 && ops_in(n, 1) && value_sdims(b->g, n->in[1], &given) < 0)
+		return split_measured(b, n, axis, outs);
 	if (axis < 0 || !split_sizes(b, n, axis, size))
 		return false;
 	for (int i = 0; i < n->nout; i++) {
@@ -270,8 +366,7 @@ expand_Slice(struct build *b, const struct node *n, struct value **outs)
 	bool seen[MAX_RANK] = {false};
 
 	if (k < 0 || kt < 0)
-		return diag_unsupported(b->diag, n->loc, "the %s in operand %d must be constant", k < 0 ? "starts" : "ends",
-		    k < 0 ? 1 : 2);
+		return slice_measured(b, n, outs);
 	if (kt != k || k > x->rank)
 		return diag_invalid(b->diag, n->loc, "%d starts and %d ends for rank %d", k, kt, x->rank);
 	if (ops_in(n, 3) && ops_ints(b, n, 3, &axes) != k)
@@ -583,24 +678,33 @@ expand_ConstantOfShape(struct build *b, const struct node *n, struct value **out
 	return (outs[0] = b_expand(b, v, k, dims)) != NULL;
 }
 
-/* From whole numbers to sizes known at run time, upwards; false: not such a range. */
-static bool
-range_of_sizes(struct build *b, const struct node *n, struct value **out)
+/* a - b, at least 0, where one of them is a size or both are */
+static int64_t
+distance(struct graph *g, struct sdim a, struct sdim b)
 {
-	struct sdim *s[3];
-	struct value *v;
-	int64_t count;
+	if (!b.symbolic && b.v < 0)
+		return dim_add(g, a.v, b.v > -INT32_MAX ? -b.v : INT32_MAX);
+	return !a.symbolic && a.v < 0 ? 0 : dim_max(g, dim_sub(g, a.v, b.v), 0);
+}
 
-	for (int i = 0; i < 3; i++)
-		if (value_sdims(b->g, n->in[i], &s[i]) != 1)
-			return false;
-	if ((!s[0]->symbolic && !s[1]->symbolic) || s[2]->symbolic || s[2]->v < 1 || (!s[0]->symbolic && s[0]->v < 0) ||
-	    (!s[1]->symbolic && s[1]->v < 0))
-		return false;
-	count = dim_ceildiv(b->g, dim_max(b->g, dim_sub(b->g, s[1]->v, s[0]->v), 0), s[2]->v);
-	v = b_muls(b, b_iota(b, DT_i64, 1, &count, 0), (double)s[2]->v);
-	*out = b_cast(b, b_add(b, v, b_dim(b, s[0]->v)), n->in[0]->dtype);
-	return true;
+/* Between sizes that a run knows, by a constant step. */
+static bool
+range_of_sizes(struct build *b, const struct node *n, int first, struct value **outs)
+{
+	struct sdim *from, *to, *step;
+	int64_t count, by;
+	enum dtype t = n->in[0]->dtype;
+
+	if (!dtype_is_int(t) || value_sdims(b->g, n->in[0], &from) != 1 || value_sdims(b->g, n->in[1], &to) != 1 ||
+	    value_sdims(b->g, n->in[2], &step) != 1 || step[0].symbolic)
+		return diag_unsupported(b->diag, n->loc, "operand %d must be a constant number, or whole and made of sizes", first);
+	by = step[0].v;
+	if (by == 0 || by > INT32_MAX || by < -INT32_MAX)
+		return diag_invalid(b->diag, n->loc, "delta is %lld", (long long)by);
+	count = by > 0 ? distance(b->g, to[0], from[0]) : distance(b->g, from[0], to[0]);
+	count = dim_ceildiv(b->g, count, by > 0 ? by : -by);
+	outs[0] = b_add(b, b_muls(b, b_iota(b, t, 1, &count, 0), (double)by), b_reshape(b, n->in[0], 0, NULL));
+	return outs[0] != NULL;
 }
 
 bool
@@ -611,11 +715,9 @@ expand_Range(struct build *b, const struct node *n, struct value **outs)
 	struct tensor *out;
 	int64_t k;
 
-	if (dtype_is_int(t) && range_of_sizes(b, n, &outs[0]))
-		return outs[0] != NULL;
 	for (int i = 0; i < 3; i++)
 		if (!value_number(n->in[i], &v[i]))
-			return diag_unsupported(b->diag, n->loc, "operand %d must be a constant number", i);
+			return range_of_sizes(b, n, i, outs);
 	if (v[2] == 0)
 		return diag_invalid(b->diag, n->loc, "delta is 0");
 	count = (v[1] - v[0]) / v[2];
@@ -649,14 +751,14 @@ position(struct build *b, const struct value *x, int axis)
 bool
 expand_Trilu(struct build *b, const struct node *n, struct value **outs)
 {
-	struct value *x = n->in[0], *row, *col, *keep;
-	int64_t k = 0;
+	struct value *x = n->in[0], *row, *col, *keep, *k = ops_in(n, 1);
 
 	if (x->rank < 2)
 		return diag_invalid(b->diag, n->loc, "input of rank %d; matrices are expected", x->rank);
-	if (ops_in(n, 1) && !ops_int(b, n, 1, &k))
-		return false;
-	row = b_add(b, position(b, x, x->rank - 2), b_scalar(b, DT_i64, (double)k));
+	if (k && (k->rank > 1 || (k->rank == 1 && k->dims[0] != 1) || !dtype_is_int(k->dtype)))
+		return diag_invalid(b->diag, n->loc, "k is %s; one whole number is expected", value_type_text(b->g, k));
+	k = k ? b_cast(b, b_reshape(b, k, 0, NULL), DT_i64) : b_dim(b, 0);
+	row = b_add(b, position(b, x, x->rank - 2), k);
 	col = position(b, x, x->rank - 1);
 	keep = attr_int(n, "upper") ? b2(b, OP_le, row, col) : b2(b, OP_le, col, row);
 	if (x->dtype == DT_bool)
