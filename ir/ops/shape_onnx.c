@@ -295,7 +295,7 @@ expand_Split(struct build *b, const struct node *n, struct value **outs)
 	int64_t *size = arena_array(b->g->arena, int64_t, n->nout + 1), start = 0;
 	struct sdim *given;
 
-	if (axis >= 0 && ops_in(n, 1) && value_sdims(b->g, n->in[1], &given) < 0)
+	if (axis >= 0 && ops_in(n, 1) && (attr_has(n, "measured") || value_sdims(b->g, n->in[1], &given) < 0))
 		return split_measured(b, n, axis, outs);
 	if (axis < 0 || !split_sizes(b, n, axis, size))
 		return false;
@@ -365,7 +365,7 @@ expand_Slice(struct build *b, const struct node *n, struct value **outs)
 	int k = value_sdims(b->g, n->in[1], &from), kt = value_sdims(b->g, n->in[2], &to);
 	bool seen[MAX_RANK] = {false};
 
-	if (k < 0 || kt < 0)
+	if (k < 0 || kt < 0 || attr_has(n, "measured")) /* once measured, always */
 		return slice_measured(b, n, outs);
 	if (kt != k || k > x->rank)
 		return diag_invalid(b->diag, n->loc, "%d starts and %d ends for rank %d", k, kt, x->rank);
