@@ -179,7 +179,8 @@ raw_mask(struct build *b, const struct node *n, struct value *m, int64_t B, int6
 		m = dims4(b, m, m->dims[0], 1, 1, T);
 	else if (m->rank == 3 && m->dims[2] == T)
 		m = dims4(b, m, m->dims[0], 1, m->dims[1], T);
-	else if (m->rank == 4 && dim_const(m->dims[2]) && dim_const(T) && m->dims[3] >= T && m->dims[2] >= past + S)
+	else if (m->rank == 4 && dim_const(m->dims[2]) && dim_const(T) && dim_const(S) && dim_const(past) && m->dims[3] >= T &&
+	         m->dims[2] >= past + S)
 		m = part(b, part(b, m, 2, past, S), 3, 0, T);
 	else
 		return diag_unsupported(b->diag, n->loc, "a mask %s for %s queries and %s keys",
@@ -194,7 +195,10 @@ raw_mask(struct build *b, const struct node *n, struct value *m, int64_t B, int6
 static struct value *
 causal(struct build *b, int64_t S, int64_t T, int64_t past)
 {
-	return b2(b, OP_le, place(b, 3, T), b_adds(b, place(b, 2, S), (double)past));
+	struct attr a = attr_of_ints("dims", 1, &past);
+	struct value *p = dim_const(past) ? b_scalar(b, DT_i64, (double)past) : b_op(b, OP_extent, 0, NULL, 1, &a);
+
+	return b2(b, OP_le, place(b, 3, T), b_add(b, place(b, 2, S), p));
 }
 
 /* ---- Attention: input [B,S,I], weights [I,3H], bias [3H]?, mask?, past [2,B,N,P,D]?,
@@ -235,7 +239,7 @@ prepend(struct build *b, const struct node *n, struct value *past, struct value 
 	*P = 0;
 	if (!past)
 		return true;
-	if (past->rank != 5 || past->dims[0] != 2 || !dim_const(past->dims[3]))
+	if (past->rank != 5 || past->dims[0] != 2)
 		return diag_invalid(b->diag, n->loc, "past %s; [2,batch,heads,length,size] is expected",
 		    ops_dims_text(b->g, past->rank, past->dims));
 	*P = past->dims[3];
@@ -357,7 +361,7 @@ expand_MultiHeadAttention(struct build *b, const struct node *n, struct value **
 	if (!ops_in(n, 6) != !ops_in(n, 7))
 		return diag_invalid(b->diag, n->loc, "past_key and past_value go together");
 	if (ops_in(n, 6)) {
-		P = n->in[6]->rank == 4 && dim_const(n->in[6]->dims[2]) ? n->in[6]->dims[2] : 0;
+		P = n->in[6]->rank == 4 ? n->in[6]->dims[2] : 0;
 		for (int i = 1; i < 3; i++)
 			if (!(qkv[i] = b_concat(b, 2, (struct value *[]){n->in[5 + i], qkv[i]}, 2)))
 				return false;
