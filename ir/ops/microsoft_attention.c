@@ -195,10 +195,7 @@ raw_mask(struct build *b, const struct node *n, struct value *m, int64_t B, int6
 static struct value *
 causal(struct build *b, int64_t S, int64_t T, int64_t past)
 {
-	struct attr a = attr_of_ints("dims", 1, &past);
-	struct value *p = dim_const(past) ? b_scalar(b, DT_i64, (double)past) : b_op(b, OP_extent, 0, NULL, 1, &a);
-
-	return b2(b, OP_le, place(b, 3, T), b_add(b, place(b, 2, S), p));
+	return b2(b, OP_le, place(b, 3, T), b_add(b, place(b, 2, S), b_dim(b, past)));
 }
 
 /* ---- Attention: input [B,S,I], weights [I,3H], bias [3H]?, mask?, past [2,B,N,P,D]?,

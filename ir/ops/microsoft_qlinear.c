@@ -252,3 +252,61 @@ expand_QLinearConcat(struct build *b, const struct node *n, struct value **outs)
 	axis = axis_normal(n, b->diag, attr_int(n, "axis"), v[0]->rank);
 	return axis >= 0 && (outs[0] = b_concat(b, k, v, axis)) != NULL;
 }
+
+/* A, scale, zero, B, scale, zero (one or per column), C i32?, scale and zero of Y?: alpha *
+ * op(A) op(B) + C in whole numbers; without a scale of Y real */
+bool
+expand_QGemm(struct build *b, const struct node *n, struct value **outs)
+{
+	struct value *in[4] = {n->in[0], n->in[3], n->in[2], n->in[5]}, *y, *s;
+	struct quant q;
+
+	if (n->in[0]->rank != 2 || n->in[3]->rank != 2)
+		return diag_invalid(b->diag, n->loc, "operands of rank %d and %d", n->in[0]->rank, n->in[3]->rank);
+	for (int i = 0; i < 2; i++)
+		if (attr_int(n, i ? "transB" : "transA"))
+			in[i] = b_transpose(b, in[i], (int64_t[]){1, 0});
+	s = b_muls(b, b_mul(b, b_cast(b, n->in[1], DT_f32), b_cast(b, n->in[4], DT_f32)), attr_float(n, "alpha"));
+	y = in[0] && in[1] ? b_op(b, OP_MatMulInteger, 4, in, 0, NULL) : NULL;
+	if (ops_in(n, 6)) /* its steps are those of the product */
+		y = b_add(b, y, b_cast(b, n->in[6], DT_i32));
+	y = y && s ? b_cast(b, y, DT_f32) : NULL;
+	if (!ops_in(n, 7))
+		return (outs[0] = b_mul(b, y, s)) != NULL;
+	if (!quant(b, n, 7, &q))
+		return false;
+	return (outs[0] = steps(b, b_mul(b, y, b_div(b, s, q.scale)), &q, n->in[0]->dtype)) != NULL;
+}
+
+/* condition, X, scale, zero, Y, scale, zero, scale and zero of Z */
+bool
+expand_QLinearWhere(struct build *b, const struct node *n, struct value **outs)
+{
+	struct quant q[3];
+	struct value *x, *y;
+
+	if (!quant(b, n, 2, &q[0]) || !quant(b, n, 5, &q[1]) || !quant(b, n, 7, &q[2]))
+		return false;
+	x = quantised(b, real(b, n->in[1], &q[0]), &q[2], n->in[1]->dtype);
+	y = quantised(b, real(b, n->in[4], &q[1]), &q[2], n->in[1]->dtype);
+	return (outs[0] = b_select(b, n->in[0], x, y)) != NULL;
+}
+
+/* the mean in whole steps of X over axes */
+bool
+expand_QLinearReduceMean(struct build *b, const struct node *n, struct value **outs)
+{
+	bool marked[MAX_RANK];
+	int64_t axes[MAX_RANK];
+	struct quant q[2];
+	struct value *x;
+	int k = 0;
+
+	if (!open(b, n, q, &x) || !ops_axes(n, b->diag, x->rank, marked))
+		return false;
+	for (int i = 0; i < x->rank; i++)
+		if (marked[i])
+			axes[k++] = i;
+	x = b_mean(b, x, k, axes, attr_int(n, "keepdims"));
+	return (outs[0] = quantised(b, x, &q[1], n->in[0]->dtype)) != NULL;
+}
