@@ -77,7 +77,8 @@ choose(struct job *j, int n, struct value *const *v, struct value *const *cond)
 
 	for (i = 1; out && i < n; i++)
 		if (v[i] != out && !import_known(cond[i], false))
-			out = import_known(cond[i], true) ? v[i] : b_select(&j->im->b, cond[i], v[i], out);
+			out = import_known(cond[i], true) ? v[i]
+							  : b_select(&j->im->b, cond[i], v[i], out);
 	return out;
 }
 
@@ -109,8 +110,9 @@ import_pick(
 	for (i = 0; i < n; i++)
 		for (k = 0; k < v[i]->rank; k++)
 			if (!dim_const(v[i]->dims[k])) {
-				diag_unsupported(j->im->d, j->loc, "%s is %s one way and %s the other",
-				    what, value_type_text(j->im->g, v[i]),
+				diag_unsupported(j->im->d, j->loc,
+				    "%s is %s one way and %s the other", what,
+				    value_type_text(j->im->g, v[i]),
 				    value_type_text(j->im->g, v[!i]));
 				return NULL;
 			}
@@ -182,7 +184,8 @@ import_inline(struct job *j, const struct body *b, const char *prefix, struct it
 	    .attrs = j->s->attrs,
 	    .fn = j->s->fn,
 	    .prefix = prefix,
-	    .where = arena_printf(im->f.own, "%s of \"%s\"", b->what, j->loc.name ? j->loc.name : j->op),
+	    .where =
+		arena_printf(im->f.own, "%s of \"%s\"", b->what, j->loc.name ? j->loc.name : j->op),
 	    .depth = j->s->depth + 1};
 	struct loc loc = im->b.loc;
 	bool ok = true;
@@ -211,8 +214,8 @@ import_inline(struct job *j, const struct body *b, const char *prefix, struct it
 
 		if (!made) {
 			im->broken = true;
-			return diag_invalid(im->d, j->loc, "%s does not make its output \"%s\"",
-			    b->what, name);
+			return diag_invalid(
+			    im->d, j->loc, "%s does not make its output \"%s\"", b->what, name);
 		}
 		out[i] = import_item(im, made, "output", 0);
 		ok = out[i];
@@ -266,8 +269,9 @@ one_branch(struct job *j, const struct body *b, const char *other, const struct 
 {
 	size_t i, n = strcspn(why->text.s, "\n");
 
-	diag_warn(j->im->d, j->loc, "its %s cannot run with these sizes, the %s is taken always: %.*s",
-	    other, b->what, (int)n, why->text.s);
+	diag_warn(j->im->d, j->loc,
+	    "its %s cannot run with these sizes, the %s is taken always: %.*s", other, b->what,
+	    (int)n, why->text.s);
 	for (i = 0; i < j->np->n_output; i++)
 		job_bind(j, i, out[i]);
 	return true;
@@ -355,8 +359,8 @@ import_sequence_map(struct job *j)
 	if (!import_body(j, "body", &b) || !import_outputs_fit(j, &b))
 		return false;
 	if (!n || b.g->n_input != n)
-		return diag_invalid(j->im->d, j->loc, "has %zu inputs, its body takes %zu", n,
-		    b.g->n_input);
+		return diag_invalid(
+		    j->im->d, j->loc, "has %zu inputs, its body takes %zu", n, b.g->n_input);
 	in = arena_array(j->im->f.own, struct item *, n);
 	given = arena_array(j->im->f.own, struct item *, n);
 	out = arena_array(j->im->f.own, struct item *, b.g->n_output + 1);

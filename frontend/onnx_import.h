@@ -15,11 +15,11 @@ enum { ONNX_LIST_MAX = 1 << 16 }; /* elements of a sequence */
 enum item_kind { ITEM_TENSOR, ITEM_SEQ, ITEM_OPT };
 struct item {
 	enum item_kind kind;
-	struct value *v; /* of a tensor */
+	struct value *v;       /* of a tensor */
 	VEC(struct item *) of; /* elements, of an optional at most one */
 	struct value *count;   /* i64: how many of them there are in a run; NULL: all */
 	enum dtype dtype;      /* of the elements, where it was said */
-	int depth;             /* lists in lists; a tensor 0 */
+	int depth;	       /* lists in lists; a tensor 0 */
 };
 
 /* What a name stands for in one scope. */
@@ -53,8 +53,8 @@ struct import {
 	struct map *functions; /* "domain::name" -> FunctionProto */
 	bool disordered;        /* the nodes of the model have no order */
 	struct map *unknown;   /* operators reported already */
-	bool broken;           /* a mistake that other sizes do not mend: an unknown name, a cycle */
-	struct map *inner;     /* initializers of bodies: message -> bind, made once for all turns */
+	bool broken;	    /* a mistake that other sizes do not mend: an unknown name, a cycle */
+	struct map *inner;  /* initializers of bodies: message -> bind, made once for all turns */
 	int inlined, draws; /* nodes made by inlining; nodes that draw random numbers */
 };
 
@@ -93,17 +93,17 @@ bool import_node(struct import *, struct scope *, const Onnx__NodeProto *, int i
  * it was made. */
 bool job_operand(struct job *, size_t i, struct value **);
 bool job_item(struct job *, size_t i, struct item **);
-bool job_has(const struct job *, size_t i); /* input i is given */
+bool job_has(const struct job *, size_t i);			      /* input i is given */
 const Onnx__AttributeProto *job_attr(struct job *, const char *name); /* NULL: left out */
 int64_t job_attr_int(struct job *, const char *name, int64_t otherwise);
 /* Takes part in the bounds of inlining. */
 bool job_enter(struct job *, size_t nodes);
 void job_bind(struct job *, size_t output, struct item *); /* output i, where it is wanted */
-const char *job_prefix(struct job *); /* for the names in a body: "loop/" */
+const char *job_prefix(struct job *);			   /* for the names in a body: "loop/" */
 
 /* ---- onnx_sequence.c: items, and the operators on sequences and optionals */
 struct item *item_tensor(struct import *, struct value *);
-struct item *item_list(struct import *, enum item_kind); /* empty */
+struct item *item_list(struct import *, enum item_kind);	   /* empty */
 void item_push(struct import *, struct item *list, struct item *); /* while it is being made */
 const char *item_kind_name(const struct item *);
 bool item_is_tensor(struct job *, const struct item *, const char *what); /* else reported */
@@ -142,7 +142,8 @@ struct value *import_pick(
     struct job *, int n, struct value *const *v, struct value *const *cond, const char *what);
 /* The first `size` (i64, 0 to the extent) of x along axis.  NULL: reported. */
 struct value *import_first(struct job *, struct value *x, int axis, struct value *size);
-struct value *import_prefix(struct job *, struct value *x, int axis, int64_t count); /* count: a dim */
+struct value *import_prefix(
+    struct job *, struct value *x, int axis, int64_t count); /* count: a dim */
 struct body {
 	const Onnx__GraphProto *g;
 	const char *what; /* "else_branch" */

@@ -31,7 +31,8 @@ stack(struct job *j, const struct rows *r, int64_t at, bool reversed, bool none,
 	row = arena_array(j->im->f.own, struct value *, n);
 	for (i = 0; i < n; i++) {
 		v = r->v.v[i];
-		if (v->dtype != first->dtype || !dims_equal(v->rank, v->dims, first->rank, first->dims)) {
+		if (v->dtype != first->dtype ||
+		    !dims_equal(v->rank, v->dims, first->rank, first->dims)) {
 			diag_invalid(j->im->d, j->loc, "%s is %s in turn 0 and %s in turn %d", what,
 			    value_type_text(j->im->g, first), value_type_text(j->im->g, v), i);
 			return NULL;
@@ -64,12 +65,13 @@ struct loop {
 	struct job *j;
 	struct body b;
 	int nstate, nscan;
-	struct item **in, **out; /* of the turn: number, condition, carried; condition, carried, scanned */
-	struct item **last;	 /* carried, as after the last active turn */
+	struct item **in,
+	    **out; /* of the turn: number, condition, carried; condition, carried, scanned */
+	struct item **last; /* carried, as after the last active turn */
 	struct history {
 		VEC(struct value *) v;
 		bool loose; /* its size changes from turn to turn */
-	} *state;		    /* of carried tensors: before the first turn and after every one */
+	} *state;	    /* of carried tensors: before the first turn and after every one */
 	VEC(struct value *) active; /* parallel to those */
 	struct rows *scan;
 	struct value *trips, *limit; /* active turns so far, the count given; limit NULL: none */
@@ -83,11 +85,26 @@ greatest(const struct graph *g, const struct value *v, int depth)
 		enum op op;
 		enum { SAME, LEAST, MOST, SUM, BRANCHES, SIZES } kind;
 	} rules[] = {
-	    {OP_reshape, SAME}, {OP_Reshape, SAME}, {OP_slice, SAME}, {OP_Slice, SAME},
-	    {OP_gather, SAME}, {OP_transpose, SAME}, {OP_expand, SAME}, {OP_Squeeze, SAME},
-	    {OP_Unsqueeze, SAME}, {OP_Identity, SAME}, {OP_cast, SAME}, {OP_Cast, SAME},
-	    {OP_min, LEAST}, {OP_Min, LEAST}, {OP_max, MOST}, {OP_Max, MOST}, {OP_concat, MOST},
-	    {OP_add, SUM}, {OP_select, BRANCHES}, {OP_Shape, SIZES},
+	    {OP_reshape, SAME},
+	    {OP_Reshape, SAME},
+	    {OP_slice, SAME},
+	    {OP_Slice, SAME},
+	    {OP_gather, SAME},
+	    {OP_transpose, SAME},
+	    {OP_expand, SAME},
+	    {OP_Squeeze, SAME},
+	    {OP_Unsqueeze, SAME},
+	    {OP_Identity, SAME},
+	    {OP_cast, SAME},
+	    {OP_Cast, SAME},
+	    {OP_min, LEAST},
+	    {OP_Min, LEAST},
+	    {OP_max, MOST},
+	    {OP_Max, MOST},
+	    {OP_concat, MOST},
+	    {OP_add, SUM},
+	    {OP_select, BRANCHES},
+	    {OP_Shape, SIZES},
 	};
 	const struct node *n = v->def;
 	int64_t a, hi = -1, i;
@@ -125,11 +142,13 @@ greatest(const struct graph *g, const struct value *v, int depth)
 		return hi;
 	case SUM:
 		a = greatest(g, n->in[0], depth + 1);
-		return __builtin_add_overflow(a, greatest(g, n->in[1], depth + 1), &hi) ? INT64_MAX : hi;
+		return __builtin_add_overflow(a, greatest(g, n->in[1], depth + 1), &hi) ? INT64_MAX
+											: hi;
 	default:
 		for (k = rules[r].kind == BRANCHES; k < n->nin; k++) {
 			a = greatest(g, n->in[k], depth + 1);
-			if (k == (rules[r].kind == BRANCHES) || (rules[r].kind == LEAST ? a < hi : a > hi))
+			if (k == (rules[r].kind == BRANCHES) ||
+			    (rules[r].kind == LEAST ? a < hi : a > hi))
 				hi = a;
 		}
 		return hi;
@@ -164,8 +183,7 @@ goes_on(struct loop *l, struct value *cond, int64_t i)
 {
 	if (!l->limit)
 		return cond;
-	return import_both(
-	    l->j, cond, b2(&l->j->im->b, OP_lt, import_i64(l->j, i), l->limit));
+	return import_both(l->j, cond, b2(&l->j->im->b, OP_lt, import_i64(l->j, i), l->limit));
 }
 
 static bool
@@ -193,7 +211,8 @@ carry(struct loop *l, int k, struct value *active)
 		if (!l->last[k])
 			return false;
 	}
-	/* A list goes into the next turn as it is if that turn runs at all: its length is known there. */
+	/* A list goes into the next turn as it is if that turn runs at all: its length is known
+	 * there. */
 	l->in[2 + k] = now;
 	vec_push(j->im->f.own, &h->v, now->v);
 	return true;
@@ -329,7 +348,8 @@ finish(struct loop *l)
 
 		if (out >= j->np->n_output || !*j->np->output[out])
 			continue;
-		v = stack(j, &l->scan[k], 0, false, l->active.n == 1, output_text(j, &l->b, 1 + out));
+		v = stack(
+		    j, &l->scan[k], 0, false, l->active.n == 1, output_text(j, &l->b, 1 + out));
 		if (v && l->trips->kind != VAL_CONST)
 			v = import_first(j, v, 0, l->trips);
 		if (!v)
@@ -356,7 +376,8 @@ loop_start(struct loop *l, struct value **active)
 		    j->np->n_input - 2, nin < 2 ? 0 : nin - 2);
 	if (nin < 2 || nout < nin - 1 || (nin > 2 && j->np->n_input != nin))
 		return diag_invalid(j->im->d, j->loc,
-		    "its body takes %zu values and makes %zu; a loop that carries %zu takes a number "
+		    "its body takes %zu values and makes %zu; a loop that carries %zu takes a "
+		    "number "
 		    "and a condition besides and makes a condition besides",
 		    nin, nout, j->np->n_input < 2 ? 0 : j->np->n_input - 2);
 	l->nstate = (int)nin - 2;
@@ -406,9 +427,9 @@ struct scan {
 	struct body b;
 	int nstate, nin, nout; /* carried; scanned inputs and outputs */
 	bool batched;	       /* version 8: axis 0 is the batch, axis 1 is scanned */
-	int64_t length; /* turns made */
-	int64_t size;	/* of the scanned axes: a dim, at most length */
-	struct value **x; /* scanned */
+	int64_t length;	       /* turns made */
+	int64_t size;	       /* of the scanned axes: a dim, at most length */
+	struct value **x;      /* scanned */
 	int *axis;
 	int64_t *reversed, *out_axis, *out_reversed;
 	struct item **in, **out;
@@ -441,9 +462,8 @@ directions(struct job *j, const char *name, int n, int64_t **v)
 		return false;
 	for (i = 0; i < n; i++)
 		if ((*v)[i] != 0 && (*v)[i] != 1)
-			return diag_invalid(
-			    j->im->d, j->loc, "attribute \"%s\" holds %" PRId64 ", not 0 or 1", name,
-			    (*v)[i]);
+			return diag_invalid(j->im->d, j->loc,
+			    "attribute \"%s\" holds %" PRId64 ", not 0 or 1", name, (*v)[i]);
 	return true;
 }
 
@@ -471,7 +491,8 @@ scan_start(struct scan *s, size_t first)
 		    s->b.g->n_input, s->b.g->n_output, n, j->np->n_output);
 	s->nout = (int)s->b.g->n_output - s->nstate;
 	if (!int_list(j, "scan_input_axes", s->nin, &axes) ||
-	    !directions(j, s->batched ? "directions" : "scan_input_directions", s->nin, &s->reversed) ||
+	    !directions(
+		j, s->batched ? "directions" : "scan_input_directions", s->nin, &s->reversed) ||
 	    !int_list(j, "scan_output_axes", s->nout, &s->out_axis) ||
 	    !directions(j, "scan_output_directions", s->nout, &s->out_reversed))
 		return false;
@@ -489,7 +510,8 @@ scan_start(struct scan *s, size_t first)
 		if (s->axis[k] < 0)
 			return false;
 		if (k && s->x[k]->dims[s->axis[k]] != s->size)
-			return diag_invalid(j->im->d, j->loc, "scans %s rows of input 0 and %s of input %d",
+			return diag_invalid(j->im->d, j->loc,
+			    "scans %s rows of input 0 and %s of input %d",
 			    dim_text(j->im->g, s->size),
 			    dim_text(j->im->g, s->x[k]->dims[s->axis[k]]), k);
 		s->size = s->x[k]->dims[s->axis[k]];
@@ -528,7 +550,8 @@ row_of(struct job *j, struct value *x, int axis, int64_t at, bool reversed)
 /* All turns over x; s->in begins with the carried values and ends with the last
  * ones.  count: how many of the turns there are, a value of the run; NULL: all. */
 static bool
-scan_turns(struct scan *s, struct value *const *x, const int *axis, struct value *count, int64_t base)
+scan_turns(
+    struct scan *s, struct value *const *x, const int *axis, struct value *count, int64_t base)
 {
 	struct job *j = s->j;
 	struct value *active = import_bool(j, true), *v;
@@ -560,8 +583,8 @@ scan_turns(struct scan *s, struct value *const *x, const int *axis, struct value
 			if (!item_is_tensor(j, it, "a scan output"))
 				return false;
 			v = !count ? it->v
-				   : import_select(j, active, it->v,
-					 b_zeros_like(&j->im->b, it->v), "a scan output");
+				   : import_select(j, active, it->v, b_zeros_like(&j->im->b, it->v),
+					 "a scan output");
 			if (!v)
 				return false;
 			vec_push(j->im->f.own, &s->rows[k].v, v);
@@ -576,8 +599,9 @@ scanned(struct scan *s, int k)
 {
 	struct job *j = s->j;
 	struct build *b = &j->im->b;
-	struct value *v = stack(j, &s->rows[k], s->out_axis[k], s->out_reversed[k] && dim_const(s->size),
-	    !s->length, output_text(j, &s->b, (size_t)(s->nstate + k)));
+	struct value *v =
+	    stack(j, &s->rows[k], s->out_axis[k], s->out_reversed[k] && dim_const(s->size),
+		!s->length, output_text(j, &s->b, (size_t)(s->nstate + k)));
 	int axis;
 
 	if (!v || dim_const(s->size))
@@ -585,8 +609,10 @@ scanned(struct scan *s, int k)
 	axis = import_axis(j, s->out_axis[k], v->rank);
 	if (!s->out_reversed[k])
 		return import_prefix(j, v, axis, s->size);
-	return b_gather(b, v, b_sub(b, b_sub(b, b_dim(b, s->size), import_i64(j, 1)),
-		b_iota(b, DT_i64, 1, &s->size, 0)), axis);
+	return b_gather(b, v,
+	    b_sub(b, b_sub(b, b_dim(b, s->size), import_i64(j, 1)),
+		b_iota(b, DT_i64, 1, &s->size, 0)),
+	    axis);
 }
 
 static bool
@@ -641,13 +667,13 @@ scan_batched(struct scan *s)
 		if (!job_operand(j, (size_t)k + 1, &state[k]))
 			return false;
 		if (!state[k] || state[k]->rank < 1 || state[k]->dims[0] != batch)
-			return diag_invalid(j->im->d, j->loc, "carried input %d has not a batch of %" PRId64,
-			    k, batch);
+			return diag_invalid(j->im->d, j->loc,
+			    "carried input %d has not a batch of %" PRId64, k, batch);
 	}
 	for (k = 0; k < s->nin; k++)
 		if (s->x[k]->dims[0] != batch)
-			return diag_invalid(j->im->d, j->loc, "scanned input %d has not a batch of %" PRId64,
-			    k, batch);
+			return diag_invalid(j->im->d, j->loc,
+			    "scanned input %d has not a batch of %" PRId64, k, batch);
 	if (batch == 0)
 		return diag_unsupported(j->im->d, j->loc, "its batch is empty");
 	for (i = 0; i < batch; i++) {

@@ -35,7 +35,9 @@ item_push(struct import *im, struct item *list, struct item *one)
 const char *
 item_kind_name(const struct item *it)
 {
-	return it->kind == ITEM_SEQ ? "a sequence" : it->kind == ITEM_OPT ? "an optional" : "a tensor";
+	return it->kind == ITEM_SEQ   ? "a sequence"
+	       : it->kind == ITEM_OPT ? "an optional"
+				      : "a tensor";
 }
 
 bool
@@ -134,8 +136,9 @@ sequence(struct job *j, size_t i, struct item **it)
 	if (!*it)
 		return diag_invalid(j->im->d, j->loc, "needs a sequence as input %zu", i);
 	*it = content(*it);
-	return (*it)->kind == ITEM_SEQ || diag_invalid(j->im->d, j->loc, "input %zu is %s, not a sequence",
-					      i, item_kind_name(*it));
+	return (*it)->kind == ITEM_SEQ ||
+	       diag_invalid(
+		   j->im->d, j->loc, "input %zu is %s, not a sequence", i, item_kind_name(*it));
 }
 
 /* An element that goes into a list whose elements have type `dtype` (none: any). */
@@ -239,7 +242,8 @@ import_sequence_empty(struct job *j)
 
 	list->dtype = dtype_from_onnx((int)dtype);
 	if (!list->dtype)
-		return diag_invalid(j->im->d, j->loc, "dtype %" PRId64 " is not one of ONNX", dtype);
+		return diag_invalid(
+		    j->im->d, j->loc, "dtype %" PRId64 " is not one of ONNX", dtype);
 	job_bind(j, 0, list);
 	return true;
 }
@@ -254,8 +258,8 @@ insert_at(struct job *j, const struct item *seq, struct value *p, struct item *x
 	for (k = 0; k <= n; k++) {
 		one = k == n ? x : item_select(j, is_at(j, p, k), x, seq->of.v[k], "an element");
 		if (one && k > 0)
-			one = item_select(
-			    j, is_before(j, p, k), seq->of.v[k - 1], one, "an element");
+			one =
+			    item_select(j, is_before(j, p, k), seq->of.v[k - 1], one, "an element");
 		if (!one)
 			return false;
 		item_push(j->im, out, one);
@@ -287,7 +291,10 @@ import_sequence_insert(struct job *j)
 			return false;
 	} else {
 		for (i = 0; i <= seq->of.n; i++)
-			item_push(j->im, out, i < p.at ? seq->of.v[i] : i == p.at ? x : seq->of.v[i - 1]);
+			item_push(j->im, out,
+			    i < p.at	? seq->of.v[i]
+			    : i == p.at ? x
+					: seq->of.v[i - 1]);
 	}
 	if (seq->count)
 		out->count = b_add(&j->im->b, seq->count, import_i64(j, 1));
@@ -391,7 +398,8 @@ import_axis(struct job *j, int64_t axis, int rank)
 {
 	if (axis >= -rank && axis < rank)
 		return (int)(axis < 0 ? axis + rank : axis);
-	diag_invalid(j->im->d, j->loc, "axis %" PRId64 " is not in a tensor of rank %d", axis, rank);
+	diag_invalid(
+	    j->im->d, j->loc, "axis %" PRId64 " is not in a tensor of rank %d", axis, rank);
 	return -1;
 }
 
@@ -508,7 +516,8 @@ import_split_to_sequence(struct job *j)
 	squeeze = !split && !job_attr_int(j, "keepdims", 1);
 	out->dtype = x->dtype;
 	if (!dim_const(x->dims[axis])) {
-		if (split && !(split->rank == 0 && value_ints(split, j->im->f.own, &sizes) == 1 && *sizes == 1))
+		if (split && !(split->rank == 0 && value_ints(split, j->im->f.own, &sizes) == 1 &&
+				 *sizes == 1))
 			return diag_unsupported(j->im->d, j->loc,
 			    "cuts an axis of size %s, not known at compile time, into parts",
 			    dim_text(j->im->g, x->dims[axis]));
@@ -593,7 +602,8 @@ import_optional(struct job *j)
 	if (!job_item(j, 0, &it))
 		return false;
 	if (it && it->depth >= ONNX_DEPTH)
-		return diag_unsupported(j->im->d, j->loc, "optionals nest deeper than %d", ONNX_DEPTH);
+		return diag_unsupported(
+		    j->im->d, j->loc, "optionals nest deeper than %d", ONNX_DEPTH);
 	if (it)
 		item_push(j->im, out, it);
 	else if (!job_attr(j, "type"))
