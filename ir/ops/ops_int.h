@@ -39,7 +39,7 @@ bool ops_window_onnx(struct build *, const struct node *, int n, const int64_t *
     const int64_t *kernel, struct window *);
 /* Where the maxima y of x lie: the index into x as one row (i64, dims of y); column:
  * with the spatial axes of a plane in the opposite order. (pool_onnx.c) */
-struct value *ops_max_places(struct build *, const struct node *, struct value *x, struct value *y,
+struct value *ops_max_places(struct build *, struct value *x, struct value *y,
     const struct window *, bool column);
 struct value *ops_matmul(struct build *, struct value *, struct value *); /* ONNX MatMul (linear.c) */
 

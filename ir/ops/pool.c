@@ -133,7 +133,7 @@ grad_max_pool_grad(
 	if (!ops_all_const(x->rank, x->dims))
 		return diag_unsupported(b->diag, n->loc, "the second derivative of max pooling over %s",
 		    ops_dims_text(b->g, x->rank, x->dims));
-	at = ops_max_places(b, n, x, y, &w, false);
+	at = ops_max_places(b, x, y, &w, false);
 	if (!at)
 		return false;
 	count = dims_count(x->rank, x->dims);

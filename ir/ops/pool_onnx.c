@@ -125,7 +125,7 @@ trimmed(struct build *b, struct value *y, const struct geometry *g)
 }
 
 struct value *
-ops_max_places(struct build *b, const struct node *n, struct value *x, struct value *y, const struct window *w,
+ops_max_places(struct build *b, struct value *x, struct value *y, const struct window *w,
     bool column)
 {
 	struct value *in[2] = {x, y}, *tap, *at;
@@ -168,7 +168,7 @@ expand_MaxPool(struct build *b, const struct node *n, struct value **outs)
 
 	if (!pool_geometry(b, n, &g) || !(y = pool_core(b, OP_max_pool, n->in[0], &g.w)))
 		return false;
-	if (ops_wants(n, 1) && !(outs[1] = trimmed(b, ops_max_places(b, n, n->in[0], y, &g.w, attr_int(n, "storage_order")), &g)))
+	if (ops_wants(n, 1) && !(outs[1] = trimmed(b, ops_max_places(b, n->in[0], y, &g.w, attr_int(n, "storage_order")), &g)))
 		return false;
 	return (outs[0] = trimmed(b, y, &g)) != NULL;
 }
