@@ -56,16 +56,27 @@ import_scalar(struct job *j, struct value *v, enum dtype dtype, const char *what
 }
 
 /* ---- values that depend on a condition */
-/* x with zeros behind it up to dims */
+/* x with zeros behind it up to dims.  Along an axis whose size a run decides as many
+ * zeros follow as there can be, and what is too much is cut. */
 static struct value *
 padded(struct job *j, struct value *x, const int64_t *dims)
 {
-	int64_t lo[MAX_RANK] = {0}, hi[MAX_RANK];
+	int64_t lo[MAX_RANK] = {0}, hi[MAX_RANK], zeros[MAX_RANK];
+	struct build *b = &j->im->b;
 	int i;
 
 	for (i = 0; i < x->rank; i++)
-		hi[i] = dims[i] - x->dims[i];
-	return b_pad(&j->im->b, x, lo, hi, 0);
+		hi[i] = dim_const(x->dims[i]) && dim_const(dims[i]) ? dims[i] - x->dims[i] : 0;
+	x = b_pad(b, x, lo, hi, 0);
+	for (i = 0; x && i < x->rank; i++) {
+		if (x->dims[i] == dims[i])
+			continue;
+		memcpy(zeros, x->dims, sizeof zeros);
+		zeros[i] = dims[i];
+		struct value *both[2] = {x, b_expand(b, b_scalar_like(b, x, 0), x->rank, zeros)};
+		x = import_prefix(j, b_concat(b, 2, both, i), i, dims[i]);
+	}
+	return x;
 }
 
 /* The last of v whose cond holds, v[0] where none does. */
@@ -100,28 +111,33 @@ import_pick(
 		}
 		for (k = 0; k < v[0]->rank; k++) {
 			same &= v[i]->dims[k] == v[0]->dims[k];
-			dims[k] = dims[k] > v[i]->dims[k] ? dims[k] : v[i]->dims[k];
 		}
 	}
 	if (same)
 		return choose(j, n, v, cond);
 	full = arena_array(j->im->f.own, struct value *, n);
 	size = arena_array(j->im->f.own, struct value *, n);
-	for (i = 0; i < n; i++)
-		for (k = 0; k < v[i]->rank; k++)
-			if (!dim_const(v[i]->dims[k])) {
+	for (k = 0; k < v[0]->rank; k++) {
+		for (i = 0, same = true; i < n; i++)
+			same &= v[i]->dims[k] == v[0]->dims[k];
+		for (i = 0; !same && i < n; i++) {
+			int64_t most = dim_hi(j->im->g, v[i]->dims[k]);
+
+			if (most == INT64_MAX) {
 				diag_unsupported(j->im->d, j->loc,
-				    "%s is %s one way and %s the other", what,
-				    value_type_text(j->im->g, v[i]),
-				    value_type_text(j->im->g, v[!i]));
+				    "%s is %s one way and %s the other, without a bound", what,
+				    value_type_text(j->im->g, v[i]), value_type_text(j->im->g, v[!i]));
 				return NULL;
 			}
+			dims[k] = i == 0 || most > dims[k] ? most : dims[k];
+		}
+	}
 	for (i = 0; i < n; i++)
 		full[i] = padded(j, v[i], dims);
 	out = choose(j, n, full, cond);
 	for (k = 0; out && k < v[0]->rank; k++) {
 		for (i = 0, same = true; i < n; i++) {
-			size[i] = import_i64(j, v[i]->dims[k]);
+			size[i] = b_dim(&j->im->b, v[i]->dims[k]);
 			same &= v[i]->dims[k] == v[0]->dims[k];
 		}
 		if (!same)
