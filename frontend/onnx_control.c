@@ -352,9 +352,10 @@ import_if(struct job *j)
 		if (!import_outputs_fit(j, &b[k]))
 			return false;
 	}
-	if (cond->kind != VAL_CONST)
+	k = value_decided(j->im->g, cond);
+	if (k < 0)
 		return both_branches(j, cond, b);
-	k = import_known(cond, false);
+	k = !k;
 	out = arena_array(j->im->f.own, struct item *, b[k].g->n_output + 1);
 	if (!import_inline(j, &b[k], j->s->prefix, NULL, out))
 		return false;

@@ -382,6 +382,8 @@ void value_set(struct value *, enum dtype, int rank, const int64_t *dims);
 int axis_normal(const struct node *, struct diag *, int64_t axis, int rank); /* -1: reported */
 /* Constant integer operand (already folded): count, or -1 if not constant. */
 int value_ints(const struct value *, struct arena *, int64_t **);
+/* One bool, constant or decided by sizes that are: 0 or 1, -1 if not known. */
+int value_decided(struct graph *, const struct value *);
 /* One number, of any number type; false, not reported, if not constant. */
 bool value_number(const struct value *, double *);
 const char *value_type_text(struct graph *, const struct value *); /* "f32[N,784]" */

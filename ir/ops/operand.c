@@ -83,8 +83,11 @@ static bool
 arith(struct graph *g, enum op op, struct sdim a, struct sdim b, struct sdim *r)
 {
 	if (op == OP_eq && (a.symbolic || b.symbolic)) {
-		*r = number(1);
-		return a.symbolic && b.symbolic && a.v == b.v;
+		int64_t alo = a.symbolic ? dim_lo(g, a.v) : a.v, ahi = a.symbolic ? dim_hi(g, a.v) : a.v;
+		int64_t blo = b.symbolic ? dim_lo(g, b.v) : b.v, bhi = b.symbolic ? dim_hi(g, b.v) : b.v;
+
+		*r = number(a.symbolic && b.symbolic && a.v == b.v);
+		return r->v || ahi < blo || bhi < alo;
 	}
 	if (!a.symbolic && !b.symbolic) {
 		switch (op) {
@@ -370,6 +373,16 @@ value_sdims(struct graph *g, const struct value *v, struct sdim **out)
 	int fuel = MAX_WALK;
 
 	return walk(g, v, out, &fuel);
+}
+
+int
+value_decided(struct graph *g, const struct value *v)
+{
+	struct sdim *s;
+
+	if (v->dtype != DT_bool || value_sdims(g, v, &s) != 1 || s[0].symbolic)
+		return -1;
+	return s[0].v != 0;
 }
 
 static int
