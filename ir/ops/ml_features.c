@@ -10,7 +10,6 @@ ml_floats(struct build *b, const struct node *n, const char *name, enum dtype t,
 	const double *v;
 	int k = attr_floats(n, name, &v);
 	struct tensor *to;
-	struct value *c;
 
 	if (!k)
 		return NULL;
@@ -22,9 +21,7 @@ ml_floats(struct build *b, const struct node *n, const char *name, enum dtype t,
 	to = tensor_new(b->g->arena, t, rank, dims);
 	for (int i = 0; i < k; i++)
 		dtype_put_f(t, to->data, i, v[i]);
-	c = graph_const(b->g, NULL, to);
-	c->loc = b->loc;
-	return c;
+	return ml_const(b, to);
 }
 
 struct value *
@@ -33,12 +30,6 @@ ml_vector(struct build *b, const struct node *n, const char *name, enum dtype t)
 	const double *v;
 
 	return ml_floats(b, n, name, t, 1, &(int64_t){attr_floats(n, name, &v)});
-}
-
-struct value *
-ml_ints(struct build *b, int n, const int64_t *v)
-{
-	return b_ints(b, n, v);
 }
 
 struct value *

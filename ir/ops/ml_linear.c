@@ -84,7 +84,6 @@ ml_labels(struct build *b, const struct node *n, const char *ints, const char *s
 {
 	const struct attr *a = attr_find(n, strings);
 	struct tensor *t;
-	struct value *c;
 	const int64_t *v;
 	int k = attr_ints(n, ints, &v);
 
@@ -95,9 +94,7 @@ ml_labels(struct build *b, const struct node *n, const char *ints, const char *s
 	t = tensor_new(b->g->arena, DT_str, 1, &(int64_t){a->n});
 	for (int i = 0; i < a->n; i++)
 		((const char **)t->data)[i] = arena_strdup(b->g->arena, a->strings[i]);
-	c = graph_const(b->g, NULL, t);
-	c->loc = b->loc;
-	return c;
+	return ml_const(b, t);
 }
 
 struct value *

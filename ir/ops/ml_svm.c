@@ -123,8 +123,7 @@ decisions(const struct svc *s, struct value *x)
 			for (int v = s->start[j]; v < s->start[j + 1]; v++)
 				dtype_put_f(DT_f32, t->data, pair * s->vectors + v, coef[i * s->vectors + v]);
 		}
-	c = graph_const(b->g, NULL, t);
-	c->loc = b->loc;
+	c = ml_const(b, t);
 	k = kernel(b, s->n, x, given(b, s->n, "support_vectors", s->vectors, x->dims[1]), false);
 	return b_add(b, b_contract(b, "nv,pv->np", k, c), given(b, s->n, "rho", s->pairs, -1));
 }
@@ -147,8 +146,8 @@ voted(const struct svc *s, struct value *d)
 				dtype_put_f(DT_f32, t[side]->data, pair * s->classes + (side ? j : i), 1);
 	}
 	lost = b_sub(b, b_scalar_like(b, d, 1), won);
-	votes = b_add(b, b_contract(b, "np,pc->nc", won, graph_const(b->g, NULL, t[0])),
-	    b_contract(b, "np,pc->nc", lost, graph_const(b->g, NULL, t[1])));
+	votes = b_add(b, b_contract(b, "np,pc->nc", won, ml_const(b, t[0])),
+	    b_contract(b, "np,pc->nc", lost, ml_const(b, t[1])));
 	return votes ? b_op(b, OP_argmax, 1, &votes, 1, &a) : NULL;
 }
 
