@@ -530,7 +530,7 @@ mistakes(void **state)
 		     "  y = If <then_branch = t () => (float[2] r) { r = Neg(w) }, else_branch = e "
 		     "() => (float[2] r) "
 		     "{ r = Abs(x) }> (c)\n}",
-	    "input 0 is \"w\", which nothing makes in then_branch of \"y\" nor around it");
+	    "input 0 is \"w\", which nothing makes in its then_branch nor around it");
 	refused(HEAD "g (bool c, float[2] x) => (float[2] y) {\n"
 		     "  y = If <then_branch = t () => (float[2] r) { r = Neg(x) }, else_branch = e "
 		     "() => (int64[2] r) "
