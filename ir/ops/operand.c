@@ -380,6 +380,8 @@ value_decided(struct graph *g, const struct value *v)
 {
 	struct sdim *s;
 
+	if (v->kind == VAL_CONST && v->dtype == DT_bool && tensor_count(v->data) == 1)
+		return dtype_get_i(DT_bool, v->data->data, 0) != 0;
 	if (v->dtype != DT_bool || value_sdims(g, v, &s) != 1 || s[0].symbolic)
 		return -1;
 	return s[0].v != 0;
