@@ -28,6 +28,25 @@ made(struct rewrite *rw, struct value *v)
 	return b_op(&rw->b, OP_str_const, 0, NULL, 2, a);
 }
 
+/* Strings padded with "": where a field of ones is padded with zeros. */
+static bool
+padded(struct rewrite *rw, struct node *n)
+{
+	struct build *b = &rw->b;
+	struct value *x = n->in[0], *y, *inside, *none = graph_const(rw->g, NULL, tensor_new(rw->g->arena, DT_str, 0, NULL));
+	const int64_t *lo, *hi;
+
+	attr_ints(n, "lo", &lo);
+	attr_ints(n, "hi", &hi);
+	b->fold = false;
+	inside = b_pad(b, b_expand(b, b_cast(b, b_scalar(b, DT_i64, 1), DT_bool), x->rank, x->dims), lo, hi, 0);
+	y = b_select(b, inside, b_pad(b, x, lo, hi, 0), made(rw, none));
+	if (!y)
+		return false;
+	rewrite_node(rw, n, &y);
+	return true;
+}
+
 static bool
 visit(struct rewrite *rw, struct node *n)
 {
@@ -36,6 +55,8 @@ visit(struct rewrite *rw, struct node *n)
 	for (int i = 0; i < n->nin; i++)
 		if (n->in[i] && !(n->in[i] = made(rw, n->in[i])))
 			return false;
+	if (n->op == OP_pad && n->in[0]->dtype == DT_str)
+		return padded(rw, n);
 	if (n->op != OP_eq || n->in[0]->dtype != DT_str)
 		return true;
 	for (int i = 0; i < 2; i++) {

@@ -371,7 +371,7 @@ eval_pad(const struct node *n, const struct etensor *const *in, struct etensor *
 	int64_t idx[MAX_RANK] = {0}, s[MAX_RANK], lo[MAX_RANK];
 	double fill = attr_float(n, "fill");
 
-	if (!ops_list(n, NULL, "lo", x->rank, 0, lo) || x->s)
+	if (!ops_list(n, NULL, "lo", x->rank, 0, lo))
 		return false;
 	ops_strides(x->rank, x->dims, s);
 	for (int64_t o = 0; o < y->count; o++) {
@@ -386,7 +386,7 @@ eval_pad(const struct node *n, const struct etensor *const *in, struct etensor *
 		}
 		if (inside)
 			et_move(y, o, x, at);
-		else
+		else if (!y->s) /* strings are "" from the start */
 			et_put(y, o, fill);
 		ops_next(y->rank, y->dims, idx);
 	}
