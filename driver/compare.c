@@ -68,8 +68,10 @@ tensor_compare(struct arena *a, const struct tensor *got, const struct tensor *w
 		if (want->dtype == DT_str) {
 			const char *const *sx = got->data, *const *sy = want->data;
 
-			if (strcmp(sx[i], sy[i]) != 0)
-				note(r, i, 0, 0, 1, true);
+			if (strcmp(sx[i] ? sx[i] : "", sy[i]) != 0) {
+				*why = arena_printf(a, "element %" PRId64 " is \"%.60s\", \"%.60s\" is expected", i, sx[i] ? sx[i] : "", sy[i]);
+				return false;
+			}
 			continue;
 		}
 		if (!dtype_is_float(want->dtype)) {

@@ -40,7 +40,8 @@ host_status_text(int status)
 {
 	switch (status) {
 	case RT_HOST_FULL:
-		return "no room is left for the strings that it makes; compile with a larger --string-bytes";
+		return "no room is left for the strings that it makes; compile with a larger "
+		       "--string-bytes";
 	case RT_HOST_NUMBER:
 		return "a string that is cast to a number does not hold one";
 	case RT_HOST_WIDE:

@@ -10,7 +10,8 @@ enum { MOST_SIZE = 1 << 20 };
 bool
 image_size(struct image *im, int64_t width, int64_t height)
 {
-	if (width < 1 || height < 1 || width > MOST_SIZE || height > MOST_SIZE || width * height > INT64_C(1) << 32)
+	if (width < 1 || height < 1 || width > MOST_SIZE || height > MOST_SIZE ||
+	    width * height > INT64_C(1) << 32)
 		return false;
 	im->width = width;
 	im->height = height;
@@ -99,13 +100,17 @@ host_image_size(const void *bytes, int64_t size, int64_t *width, int64_t *height
 	return im.width > 0;
 }
 
-/* x u8 [n]; size i64 or left out: how many of x; out u8 [height, width, channels] with the image in its upper left corner
- * and zeros around; its height and its width, i64; format */
+/* x u8 [n]; size i64 or left out: how many of x; out u8 [height, width, channels] with the image in
+ * its upper left corner and zeros around; its height and its width, i64; format */
 void
 rt_host_image_decode(struct rt_bytes *b, const struct rt_operand *arg)
 {
-	struct image im = {.bytes = arg[0].data, .size = (size_t)op_limit(&arg[1], op_count(&arg[0])), .out = arg[2].data,
-	    .stride = arg[2].dims[1] * arg[2].dims[2], .max_width = arg[2].dims[1], .max_height = arg[2].dims[0],
+	struct image im = {.bytes = arg[0].data,
+	    .size = (size_t)op_limit(&arg[1], op_count(&arg[0])),
+	    .out = arg[2].data,
+	    .stride = arg[2].dims[1] * arg[2].dims[2],
+	    .max_width = arg[2].dims[1],
+	    .max_height = arg[2].dims[0],
 	    .format = (int)op_int(&arg[5])};
 	size_t all = (size_t)op_count(&arg[2]);
 	bool ok;

@@ -17,7 +17,7 @@ struct image {
 	uint8_t *out;
 	int64_t stride, max_width, max_height;
 	int format;
-	bool large;            /* it does not fit */
+	bool large; /* it does not fit */
 };
 
 /* Says how large the image is, before any row; false: stop, there is nowhere to put
@@ -46,7 +46,8 @@ image_u16(const uint8_t *p, bool big)
 static inline uint32_t
 image_u32(const uint8_t *p, bool big)
 {
-	return big ? image_u16(p, true) << 16 | image_u16(p + 2, true) : image_u16(p + 2, false) << 16 | image_u16(p, false);
+	return big ? image_u16(p, true) << 16 | image_u16(p + 2, true)
+		   : image_u16(p + 2, false) << 16 | image_u16(p, false);
 }
 
 #endif

@@ -10,7 +10,7 @@ struct bmp {
 	int64_t colors, entry; /* entries, bytes of one */
 	uint32_t mask[3];
 	int bits;
-	bool down;             /* first row at the top */
+	bool down; /* first row at the top */
 };
 
 static void
@@ -47,7 +47,9 @@ row(struct bmp *b, int64_t y, const uint8_t *p)
 		if (b->bits <= 8) {
 			int per = 8 / b->bits;
 
-			indexed(b, x, y, p[x / per] >> (8 - b->bits * (int)(x % per + 1)) & ((1 << b->bits) - 1));
+			indexed(b, x, y,
+			    p[x / per] >> (8 - b->bits * (int)(x % per + 1)) &
+				((1 << b->bits) - 1));
 			continue;
 		}
 		if (b->bits == 24) {
@@ -55,7 +57,8 @@ row(struct bmp *b, int64_t y, const uint8_t *p)
 			rgb[1] = p[3 * x + 1];
 			rgb[2] = p[3 * x];
 		} else {
-			uint32_t v = b->bits == 16 ? image_u16(p + 2 * x, false) : image_u32(p + 4 * x, false);
+			uint32_t v = b->bits == 16 ? image_u16(p + 2 * x, false)
+						   : image_u32(p + 4 * x, false);
 
 			for (int k = 0; k < 3; k++)
 				rgb[k] = field(v, b->mask[k]);
@@ -95,7 +98,8 @@ run_lengths(struct bmp *b, const uint8_t *p, const uint8_t *end)
 			if (end - p < bytes)
 				return false;
 			for (int i = 0; i < v; i++)
-				indexed(b, x++, y, half ? (i % 2 ? p[i / 2] & 15 : p[i / 2] >> 4) : p[i]);
+				indexed(b, x++, y,
+				    half ? (i % 2 ? p[i / 2] & 15 : p[i / 2] >> 4) : p[i]);
 			p += bytes + bytes % 2;
 			if (p > end)
 				return true;
@@ -135,7 +139,8 @@ image_bmp(struct image *im)
 	b.down = ht < 0;
 	if (!image_size(im, w, ht < 0 ? -ht : ht))
 		return false;
-	if (b.bits != 1 && b.bits != 4 && b.bits != 8 && b.bits != 16 && b.bits != 24 && b.bits != 32)
+	if (b.bits != 1 && b.bits != 4 && b.bits != 8 && b.bits != 16 && b.bits != 24 &&
+	    b.bits != 32)
 		return false;
 	if (b.bits <= 8) {
 		b.palette = h + head;
@@ -152,7 +157,8 @@ image_bmp(struct image *im)
 		for (int k = 0; k < 3; k++)
 			b.mask[k] = image_u32(h + 40 + 4 * k, false);
 	} else if ((packing == 1 && b.bits == 8) || (packing == 2 && b.bits == 4)) {
-		return (size_t)at <= im->size && run_lengths(&b, im->bytes + at, im->bytes + im->size);
+		return (size_t)at <= im->size &&
+		       run_lengths(&b, im->bytes + at, im->bytes + im->size);
 	} else if (packing != 0) {
 		return false;
 	}

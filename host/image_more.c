@@ -77,7 +77,8 @@ seek_bytes(OPJ_OFF_T n, void *user)
 static uint8_t
 sample(const opj_image_comp_t *c, int64_t x, int64_t y)
 {
-	int64_t v = c->data[y / c->dy * (int64_t)c->w + x / c->dx], most = (INT64_C(1) << c->prec) - 1;
+	int64_t v = c->data[y / c->dy * (int64_t)c->w + x / c->dx],
+		most = (INT64_C(1) << c->prec) - 1;
 
 	v += c->sgnd ? INT64_C(1) << (c->prec - 1) : 0;
 	v = v < 0 ? 0 : v > most ? most : v;
@@ -92,8 +93,8 @@ pixels(struct image *im, const opj_image_t *j)
 	for (int k = 0; k < colors; k++) {
 		const opj_image_comp_t *c = &j->comps[k];
 
-		if (!c->data || c->dx < 1 || c->dy < 1 || c->prec < 1 || c->prec > 32 || (im->width - 1) / c->dx >= c->w ||
-		    (im->height - 1) / c->dy >= c->h)
+		if (!c->data || c->dx < 1 || c->dy < 1 || c->prec < 1 || c->prec > 32 ||
+		    (im->width - 1) / c->dx >= c->w || (im->height - 1) / c->dy >= c->h)
 			return false;
 	}
 	for (int64_t y = 0; y < im->height; y++)
@@ -103,11 +104,14 @@ pixels(struct image *im, const opj_image_t *j)
 			for (int k = 0; k < 3; k++)
 				s[k] = sample(&j->comps[colors == 3 ? k : 0], x, y);
 			if (j->color_space == OPJ_CLRSPC_SYCC && colors == 3) {
-				double c[3] = {s[0] + 1.402 * (s[2] - 128), s[0] - 0.344136 * (s[1] - 128) - 0.714136 * (s[2] - 128),
+				double c[3] = {s[0] + 1.402 * (s[2] - 128),
+				    s[0] - 0.344136 * (s[1] - 128) - 0.714136 * (s[2] - 128),
 				    s[0] + 1.772 * (s[1] - 128)};
 
 				for (int k = 0; k < 3; k++)
-					s[k] = (uint8_t)(c[k] < 0 ? 0 : c[k] > 255 ? 255 : c[k] + 0.5);
+					s[k] = (uint8_t)(c[k] < 0     ? 0
+							 : c[k] > 255 ? 255
+								      : c[k] + 0.5);
 			}
 			image_put(im, x, y, 1, s);
 		}
@@ -131,9 +135,11 @@ image_jpeg2000(struct image *im)
 		opj_stream_set_seek_function(stream, seek_bytes);
 		opj_stream_set_user_data(stream, &s, NULL);
 		opj_stream_set_user_data_length(stream, im->size);
-		ok = opj_read_header(stream, codec, &j) && j->numcomps > 0 && j->x1 > j->x0 && j->y1 > j->y0 &&
-		     image_size(im, (int64_t)j->x1 - j->x0, (int64_t)j->y1 - j->y0) && opj_decode(codec, stream, j) &&
-		     opj_end_decompress(codec, stream) && pixels(im, j);
+		ok = opj_read_header(stream, codec, &j) && j->numcomps > 0 && j->x1 > j->x0 &&
+		     j->y1 > j->y0 &&
+		     image_size(im, (int64_t)j->x1 - j->x0, (int64_t)j->y1 - j->y0) &&
+		     opj_decode(codec, stream, j) && opj_end_decompress(codec, stream) &&
+		     pixels(im, j);
 	}
 	if (j)
 		opj_image_destroy(j);

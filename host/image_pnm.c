@@ -50,7 +50,8 @@ pam(struct text *t, int64_t *w, int64_t *h, int64_t *depth, int64_t *most)
 		if (n == 6 && memcmp(line, "ENDHDR", 6) == 0)
 			return true;
 		for (int i = 0; i < 4; i++)
-			if (n == strlen(key[i]) && memcmp(line, key[i], n) == 0 && !number(t, to[i]))
+			if (n == strlen(key[i]) && memcmp(line, key[i], n) == 0 &&
+			    !number(t, to[i]))
 				return false;
 		while (t->p < t->end && *t->p != '\n')
 			t->p++;
@@ -85,7 +86,8 @@ image_pnm(struct image *im)
 	int64_t w = 0, h = 0, most = 1, depth = kind == 3 || kind == 6 ? 3 : 1, v;
 
 	if (kind == 7 ? !pam(&t, &w, &h, &depth, &most)
-		      : !number(&t, &w) || !number(&t, &h) || (kind != 1 && kind != 4 && !number(&t, &most)))
+		      : !number(&t, &w) || !number(&t, &h) ||
+			    (kind != 1 && kind != 4 && !number(&t, &most)))
 		return false;
 	if (most < 1 || most > 65535 || depth < 1 || depth > 4 || !image_size(im, w, h))
 		return false;
@@ -108,7 +110,8 @@ image_pnm(struct image *im)
 				for (int64_t k = 0; k < depth; k++) {
 					if (!sample(&t, kind, most, &v))
 						return false;
-					s[k] = (uint8_t)(((v > most ? most : v) * 255 + most / 2) / most);
+					s[k] = (uint8_t)(((v > most ? most : v) * 255 + most / 2) /
+							 most);
 				}
 			}
 			if (depth < 3)

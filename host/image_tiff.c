@@ -20,7 +20,9 @@ struct tiff {
 static uint32_t
 value(const struct tiff *t, const uint8_t *p, int type, int64_t i)
 {
-	return type == 3 ? image_u16(p + 2 * i, t->big) : type == 4 ? image_u32(p + 4 * i, t->big) : p[i];
+	return type == 3   ? image_u16(p + 2 * i, t->big)
+	       : type == 4 ? image_u32(p + 4 * i, t->big)
+			   : p[i];
 }
 
 /* One entry of the directory: where its values are, NULL if they lie outside. */
@@ -36,7 +38,8 @@ values(const struct tiff *t, const uint8_t *e, int *type, int64_t *n)
 	if (bytes <= 4)
 		return bytes ? e + 8 : NULL;
 	at = image_u32(e + 8, t->big);
-	return at <= (int64_t)t->im->size && bytes <= (int64_t)t->im->size - at ? t->im->bytes + at : NULL;
+	return at <= (int64_t)t->im->size && bytes <= (int64_t)t->im->size - at ? t->im->bytes + at
+										: NULL;
 }
 
 static bool
@@ -58,26 +61,60 @@ directory(struct tiff *t)
 		if (!(p = values(t, e, &type, &count)) || count < 1)
 			continue;
 		switch (image_u16(e, t->big)) {
-		case 256: t->width = value(t, p, type, 0); break;
-		case 257: t->height = value(t, p, type, 0); break;
+		case 256:
+			t->width = value(t, p, type, 0);
+			break;
+		case 257:
+			t->height = value(t, p, type, 0);
+			break;
 		case 258:
 			t->bits = value(t, p, type, 0);
 			for (int64_t k = 1; k < count && k < 3; k++)
 				if (value(t, p, type, k) != t->bits)
 					return false;
 			break;
-		case 259: t->packing = value(t, p, type, 0); break;
-		case 262: t->photometric = value(t, p, type, 0); break;
-		case 277: t->samples = value(t, p, type, 0); break;
-		case 278: t->rows = value(t, p, type, 0); break;
-		case 284: t->planar = value(t, p, type, 0); break;
-		case 317: t->predictor = value(t, p, type, 0); break;
-		case 320: t->colors = type == 3 ? p : NULL; t->ncolors = count / 3; break;
-		case 322: t->tile_w = value(t, p, type, 0); break;
-		case 323: t->tile_h = value(t, p, type, 0); break;
-		case 273: case 324: t->blocks = p; t->nblocks = count; t->block_type = type; break;
-		case 279: case 325: t->sizes = p; t->nsizes = count; t->size_type = type; break;
-		default: break;
+		case 259:
+			t->packing = value(t, p, type, 0);
+			break;
+		case 262:
+			t->photometric = value(t, p, type, 0);
+			break;
+		case 277:
+			t->samples = value(t, p, type, 0);
+			break;
+		case 278:
+			t->rows = value(t, p, type, 0);
+			break;
+		case 284:
+			t->planar = value(t, p, type, 0);
+			break;
+		case 317:
+			t->predictor = value(t, p, type, 0);
+			break;
+		case 320:
+			t->colors = type == 3 ? p : NULL;
+			t->ncolors = count / 3;
+			break;
+		case 322:
+			t->tile_w = value(t, p, type, 0);
+			break;
+		case 323:
+			t->tile_h = value(t, p, type, 0);
+			break;
+		case 273:
+		case 324:
+			t->blocks = p;
+			t->nblocks = count;
+			t->block_type = type;
+			break;
+		case 279:
+		case 325:
+			t->sizes = p;
+			t->nsizes = count;
+			t->size_type = type;
+			break;
+		default:
+			break;
 		}
 	}
 	return true;
@@ -181,7 +218,8 @@ unpacked(const struct tiff *t, const uint8_t *p, size_t size, uint8_t *to, size_
 		return true;
 	case 5:
 		return lzw(p, size, to, n);
-	case 8: case 32946:
+	case 8:
+	case 32946:
 		return uncompress(to, &made, p, size) == Z_OK && made == n;
 	case 32773:
 		return packbits(p, size, to, n);
@@ -198,7 +236,8 @@ undo_differences(const struct tiff *t, uint8_t *row, int64_t w, int64_t per)
 		for (int64_t i = per; i < w * per; i++)
 			row[i] = (uint8_t)(row[i] + row[i - per]);
 	for (int64_t i = per; t->bits == 16 && i < w * per; i++) {
-		uint32_t v = image_u16(row + 2 * i, t->big) + image_u16(row + 2 * (i - per), t->big);
+		uint32_t v =
+		    image_u16(row + 2 * i, t->big) + image_u16(row + 2 * (i - per), t->big);
 
 		row[2 * i + t->big] = (uint8_t)v;
 		row[2 * i + !t->big] = (uint8_t)(v >> 8);
@@ -217,7 +256,8 @@ sample(const struct tiff *t, const uint8_t *row, int64_t i)
 
 /* Pixels of one row of a block; plane >= 0: that colour of the pixels only. */
 static void
-put_row(struct tiff *t, uint8_t *pixels, int64_t x0, int64_t y, int64_t w, const uint8_t *row, int64_t per, int plane)
+put_row(struct tiff *t, uint8_t *pixels, int64_t x0, int64_t y, int64_t w, const uint8_t *row,
+    int64_t per, int plane)
 {
 	uint32_t most = (1u << t->bits) - 1;
 
@@ -226,16 +266,26 @@ put_row(struct tiff *t, uint8_t *pixels, int64_t x0, int64_t y, int64_t w, const
 
 		if (t->photometric == 2 && plane < 0)
 			for (int k = 0; k < 3; k++)
-				to[k] = (uint8_t)(t->bits == 16 ? sample(t, row, x * per + k) >> 8 : sample(t, row, x * per + k) * 255 / most);
+				to[k] = (uint8_t)(t->bits == 16
+						      ? sample(t, row, x * per + k) >> 8
+						      : sample(t, row, x * per + k) * 255 / most);
 		else if (t->photometric == 2)
-			to[plane] = (uint8_t)(t->bits == 16 ? sample(t, row, x) >> 8 : sample(t, row, x) * 255 / most);
+			to[plane] = (uint8_t)(t->bits == 16 ? sample(t, row, x) >> 8
+							    : sample(t, row, x) * 255 / most);
 		else {
 			uint32_t v = sample(t, row, x * per);
 
 			for (int k = 0; k < 3; k++)
-				to[k] = t->photometric == 3
-					    ? (uint8_t)(v < t->ncolors ? image_u16(t->colors + 2 * (k * t->ncolors + v), t->big) >> 8 : 0)
-					    : (uint8_t)((t->bits == 16 ? v >> 8 : v * 255 / most) ^ (t->photometric == 0 ? 255 : 0));
+				to[k] =
+				    t->photometric == 3
+					? (uint8_t)(v < t->ncolors
+							? image_u16(
+							      t->colors + 2 * (k * t->ncolors + v),
+							      t->big) >>
+							      8
+							: 0)
+					: (uint8_t)((t->bits == 16 ? v >> 8 : v * 255 / most) ^
+						    (t->photometric == 0 ? 255 : 0));
 		}
 	}
 }
@@ -243,18 +293,27 @@ put_row(struct tiff *t, uint8_t *pixels, int64_t x0, int64_t y, int64_t w, const
 static bool
 acceptable(const struct tiff *t)
 {
-	bool bits = t->bits == 8 || t->bits == 16 || (t->photometric != 2 && (t->bits == 1 || t->bits == 2 || t->bits == 4));
+	bool bits = t->bits == 8 || t->bits == 16 ||
+		    (t->photometric != 2 && (t->bits == 1 || t->bits == 2 || t->bits == 4));
 
-	return bits && t->photometric <= 3 && t->samples >= (t->photometric == 2 ? 3u : 1u) && t->samples <= 16 &&
-	       (t->planar == 1 || t->planar == 2) && t->blocks && t->sizes && (t->photometric != 3 || t->colors) &&
-	       (t->predictor == 1 || (t->predictor == 2 && t->bits >= 8)) && t->tile_w >= 0 && t->tile_h >= 0 &&
-	       t->tile_w <= 1 << 20 && t->tile_h <= 1 << 20 && !t->tile_w == !t->tile_h;
+	return bits && t->photometric <= 3 && t->samples >= (t->photometric == 2 ? 3u : 1u) &&
+	       t->samples <= 16 && (t->planar == 1 || t->planar == 2) && t->blocks && t->sizes &&
+	       (t->photometric != 3 || t->colors) &&
+	       (t->predictor == 1 || (t->predictor == 2 && t->bits >= 8)) && t->tile_w >= 0 &&
+	       t->tile_h >= 0 && t->tile_w <= 1 << 20 && t->tile_h <= 1 << 20 &&
+	       !t->tile_w == !t->tile_h;
 }
 
 bool
 image_tiff(struct image *im)
 {
-	struct tiff t = {.im = im, .bits = 1, .packing = 1, .samples = 1, .planar = 1, .predictor = 1, .rows = INT32_MAX};
+	struct tiff t = {.im = im,
+	    .bits = 1,
+	    .packing = 1,
+	    .samples = 1,
+	    .planar = 1,
+	    .predictor = 1,
+	    .rows = INT32_MAX};
 	int64_t bw, bh, across, down, per, line, planes;
 	uint8_t *block = NULL, *pixels = NULL;
 	bool ok = false;
@@ -271,21 +330,27 @@ image_tiff(struct image *im)
 	per = t.planar == 1 ? t.samples : 1;
 	planes = t.planar == 1 ? 1 : t.photometric == 2 ? 3 : 1;
 	line = (bw * per * t.bits + 7) / 8;
-	if (t.nblocks < across * down * planes || t.nsizes < across * down * planes || line * bh > INT64_C(1) << 31)
+	if (t.nblocks < across * down * planes || t.nsizes < across * down * planes ||
+	    line * bh > INT64_C(1) << 31)
 		return false;
 	block = malloc((size_t)(line * bh));
 	pixels = calloc((size_t)(t.width * t.height), 3);
 	ok = block && pixels;
 	for (int64_t i = 0; ok && i < across * down * planes; i++) {
 		int64_t in = i % (across * down), x = in % across * bw, y = in / across * bh,
-			rows = t.tile_h ? bh : bh < t.height - y ? bh : t.height - y;
-		size_t at = value(&t, t.blocks, t.block_type, i), size = value(&t, t.sizes, t.size_type, i);
+			rows = t.tile_h		   ? bh
+			       : bh < t.height - y ? bh
+						   : t.height - y;
+		size_t at = value(&t, t.blocks, t.block_type, i),
+		       size = value(&t, t.sizes, t.size_type, i);
 
-		ok = at <= im->size && size <= im->size - at && unpacked(&t, im->bytes + at, size, block, (size_t)(line * rows));
+		ok = at <= im->size && size <= im->size - at &&
+		     unpacked(&t, im->bytes + at, size, block, (size_t)(line * rows));
 		for (int64_t r = 0; ok && r < rows && y + r < t.height; r++) {
 			if (t.predictor == 2)
 				undo_differences(&t, block + r * line, bw, per);
-			put_row(&t, pixels, x, y + r, bw, block + r * line, per, planes > 1 ? (int)(i / (across * down)) : -1);
+			put_row(&t, pixels, x, y + r, bw, block + r * line, per,
+			    planes > 1 ? (int)(i / (across * down)) : -1);
 		}
 	}
 	for (int64_t y = 0; ok && y < t.height; y++)

@@ -22,19 +22,26 @@ host_regex_scratch(const int64_t *program, int n)
 static bool
 word(uint32_t c)
 {
-	return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+	return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
+	       (c >= 'A' && c <= 'Z');
 }
 
 static bool
 holds(int64_t kind, uint32_t before, uint32_t after)
 {
 	switch (kind) {
-	case AT_BEGIN: return before == 0;
-	case AT_END: return after == 0;
-	case AT_LINE: return before == 0 || before == '\n';
-	case AT_LINE_END: return after == 0 || after == '\n';
-	case AT_WORD: return word(before) != word(after);
-	default: return word(before) == word(after);
+	case AT_BEGIN:
+		return before == 0;
+	case AT_END:
+		return after == 0;
+	case AT_LINE:
+		return before == 0 || before == '\n';
+	case AT_LINE_END:
+		return after == 0 || after == '\n';
+	case AT_WORD:
+		return word(before) != word(after);
+	default:
+		return word(before) == word(after);
 	}
 }
 

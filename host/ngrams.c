@@ -18,9 +18,11 @@ compare(const int64_t *gram, const int64_t *x, int64_t n, int64_t step)
 void
 rt_host_ngrams(struct rt_bytes *b, const struct rt_operand *arg)
 {
-	const int64_t *x = arg[0].data, *pool = arg[2].data, *first = arg[3].data, *slot = arg[4].data;
-	int64_t min = op_int(&arg[5]), max = op_int(&arg[6]), skip = op_int(&arg[7]), rows = arg[0].dims[0],
-		n = arg[0].dims[1], width = arg[1].dims[1], lengths = op_count(&arg[3]) - 1, gram0 = 0;
+	const int64_t *x = arg[0].data, *pool = arg[2].data, *first = arg[3].data,
+		      *slot = arg[4].data;
+	int64_t min = op_int(&arg[5]), max = op_int(&arg[6]), skip = op_int(&arg[7]),
+		rows = arg[0].dims[0], n = arg[0].dims[1], width = arg[1].dims[1],
+		lengths = op_count(&arg[3]) - 1, gram0 = 0;
 	float *out = arg[1].data;
 
 	(void)b;
@@ -37,12 +39,15 @@ rt_host_ngrams(struct rt_bytes *b, const struct rt_operand *arg)
 					while (lo < hi) {
 						int64_t mid = lo + (hi - lo) / 2;
 
-						if (compare(pool + first[len - 1] + mid * len, x + r * n + at, len, step) < 0)
+						if (compare(pool + first[len - 1] + mid * len,
+							x + r * n + at, len, step) < 0)
 							lo = mid + 1;
 						else
 							hi = mid;
 					}
-					if (lo < grams && compare(pool + first[len - 1] + lo * len, x + r * n + at, len, step) == 0 &&
+					if (lo < grams &&
+					    compare(pool + first[len - 1] + lo * len,
+						x + r * n + at, len, step) == 0 &&
 					    slot[gram0 + lo] >= 0 && slot[gram0 + lo] < width)
 						out[r * width + slot[gram0 + lo]]++;
 				}

@@ -29,10 +29,14 @@ static double
 as_type(double v, int32_t t)
 {
 	switch (t) {
-	case ELEM_F32: return (double)(float)v;
-	case ELEM_F16: return rounded(v, 11, -24, 65504);
-	case ELEM_BF16: return rounded(v, 8, -133, 0x1.FEp127);
-	default: return v;
+	case ELEM_F32:
+		return (double)(float)v;
+	case ELEM_F16:
+		return rounded(v, 11, -24, 65504);
+	case ELEM_BF16:
+		return rounded(v, 8, -133, 0x1.FEp127);
+	default:
+		return v;
 	}
 }
 
@@ -112,7 +116,8 @@ float_text(char *to, double v, int32_t t)
 		if (nd > 1)
 			to[len++] = '.';
 		memcpy(to + len, digits + 1, (size_t)nd - 1);
-		return len + nd - 1 + snprintf(to + len + nd - 1, 8, "e%c%02d", e < 0 ? '-' : '+', abs(e));
+		return len + nd - 1 +
+		       snprintf(to + len + nd - 1, 8, "e%c%02d", e < 0 ? '-' : '+', abs(e));
 	}
 	if (e < 0) {
 		to[len++] = '0';
@@ -135,20 +140,35 @@ static int
 text_of(char *to, const struct rt_operand *x, int64_t i)
 {
 	switch (x->dtype) {
-	case ELEM_BOOL: return snprintf(to, TEXT, ((const uint8_t *)x->data)[i] ? "True" : "False");
-	case ELEM_U8: return snprintf(to, TEXT, "%u", ((const uint8_t *)x->data)[i]);
-	case ELEM_I8: return snprintf(to, TEXT, "%d", ((const int8_t *)x->data)[i]);
-	case ELEM_U16: return snprintf(to, TEXT, "%u", ((const uint16_t *)x->data)[i]);
-	case ELEM_I16: return snprintf(to, TEXT, "%d", ((const int16_t *)x->data)[i]);
-	case ELEM_U32: return snprintf(to, TEXT, "%u", ((const uint32_t *)x->data)[i]);
-	case ELEM_I32: return snprintf(to, TEXT, "%d", ((const int32_t *)x->data)[i]);
-	case ELEM_U64: return snprintf(to, TEXT, "%llu", (unsigned long long)((const uint64_t *)x->data)[i]);
-	case ELEM_I64: return snprintf(to, TEXT, "%lld", (long long)((const int64_t *)x->data)[i]);
-	case ELEM_F16: return float_text(to, get_half(((const uint16_t *)x->data)[i]), x->dtype);
-	case ELEM_BF16: return float_text(to, get_bf16(((const uint16_t *)x->data)[i]), x->dtype);
-	case ELEM_F32: return float_text(to, (double)((const float *)x->data)[i], x->dtype);
-	case ELEM_F64: return float_text(to, ((const double *)x->data)[i], x->dtype);
-	default: return snprintf(to, TEXT, "?");
+	case ELEM_BOOL:
+		return snprintf(to, TEXT, ((const uint8_t *)x->data)[i] ? "True" : "False");
+	case ELEM_U8:
+		return snprintf(to, TEXT, "%u", ((const uint8_t *)x->data)[i]);
+	case ELEM_I8:
+		return snprintf(to, TEXT, "%d", ((const int8_t *)x->data)[i]);
+	case ELEM_U16:
+		return snprintf(to, TEXT, "%u", ((const uint16_t *)x->data)[i]);
+	case ELEM_I16:
+		return snprintf(to, TEXT, "%d", ((const int16_t *)x->data)[i]);
+	case ELEM_U32:
+		return snprintf(to, TEXT, "%u", ((const uint32_t *)x->data)[i]);
+	case ELEM_I32:
+		return snprintf(to, TEXT, "%d", ((const int32_t *)x->data)[i]);
+	case ELEM_U64:
+		return snprintf(
+		    to, TEXT, "%llu", (unsigned long long)((const uint64_t *)x->data)[i]);
+	case ELEM_I64:
+		return snprintf(to, TEXT, "%lld", (long long)((const int64_t *)x->data)[i]);
+	case ELEM_F16:
+		return float_text(to, get_half(((const uint16_t *)x->data)[i]), x->dtype);
+	case ELEM_BF16:
+		return float_text(to, get_bf16(((const uint16_t *)x->data)[i]), x->dtype);
+	case ELEM_F32:
+		return float_text(to, (double)((const float *)x->data)[i], x->dtype);
+	case ELEM_F64:
+		return float_text(to, ((const double *)x->data)[i], x->dtype);
+	default:
+		return snprintf(to, TEXT, "?");
 	}
 }
 
@@ -223,7 +243,8 @@ int_of(const char *s, bool negative, uint64_t *v)
 	if (i == n)
 		return false;
 	for (; i < n && isdigit((unsigned char)p[i]); i++)
-		if (__builtin_mul_overflow(r, 10, &r) || __builtin_add_overflow(r, (uint64_t)(p[i] - '0'), &r))
+		if (__builtin_mul_overflow(r, 10, &r) ||
+		    __builtin_add_overflow(r, (uint64_t)(p[i] - '0'), &r))
 			return false;
 	if (i == n) {
 		*v = *p == '-' ? 0 - r : r;
@@ -246,7 +267,9 @@ rt_host_str_to(struct rt_bytes *b, const struct rt_operand *arg)
 	int64_t n = op_count(&arg[0]);
 	int32_t t = arg[1].dtype;
 	void *out = arg[1].data;
-	bool real = t == ELEM_F32 || t == ELEM_F64 || t == ELEM_F16 || t == ELEM_BF16 || t == ELEM_BOOL, ok;
+	bool real = t == ELEM_F32 || t == ELEM_F64 || t == ELEM_F16 || t == ELEM_BF16 ||
+		    t == ELEM_BOOL,
+	     ok;
 
 	for (int64_t i = 0; i < n; i++) {
 		const char *s = op_str(&arg[0], i);
@@ -262,15 +285,36 @@ rt_host_str_to(struct rt_bytes *b, const struct rt_operand *arg)
 		if (!ok)
 			bytes_fail(b, RT_HOST_NUMBER);
 		switch (t) {
-		case ELEM_F32: ((float *)out)[i] = (float)f; break;
-		case ELEM_F64: ((double *)out)[i] = f; break;
-		case ELEM_F16: ((uint16_t *)out)[i] = put_half(f); break;
-		case ELEM_BF16: ((uint16_t *)out)[i] = put_bf16(f); break;
-		case ELEM_BOOL: ((uint8_t *)out)[i] = f != 0; break;
-		case ELEM_U8: case ELEM_I8: ((uint8_t *)out)[i] = (uint8_t)v; break;
-		case ELEM_U16: case ELEM_I16: ((uint16_t *)out)[i] = (uint16_t)v; break;
-		case ELEM_U32: case ELEM_I32: ((uint32_t *)out)[i] = (uint32_t)v; break;
-		default: ((uint64_t *)out)[i] = v; break;
+		case ELEM_F32:
+			((float *)out)[i] = (float)f;
+			break;
+		case ELEM_F64:
+			((double *)out)[i] = f;
+			break;
+		case ELEM_F16:
+			((uint16_t *)out)[i] = put_half(f);
+			break;
+		case ELEM_BF16:
+			((uint16_t *)out)[i] = put_bf16(f);
+			break;
+		case ELEM_BOOL:
+			((uint8_t *)out)[i] = f != 0;
+			break;
+		case ELEM_U8:
+		case ELEM_I8:
+			((uint8_t *)out)[i] = (uint8_t)v;
+			break;
+		case ELEM_U16:
+		case ELEM_I16:
+			((uint16_t *)out)[i] = (uint16_t)v;
+			break;
+		case ELEM_U32:
+		case ELEM_I32:
+			((uint32_t *)out)[i] = (uint32_t)v;
+			break;
+		default:
+			((uint64_t *)out)[i] = v;
+			break;
 		}
 	}
 }

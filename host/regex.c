@@ -117,10 +117,17 @@ static const char *
 perl_class(char c)
 {
 	switch (c) {
-	case 'd': case 'D': return "09";
-	case 's': case 'S': return "\t\n\f\r  ";
-	case 'w': case 'W': return "09AZ__az";
-	default: return NULL;
+	case 'd':
+	case 'D':
+		return "09";
+	case 's':
+	case 'S':
+		return "\t\n\f\r  ";
+	case 'w':
+	case 'W':
+		return "09AZ__az";
+	default:
+		return NULL;
 	}
 }
 
@@ -129,15 +136,17 @@ posix_class(struct parser *r, struct set *s)
 {
 	static const struct {
 		const char *name, *ranges;
-	} named[] = {{"alnum", "09AZaz"}, {"alpha", "AZaz"}, {"ascii", "\001\177"}, {"blank", "\t\t  "},
-	    {"cntrl", "\001\037\177\177"}, {"digit", "09"}, {"graph", "!~"}, {"lower", "az"}, {"print", " ~"},
-	    {"punct", "!/:@[`{~"}, {"space", "\t\r  "}, {"upper", "AZ"}, {"word", "09AZ__az"}, {"xdigit", "09AFaf"}};
+	} named[] = {{"alnum", "09AZaz"}, {"alpha", "AZaz"}, {"ascii", "\001\177"},
+	    {"blank", "\t\t  "}, {"cntrl", "\001\037\177\177"}, {"digit", "09"}, {"graph", "!~"},
+	    {"lower", "az"}, {"print", " ~"}, {"punct", "!/:@[`{~"}, {"space", "\t\r  "},
+	    {"upper", "AZ"}, {"word", "09AZ__az"}, {"xdigit", "09AFaf"}};
 	const char *p = r->p + 2, *end = strstr(p, ":]");
 	bool neg = *p == '^';
 
 	p += neg;
 	for (size_t i = 0; i < sizeof named / sizeof *named; i++)
-		if ((size_t)(end - p) == strlen(named[i].name) && strncmp(p, named[i].name, (size_t)(end - p)) == 0) {
+		if ((size_t)(end - p) == strlen(named[i].name) &&
+		    strncmp(p, named[i].name, (size_t)(end - p)) == 0) {
 			const char *q = named[i].ranges;
 			struct set t = {0};
 
@@ -156,7 +165,10 @@ posix_class(struct parser *r, struct set *s)
 static int
 hex(char c)
 {
-	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+	return c >= '0' && c <= '9'   ? c - '0'
+	       : c >= 'a' && c <= 'f' ? c - 'a' + 10
+	       : c >= 'A' && c <= 'F' ? c - 'A' + 10
+				      : -1;
 }
 
 static bool
@@ -185,7 +197,8 @@ escaped(struct parser *r, uint32_t *c)
 			*c = *c * 8 + (uint32_t)(*r->p++ - '0');
 		return true;
 	}
-	if (e && (unsigned char)e < 0x80 && !((e >= '0' && e <= '9') || (e >= 'a' && e <= 'z') || (e >= 'A' && e <= 'Z')))
+	if (e && (unsigned char)e < 0x80 &&
+	    !((e >= '0' && e <= '9') || (e >= 'a' && e <= 'z') || (e >= 'A' && e <= 'Z')))
 		return *c = (unsigned char)e, r->p++, true;
 	if (e == 'p' || e == 'P')
 		return fail(r, "Unicode classes (\\p) are not supported");
@@ -213,7 +226,8 @@ insert(struct parser *r, int at, int64_t op, int64_t a, int64_t b)
 	emit(r, MATCH, 0, 0);
 	if (r->error)
 		return;
-	memmove(r->out + 3 * (at + 1), r->out + 3 * at, sizeof *r->out * 3 * (size_t)(r->n - 1 - at));
+	memmove(
+	    r->out + 3 * (at + 1), r->out + 3 * at, sizeof *r->out * 3 * (size_t)(r->n - 1 - at));
 	r->out[3 * at] = op;
 	r->out[3 * at + 1] = a;
 	r->out[3 * at + 2] = b;
@@ -314,7 +328,8 @@ group_head(struct parser *r, bool *group)
 		r->p += *r->p == 'P';
 		if (*r->p++ != '<')
 			return fail(r, "(?P is not followed by a name");
-		for (name = r->p; *r->p == '_' || hex(*r->p) >= 0 || (*r->p >= 'a' && *r->p <= 'z') || (*r->p >= 'A' && *r->p <= 'Z');)
+		for (name = r->p; *r->p == '_' || hex(*r->p) >= 0 ||
+				  (*r->p >= 'a' && *r->p <= 'z') || (*r->p >= 'A' && *r->p <= 'Z');)
 			r->p++;
 		if (r->p == name || *r->p++ != '>')
 			return fail(r, "bad name of a group");
@@ -378,8 +393,16 @@ backslash(struct parser *r)
 		return pairs(r, &s, perl, neg) && emit_set(r, &s);
 	}
 	switch (*r->p) {
-	case 'b': case 'B': case 'A': case 'z':
-		emit(r, ASSERT, *r->p == 'b' ? AT_WORD : *r->p == 'B' ? AT_NO_WORD : *r->p == 'A' ? AT_BEGIN : AT_END, 0);
+	case 'b':
+	case 'B':
+	case 'A':
+	case 'z':
+		emit(r, ASSERT,
+		    *r->p == 'b'   ? AT_WORD
+		    : *r->p == 'B' ? AT_NO_WORD
+		    : *r->p == 'A' ? AT_BEGIN
+				   : AT_END,
+		    0);
 		r->p++;
 		return !r->error;
 	case 'C':
@@ -412,13 +435,21 @@ atom(struct parser *r)
 	case '.':
 		r->p++;
 		if (!(r->flags & DOTALL))
-			return add(r, &s, 0, '\n' - 1) && add(r, &s, '\n' + 1, 0x10FFFF) && emit_set(r, &s);
+			return add(r, &s, 0, '\n' - 1) && add(r, &s, '\n' + 1, 0x10FFFF) &&
+			       emit_set(r, &s);
 		return add(r, &s, 0, 0x10FFFF) && emit_set(r, &s);
-	case '^': case '$':
-		emit(r, ASSERT, r->flags & MULTI ? (*r->p == '^' ? AT_LINE : AT_LINE_END) : *r->p == '^' ? AT_BEGIN : AT_END, 0);
+	case '^':
+	case '$':
+		emit(r, ASSERT,
+		    r->flags & MULTI ? (*r->p == '^' ? AT_LINE : AT_LINE_END)
+		    : *r->p == '^'   ? AT_BEGIN
+				     : AT_END,
+		    0);
 		r->p++;
 		return !r->error;
-	case '*': case '+': case '?':
+	case '*':
+	case '+':
+	case '?':
 		return fail(r, "repetition of nothing");
 	default:
 		return emit_char(r, utf8_next(&r->p));
@@ -568,7 +599,8 @@ host_regex_check(const int64_t *program, int n)
 		const int64_t *op = program + 3 * i;
 
 		switch (op[0]) {
-		case MATCH: case ASSERT:
+		case MATCH:
+		case ASSERT:
 			break;
 		case CLASS:
 			if (op[1] < 0 || op[1] >= count - 1 - i)
@@ -578,9 +610,11 @@ host_regex_check(const int64_t *program, int n)
 					return "a class without its ranges";
 			i += (int)op[1];
 			break;
-		case SPLIT: case JUMP:
+		case SPLIT:
+		case JUMP:
 			for (int k = 1; k <= (op[0] == SPLIT ? 2 : 1); k++)
-				if (op[k] < -i || op[k] >= count - i || program[3 * (i + op[k])] == DATA)
+				if (op[k] < -i || op[k] >= count - i ||
+				    program[3 * (i + op[k])] == DATA)
 					return "a jump out of the program";
 			break;
 		default:

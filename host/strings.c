@@ -184,7 +184,8 @@ cased(struct rt_bytes *b, const char *s, int64_t to)
 void
 rt_host_str_normalize(struct rt_bytes *b, const struct rt_operand *arg)
 {
-	int64_t n = op_count(&arg[0]), k = 0, to = op_int(&arg[4]), stops = arg[6].data ? op_count(&arg[6]) : 0;
+	int64_t n = op_count(&arg[0]), k = 0, to = op_int(&arg[4]),
+		stops = arg[6].data ? op_count(&arg[6]) : 0;
 	bool sensitive = op_int(&arg[5]) != 0;
 
 	for (int64_t i = 0; i < op_limit(&arg[1], n); i++) {

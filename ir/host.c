@@ -56,7 +56,10 @@ of_attr(struct arena *a, const struct node *n, const struct attr_info *info)
 		len = at ? at->n : 0;
 		t = tensor_new(a, info->kind == ATTR_INTS ? DT_i64 : DT_f64, 1, &len);
 		if (len)
-			memcpy(t->data, info->kind == ATTR_INTS ? (const void *)at->ints : (const void *)at->floats, t->bytes);
+			memcpy(t->data,
+			    info->kind == ATTR_INTS ? (const void *)at->ints
+						    : (const void *)at->floats,
+			    t->bytes);
 		return t;
 	case ATTR_STRINGS:
 		return packed(a, 1, at ? at->n : 0, at ? at->strings : NULL);

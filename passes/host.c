@@ -13,7 +13,8 @@
 static struct value *
 made(struct rewrite *rw, struct value *v)
 {
-	struct attr a[2] = {{.name = "values", .kind = ATTR_STRINGS}, {.name = "dims", .kind = ATTR_INTS, .n = v->rank}};
+	struct attr a[2] = {{.name = "values", .kind = ATTR_STRINGS},
+	    {.name = "dims", .kind = ATTR_INTS, .n = v->rank}};
 	const char **s;
 
 	if (v->kind != VAL_CONST || v->dtype != DT_str)
@@ -33,13 +34,15 @@ static bool
 padded(struct rewrite *rw, struct node *n)
 {
 	struct build *b = &rw->b;
-	struct value *x = n->in[0], *y, *inside, *none = graph_const(rw->g, NULL, tensor_new(rw->g->arena, DT_str, 0, NULL));
+	struct value *x = n->in[0], *y, *inside,
+		     *none = graph_const(rw->g, NULL, tensor_new(rw->g->arena, DT_str, 0, NULL));
 	const int64_t *lo, *hi;
 
 	attr_ints(n, "lo", &lo);
 	attr_ints(n, "hi", &hi);
 	b->fold = false;
-	inside = b_pad(b, b_expand(b, b_cast(b, b_scalar(b, DT_i64, 1), DT_bool), x->rank, x->dims), lo, hi, 0);
+	inside = b_pad(b, b_expand(b, b_cast(b, b_scalar(b, DT_i64, 1), DT_bool), x->rank, x->dims),
+	    lo, hi, 0);
 	y = b_select(b, inside, b_pad(b, x, lo, hi, 0), made(rw, none));
 	if (!y)
 		return false;
@@ -116,7 +119,8 @@ add_room(const struct pass_opts *o, const struct node *n, int64_t *bytes, int64_
 	case OP_str_split:
 	case OP_str_normalize:
 	case OP_str_from:
-		if (__builtin_mul_overflow(dims_count(n->out[0]->rank, n->out[0]->dims), each, &need))
+		if (__builtin_mul_overflow(
+			dims_count(n->out[0]->rank, n->out[0]->dims), each, &need))
 			need = INT64_MAX / 4;
 		*bytes = need > INT64_MAX / 4 - *bytes ? INT64_MAX / 4 : *bytes + need;
 		break;
@@ -130,7 +134,8 @@ add_room(const struct pass_opts *o, const struct node *n, int64_t *bytes, int64_
 }
 
 static void
-call_host(struct lower *lo, struct kernel *k, const char *symbol, int n, const struct tensor *const *type, struct buffer **b)
+call_host(struct lower *lo, struct kernel *k, const char *symbol, int n,
+    const struct tensor *const *type, struct buffer **b)
 {
 	struct host_call *h = arena_new(lo->a, struct host_call);
 	VEC(struct buffer *) args = {0};
@@ -190,7 +195,8 @@ lower_host_begin(struct lower *lo)
 	lo->p->room = lower_scratch(lo, DT_u8, (int64_t)sizeof(struct rt_bytes) + bytes);
 	lo->p->room->keep = true;
 	b = lower_data(lo, size);
-	call_host(lo, kernel_new(lo->a, "host_begin", LOC_NONE), "rt_host_begin", 1, (const struct tensor *const *)&size, &b);
+	call_host(lo, kernel_new(lo->a, "host_begin", LOC_NONE), "rt_host_begin", 1,
+	    (const struct tensor *const *)&size, &b);
 }
 
 bool

@@ -8,18 +8,22 @@ enum { FRAME = 2048 }; /* rows and columns, at most, of images not known while c
 bool
 infer_image_decode(struct graph *g, struct node *n, struct diag *d)
 {
-	int64_t dims[3] = {attr_int(n, "height"), attr_int(n, "width"), attr_int(n, "format") == 2 ? 1 : 3};
+	int64_t dims[3] = {
+	    attr_int(n, "height"), attr_int(n, "width"), attr_int(n, "format") == 2 ? 1 : 3};
 
 	(void)g;
 	if (!ops_known(n, d))
 		return false;
 	if (n->in[0]->dtype != DT_u8 || n->in[0]->rank != 1)
-		return diag_invalid(d, n->loc, "operand is %s of rank %d; a vector of u8 is expected",
+		return diag_invalid(d, n->loc,
+		    "operand is %s of rank %d; a vector of u8 is expected",
 		    dtype_info[n->in[0]->dtype].name, n->in[0]->rank);
 	if (dims[0] < 0 || dims[1] < 0 || attr_int(n, "format") < 0 || attr_int(n, "format") > 2)
-		return diag_invalid(d, n->loc, "a frame of %lld rows and %lld columns in format %lld", (long long)dims[0],
+		return diag_invalid(d, n->loc,
+		    "a frame of %lld rows and %lld columns in format %lld", (long long)dims[0],
 		    (long long)dims[1], (long long)attr_int(n, "format"));
-	return ops_count_operand(n, d) && ops_set(n, d, 0, DT_u8, 3, dims) && ops_set(n, d, 1, DT_i64, 0, NULL) && ops_set(n, d, 2, DT_i64, 0, NULL);
+	return ops_count_operand(n, d) && ops_set(n, d, 0, DT_u8, 3, dims) &&
+	       ops_set(n, d, 1, DT_i64, 0, NULL) && ops_set(n, d, 2, DT_i64, 0, NULL);
 }
 
 /* [height, width, channels]; what cannot be decoded has neither rows nor columns */
@@ -36,8 +40,10 @@ expand_ImageDecoder(struct build *b, const struct node *n, struct value **outs)
 	while (k < 3 && strcmp(format, formats[k]) != 0)
 		k++;
 	if (k == 3)
-		return diag_invalid(b->diag, n->loc, "pixel_format \"%s\"; RGB, BGR or Grayscale is expected", format);
-	if (x->kind == VAL_CONST && x->dtype == DT_u8 && !host_image_size(x->data->data, tensor_count(x->data), &w, &h))
+		return diag_invalid(b->diag, n->loc,
+		    "pixel_format \"%s\"; RGB, BGR or Grayscale is expected", format);
+	if (x->kind == VAL_CONST && x->dtype == DT_u8 &&
+	    !host_image_size(x->data->data, tensor_count(x->data), &w, &h))
 		w = h = 0;
 	a[0] = attr_of_int("format", k);
 	a[1] = attr_of_int("height", h);

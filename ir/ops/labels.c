@@ -48,16 +48,23 @@ column(struct build *b, const struct node *n, const char *what)
 	int given = 0;
 
 	for (int i = 0; i < 4; i++) {
-		const struct attr *a = attr_find(n, arena_printf(b->g->arena, "%s_%s", what, kinds[i]));
+		const struct attr *a =
+		    attr_find(n, arena_printf(b->g->arena, "%s_%s", what, kinds[i]));
 
 		if (!a || (i < 3 && a->n == 0))
 			continue;
 		given++;
-		t = i == 0 ? column_of_strings(b, a) : i == 1 ? column_of_ints(b, a) : i == 2 ? column_of_floats(b, a) : a->t;
+		t = i == 0   ? column_of_strings(b, a)
+		    : i == 1 ? column_of_ints(b, a)
+		    : i == 2 ? column_of_floats(b, a)
+			     : a->t;
 	}
 	if (given == 1 && t->rank == 1)
 		return t;
-	diag_invalid(b->diag, n->loc, given == 1 ? "%s_tensor is no vector" : "exactly one of the attributes %s_* must be given", what);
+	diag_invalid(b->diag, n->loc,
+	    given == 1 ? "%s_tensor is no vector"
+		       : "exactly one of the attributes %s_* must be given",
+	    what);
 	return NULL;
 }
 
@@ -119,7 +126,8 @@ find_number(struct build *b, struct value *x, const struct tensor *keys)
 	dims[x->rank] = n;
 	same = b2(b, OP_eq, b_unsqueeze(b, x, x->rank), k);
 	if (nan)
-		same = b2(b, OP_or, same, b2(b, OP_and, b1(b, OP_isnan, b_unsqueeze(b, x, x->rank)), b1(b, OP_isnan, k)));
+		same = b2(b, OP_or, same,
+		    b2(b, OP_and, b1(b, OP_isnan, b_unsqueeze(b, x, x->rank)), b1(b, OP_isnan, k)));
 	place = b_iota(b, DT_i64, x->rank + 1, dims, x->rank);
 	place = b_select(b, same, place, b_scalar(b, DT_i64, (double)n));
 	return b_reduce(b, OP_reduce_min, place, 1, &axis, false);
@@ -127,20 +135,22 @@ find_number(struct build *b, struct value *x, const struct tensor *keys)
 
 /* values[place of x among the keys], else the default (one element) */
 static bool
-look_up(struct build *b, const struct node *n, struct value *x, const struct tensor *keys, const struct tensor *values,
-    const struct tensor *def, struct value **out)
+look_up(struct build *b, const struct node *n, struct value *x, const struct tensor *keys,
+    const struct tensor *values, const struct tensor *def, struct value **out)
 {
 	struct value *place, *all[2];
 
 	if (x->dtype != keys->dtype)
-		return diag_invalid(b->diag, n->loc, "input is %s, the keys are %s", dtype_info[x->dtype].name,
-		    dtype_info[keys->dtype].name);
+		return diag_invalid(b->diag, n->loc, "input is %s, the keys are %s",
+		    dtype_info[x->dtype].name, dtype_info[keys->dtype].name);
 	if (tensor_count(keys) != tensor_count(values))
-		return diag_invalid(b->diag, n->loc, "%lld keys have %lld values", (long long)tensor_count(keys),
-		    (long long)tensor_count(values));
+		return diag_invalid(b->diag, n->loc, "%lld keys have %lld values",
+		    (long long)tensor_count(keys), (long long)tensor_count(values));
 	if (def->dtype != values->dtype || tensor_count(def) != 1)
-		return diag_invalid(b->diag, n->loc, "the default is %lld elements of %s, the values are %s",
-		    (long long)tensor_count(def), dtype_info[def->dtype].name, dtype_info[values->dtype].name);
+		return diag_invalid(b->diag, n->loc,
+		    "the default is %lld elements of %s, the values are %s",
+		    (long long)tensor_count(def), dtype_info[def->dtype].name,
+		    dtype_info[values->dtype].name);
 	place = x->dtype == DT_str ? find_string(b, x, keys) : find_number(b, x, keys);
 	all[0] = graph_const(b->g, NULL, values);
 	all[1] = b_reshape(b, graph_const(b->g, NULL, def), 1, &(int64_t){1});
@@ -168,7 +178,8 @@ default_int(struct build *b, const struct node *n, enum dtype t)
 bool
 expand_LabelEncoder(struct build *b, const struct node *n, struct value **outs)
 {
-	const struct attr *classes = attr_find(n, "classes_strings"), *given = attr_find(n, "default_tensor");
+	const struct attr *classes = attr_find(n, "classes_strings"),
+			  *given = attr_find(n, "default_tensor");
 	const struct tensor *keys, *values, *def;
 	struct tensor *t;
 
@@ -179,8 +190,10 @@ expand_LabelEncoder(struct build *b, const struct node *n, struct value **outs)
 		for (int64_t i = 0; i < count; i++)
 			((int64_t *)t->data)[i] = i;
 		if (n->in[0]->dtype == DT_str)
-			return look_up(b, n, n->in[0], column_of_strings(b, classes), t, default_int(b, n, DT_i64), outs);
-		return look_up(b, n, n->in[0], t, column_of_strings(b, classes), default_string(b, n), outs);
+			return look_up(b, n, n->in[0], column_of_strings(b, classes), t,
+			    default_int(b, n, DT_i64), outs);
+		return look_up(
+		    b, n, n->in[0], t, column_of_strings(b, classes), default_string(b, n), outs);
 	}
 	if (!(keys = column(b, n, "keys")) || !(values = column(b, n, "values")))
 		return false;
@@ -202,7 +215,7 @@ bool
 expand_CategoryMapper(struct build *b, const struct node *n, struct value **outs)
 {
 	const struct tensor *s = column_of_strings(b, attr_find(n, "cats_strings")),
-		*i = column_of_ints(b, attr_find(n, "cats_int64s"));
+			    *i = column_of_ints(b, attr_find(n, "cats_int64s"));
 
 	if (n->in[0]->dtype == DT_str)
 		return look_up(b, n, n->in[0], s, i, default_int(b, n, DT_i64), outs);

@@ -10,7 +10,8 @@ strings(struct build *b, const struct node *n, int i)
 {
 	if (n->in[i]->dtype == DT_str)
 		return true;
-	return diag_invalid(b->diag, n->loc, "input %d is %s; strings are expected", i, dtype_info[n->in[i]->dtype].name);
+	return diag_invalid(b->diag, n->loc, "input %d is %s; strings are expected", i,
+	    dtype_info[n->in[i]->dtype].name);
 }
 
 struct value *
@@ -33,7 +34,8 @@ expand_StringConcat(struct build *b, const struct node *n, struct value **outs)
 	int64_t dims[MAX_RANK];
 	int rank;
 
-	if (!strings(b, n, 0) || !strings(b, n, 1) || !infer_broadcast_dims(b->g, &copy, b->diag, &rank, dims))
+	if (!strings(b, n, 0) || !strings(b, n, 1) ||
+	    !infer_broadcast_dims(b->g, &copy, b->diag, &rank, dims))
 		return false;
 	for (int i = 0; i < 2; i++)
 		in[i] = ops_expand_like(b, n->in[i], rank, dims);
@@ -60,10 +62,13 @@ expand_StringNormalizer(struct build *b, const struct node *n, struct value **ou
 	while (k < 3 && strcmp(how, cases[k]) != 0)
 		k++;
 	if (k == 3)
-		return diag_invalid(b->diag, n->loc, "case_change_action \"%s\"; NONE, LOWER or UPPER is expected", how);
+		return diag_invalid(b->diag, n->loc,
+		    "case_change_action \"%s\"; NONE, LOWER or UPPER is expected", how);
 	c = x->dims[x->rank - 1];
 	if (dim_hi(b->g, c) == INT64_MAX)
-		return diag_unsupported(b->diag, n->loc, "a number of strings (%s) without bound; give it with --dim", dim_text(b->g, c));
+		return diag_unsupported(b->diag, n->loc,
+		    "a number of strings (%s) without bound; give it with --dim",
+		    dim_text(b->g, c));
 	if (c == 0) { /* nothing is left of nothing */
 		y = graph_const(b->g, NULL, tensor_new(b->g->arena, DT_str, 1, (int64_t[]){1}));
 		dims[1] = 1;
@@ -154,7 +159,8 @@ expand_RegexFullMatch(struct build *b, const struct node *n, struct value **outs
 	if (!strings(b, n, 0))
 		return false;
 	if ((wrong = host_regex_compile(pattern, program, MAX_PROGRAM, &len, &at)))
-		return diag_invalid(b->diag, n->loc, "pattern \"%s\", at %d: %s", pattern, at, wrong);
+		return diag_invalid(
+		    b->diag, n->loc, "pattern \"%s\", at %d: %s", pattern, at, wrong);
 	a = attr_of_ints("program", len, program);
 	return (outs[0] = ops_host(b, OP_str_match, n->in[0], 1, &a)) != NULL;
 }
@@ -197,7 +203,9 @@ numbered(struct arena *a, const struct attr *pool, const char ***keys, int *nkey
 		if (!i || strcmp((*keys)[k - 1], (*keys)[i]) != 0)
 			(*keys)[k++] = (*keys)[i];
 	for (int i = 0; i < pool->n; i++)
-		id[i] = (const char **)bsearch(&pool->strings[i], *keys, (size_t)k, sizeof **keys, by_text) - *keys;
+		id[i] = (const char **)bsearch(
+			    &pool->strings[i], *keys, (size_t)k, sizeof **keys, by_text) -
+			*keys;
 	*nkeys = k;
 	return id;
 }
@@ -205,12 +213,15 @@ numbered(struct arena *a, const struct attr *pool, const char ***keys, int *nkey
 /* The grams of each length in order, as the row wants them; ngram_counts says where
  * the lengths begin. */
 static bool
-vocabulary(struct build *b, const struct node *n, int64_t *pool, int npool, struct attr *a, int64_t *width)
+vocabulary(
+    struct build *b, const struct node *n, int64_t *pool, int npool, struct attr *a, int64_t *width)
 {
 	struct arena *mem = b->g->arena;
 	const int64_t *first, *slot;
-	int lengths = attr_ints(n, "ngram_counts", &first), slots = attr_ints(n, "ngram_indexes", &slot), at = 0;
-	int64_t *begin = arena_array(mem, int64_t, lengths + 1), *sorted = arena_array(mem, int64_t, npool + 1),
+	int lengths = attr_ints(n, "ngram_counts", &first),
+	    slots = attr_ints(n, "ngram_indexes", &slot), at = 0;
+	int64_t *begin = arena_array(mem, int64_t, lengths + 1),
+		*sorted = arena_array(mem, int64_t, npool + 1),
 		*column = arena_array(mem, int64_t, slots + 1);
 	struct gram *grams = arena_array(mem, struct gram, slots + 1);
 
@@ -219,27 +230,33 @@ vocabulary(struct build *b, const struct node *n, int64_t *pool, int npool, stru
 		int64_t end = i + 1 < lengths ? first[i + 1] : npool;
 		int from = at;
 
-		if (first[i] < 0 || (i == 0 && first[0]) || end < first[i] || end > npool || (end - first[i]) % (i + 1))
-			return diag_invalid(b->diag, n->loc, "ngram_counts %lld does not divide a pool of %d items",
+		if (first[i] < 0 || (i == 0 && first[0]) || end < first[i] || end > npool ||
+		    (end - first[i]) % (i + 1))
+			return diag_invalid(b->diag, n->loc,
+			    "ngram_counts %lld does not divide a pool of %d items",
 			    (long long)first[i], npool);
 		begin[i] = first[i];
 		for (int64_t k = first[i]; k < end; k += i + 1) {
 			if (at == slots)
-				return diag_invalid(b->diag, n->loc, "the pool has more n-grams than ngram_indexes (%d)", slots);
+				return diag_invalid(b->diag, n->loc,
+				    "the pool has more n-grams than ngram_indexes (%d)", slots);
 			if (slot[at] < 0 || slot[at] >= INT32_MAX)
-				return diag_invalid(b->diag, n->loc, "ngram_indexes holds %lld", (long long)slot[at]);
+				return diag_invalid(b->diag, n->loc, "ngram_indexes holds %lld",
+				    (long long)slot[at]);
 			grams[at] = (struct gram){pool + k, i + 1, slot[at]};
 			*width = slot[at] >= *width ? slot[at] + 1 : *width;
 			at++;
 		}
 		qsort(grams + from, (size_t)(at - from), sizeof *grams, by_items);
 		for (int k = from; k < at; k++) {
-			memcpy(sorted + begin[i] + (k - from) * (i + 1), grams[k].item, sizeof *sorted * (size_t)(i + 1));
+			memcpy(sorted + begin[i] + (k - from) * (i + 1), grams[k].item,
+			    sizeof *sorted * (size_t)(i + 1));
 			column[k] = grams[k].slot;
 		}
 	}
 	if (at != slots)
-		return diag_invalid(b->diag, n->loc, "%d n-grams in the pool, %d ngram_indexes", at, slots);
+		return diag_invalid(
+		    b->diag, n->loc, "%d n-grams in the pool, %d ngram_indexes", at, slots);
 	begin[lengths] = npool;
 	a[0] = attr_of_ints("pool", npool, sorted);
 	a[1] = attr_of_ints("first", lengths + 1, begin);
@@ -269,7 +286,8 @@ weights(struct build *b, const struct node *n, int64_t width, struct value **w)
 bool
 expand_TfIdfVectorizer(struct build *b, const struct node *n, struct value **outs)
 {
-	const struct attr *strings_of = attr_find(n, "pool_strings"), *ints_of = attr_find(n, "pool_int64s");
+	const struct attr *strings_of = attr_find(n, "pool_strings"),
+			  *ints_of = attr_find(n, "pool_int64s");
 	const char *mode = attr_string(n, "mode"), **keys;
 	struct value *x = n->in[0], *y, *w = NULL;
 	struct attr a[7], find;
@@ -277,27 +295,36 @@ expand_TfIdfVectorizer(struct build *b, const struct node *n, struct value **out
 	int npool, nkeys;
 
 	if (!strings_of == !ints_of)
-		return diag_invalid(b->diag, n->loc, "one of pool_strings and pool_int64s must be given");
-	if ((x->dtype == DT_str) != (strings_of != NULL) || (x->dtype != DT_str && x->dtype != DT_i64 && x->dtype != DT_i32))
-		return diag_invalid(b->diag, n->loc, "input of type %s with a pool of %s", dtype_info[x->dtype].name,
-		    strings_of ? "strings" : "integers");
+		return diag_invalid(
+		    b->diag, n->loc, "one of pool_strings and pool_int64s must be given");
+	if ((x->dtype == DT_str) != (strings_of != NULL) ||
+	    (x->dtype != DT_str && x->dtype != DT_i64 && x->dtype != DT_i32))
+		return diag_invalid(b->diag, n->loc, "input of type %s with a pool of %s",
+		    dtype_info[x->dtype].name, strings_of ? "strings" : "integers");
 	if (x->rank < 1 || x->rank > 2)
-		return diag_invalid(b->diag, n->loc, "input of rank %d; 1 or 2 is expected", x->rank);
+		return diag_invalid(
+		    b->diag, n->loc, "input of rank %d; 1 or 2 is expected", x->rank);
 	if (strcmp(mode, "TF") != 0 && strcmp(mode, "IDF") != 0 && strcmp(mode, "TFIDF") != 0)
-		return diag_invalid(b->diag, n->loc, "mode \"%s\"; TF, IDF or TFIDF is expected", mode);
-	if (attr_int(n, "min_gram_length") < 1 || attr_int(n, "max_gram_length") < attr_int(n, "min_gram_length") ||
+		return diag_invalid(
+		    b->diag, n->loc, "mode \"%s\"; TF, IDF or TFIDF is expected", mode);
+	if (attr_int(n, "min_gram_length") < 1 ||
+	    attr_int(n, "max_gram_length") < attr_int(n, "min_gram_length") ||
 	    attr_int(n, "max_skip_count") < 0 || attr_int(n, "max_skip_count") > INT32_MAX)
-		return diag_invalid(b->diag, n->loc, "min_gram_length %lld, max_gram_length %lld, max_skip_count %lld",
-		    (long long)attr_int(n, "min_gram_length"), (long long)attr_int(n, "max_gram_length"),
+		return diag_invalid(b->diag, n->loc,
+		    "min_gram_length %lld, max_gram_length %lld, max_skip_count %lld",
+		    (long long)attr_int(n, "min_gram_length"),
+		    (long long)attr_int(n, "max_gram_length"),
 		    (long long)attr_int(n, "max_skip_count"));
 	if (strings_of) {
 		npool = strings_of->n;
 		pool = numbered(b->g->arena, strings_of, &keys, &nkeys);
-		find = (struct attr){.name = "keys", .kind = ATTR_STRINGS, .n = nkeys, .strings = keys};
+		find = (struct attr){
+		    .name = "keys", .kind = ATTR_STRINGS, .n = nkeys, .strings = keys};
 		x = ops_host(b, OP_str_find, x, 1, &find);
 	} else {
 		npool = ints_of->n;
-		pool = arena_dup(b->g->arena, npool ? (const void *)ints_of->ints : "", sizeof *pool * (size_t)npool);
+		pool = arena_dup(b->g->arena, npool ? (const void *)ints_of->ints : "",
+		    sizeof *pool * (size_t)npool);
 		x = b_cast(b, x, DT_i64);
 	}
 	if (!x || !vocabulary(b, n, pool, npool, a, &width) || !weights(b, n, width, &w))
@@ -309,7 +336,9 @@ expand_TfIdfVectorizer(struct build *b, const struct node *n, struct value **out
 	dims[1] = x->dims[0];
 	y = ops_host(b, OP_ngrams, x->rank == 1 ? b_reshape(b, x, 2, dims) : x, 7, a);
 	if (strcmp(mode, "IDF") == 0)
-		y = y ? b_select(b, b2(b, OP_lt, b_scalar(b, DT_f32, 0), y), b_expand(b, w, 2, y->dims), b_zeros_like(b, y)) : NULL;
+		y = y ? b_select(b, b2(b, OP_lt, b_scalar(b, DT_f32, 0), y),
+			    b_expand(b, w, 2, y->dims), b_zeros_like(b, y))
+		      : NULL;
 	else if (strcmp(mode, "TFIDF") == 0)
 		y = b_mul(b, y, w);
 	return (outs[0] = y && n->in[0]->rank == 1 ? b_reshape(b, y, 1, &width) : y) != NULL;

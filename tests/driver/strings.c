@@ -28,17 +28,23 @@ main(void)
 	char *long_one = malloc(100001);
 
 	for (int run = 0; run < 2; run++) {
-		check(words_run(x, y, z, match, same, place, label, work, size) == WORDS_OK, "the run");
-		check(strcmp(z[0], "ab!") == 0 && strcmp(z[1], "bc!") == 0 && strcmp(z[2], "!") == 0, "concatenation");
+		check(words_run(x, y, z, match, same, place, label, work, size) == WORDS_OK,
+		    "the run");
+		check(
+		    strcmp(z[0], "ab!") == 0 && strcmp(z[1], "bc!") == 0 && strcmp(z[2], "!") == 0,
+		    "concatenation");
 		check(match[0] && match[1] && !match[2], "pattern");
 		check(!same[0] && same[1] && same[2], "equality");
 		check(place[0] == -1 && place[1] == 1 && place[2] == 0, "places");
-		check(strcmp(label[0], "none") == 0 && strcmp(label[1], "two") == 0 && strcmp(label[2], "none") == 0, "labels");
+		check(strcmp(label[0], "none") == 0 && strcmp(label[1], "two") == 0 &&
+			  strcmp(label[2], "none") == 0,
+		    "labels");
 	}
 	memset(long_one, 'a', 100000);
 	long_one[100000] = 0;
 	x[0] = long_one;
-	check(words_run(x, y, z, match, same, place, label, work, size) == WORDS_E_STRINGS, "the room ends");
+	check(words_run(x, y, z, match, same, place, label, work, size) == WORDS_E_STRINGS,
+	    "the room ends");
 	check(strlen(z[0]) == 0 && strcmp(z[1], "bc!") == 0, "valid results all the same");
 	check(strstr(words_strerror(WORDS_E_STRINGS), "room") != NULL, "a text for it");
 	free(work);

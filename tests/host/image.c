@@ -48,8 +48,9 @@ decode(const struct file *f, int format, int64_t frame_w, int64_t *h, int64_t *w
 	*out = malloc((size_t)(frame[0] * frame[1] * frame[2]));
 	memcpy(bytes, f->b, (size_t)f->n);
 	open_room(0);
-	rt_host_image_decode(&room.head, (struct rt_operand[]){vector(bytes, 2, &f->n), {0}, {*out, frame, 2, 3}, {h, NULL, 7, 0},
-					     {w, NULL, 7, 0}, {&kind, NULL, 7, 0}});
+	rt_host_image_decode(
+	    &room.head, (struct rt_operand[]){vector(bytes, 2, &f->n), {0}, {*out, frame, 2, 3},
+			    {h, NULL, 7, 0}, {w, NULL, 7, 0}, {&kind, NULL, 7, 0}});
 	free(bytes);
 	return room.head.status;
 }
@@ -67,9 +68,11 @@ expect(const struct file *f, int tolerance, uint8_t (*want)(int, int, int))
 		for (int y = 0; y < H; y++)
 			for (int x = 0; x < W; x++)
 				for (int k = 0; k < 3; k++)
-					if (abs(out[3 * (8 * y + x) + (bgr ? 2 - k : k)] - want(x, y, k)) > tolerance)
+					if (abs(out[3 * (8 * y + x) + (bgr ? 2 - k : k)] -
+						want(x, y, k)) > tolerance)
 						fail_msg("pixel %d,%d.%d is %d, not %d", x, y, k,
-						    out[3 * (8 * y + x) + (bgr ? 2 - k : k)], want(x, y, k));
+						    out[3 * (8 * y + x) + (bgr ? 2 - k : k)],
+						    want(x, y, k));
 		for (int k = 3 * W; k < 3 * 8; k++)
 			assert_int_equal(out[k], 0);
 		free(out);
@@ -120,7 +123,8 @@ bmp24(void)
 static struct file
 tiff(bool big, int packing, int predictor)
 {
-	static const int tags[][2] = {{256, W}, {257, H}, {258, 8}, {259, 0}, {262, 2}, {273, 0}, {277, 3}, {278, 2}, {279, 0}, {317, 0}};
+	static const int tags[][2] = {{256, W}, {257, H}, {258, 8}, {259, 0}, {262, 2}, {273, 0},
+	    {277, 3}, {278, 2}, {279, 0}, {317, 0}};
 	struct file f = {0}, strip[2] = {0};
 	int at = 8 + 2 + 12 * 10 + 4 + 16;
 
@@ -132,7 +136,9 @@ tiff(bool big, int packing, int predictor)
 			put_int(&strip[s], W * 2 * 3 - 1, 1, true);
 		for (int i = 0; i < W * 2 * 3; i++) {
 			int x = i / 3 % W, y = 2 * s + i / 3 / W, k = i % 3;
-			uint8_t v = predictor == 2 && x ? (uint8_t)(pixel(x, y, k) - pixel(x - 1, y, k)) : pixel(x, y, k);
+			uint8_t v = predictor == 2 && x
+					? (uint8_t)(pixel(x, y, k) - pixel(x - 1, y, k))
+					: pixel(x, y, k);
 
 			if (packing != 5) {
 				put_int(&strip[s], v, 1, true);
@@ -156,7 +162,11 @@ tiff(bool big, int packing, int predictor)
 	put_int(&f, 10, 2, big);
 	for (int i = 0; i < 10; i++) {
 		int tag = tags[i][0], two = tag == 273 || tag == 279;
-		int v = tag == 259 ? packing : tag == 317 ? predictor : tag == 273 ? at - 16 : tag == 279 ? at - 8 : tags[i][1];
+		int v = tag == 259   ? packing
+			: tag == 317 ? predictor
+			: tag == 273 ? at - 16
+			: tag == 279 ? at - 8
+				     : tags[i][1];
 
 		put_int(&f, (uint32_t)tag, 2, big);
 		put_int(&f, two ? 4 : 3, 2, big);
@@ -182,7 +192,8 @@ static struct file
 png(void)
 {
 	struct file f = {0};
-	png_image im = {.version = PNG_IMAGE_VERSION, .width = W, .height = H, .format = PNG_FORMAT_RGB};
+	png_image im = {
+	    .version = PNG_IMAGE_VERSION, .width = W, .height = H, .format = PNG_FORMAT_RGB};
 	png_alloc_size_t n = sizeof f.b;
 	uint8_t rgb[W * H * 3];
 
@@ -278,7 +289,10 @@ gray_and_bits(void **state)
 	assert_memory_equal(out, ((uint8_t[]){0, 255, 0, 255, 0, 255, 0, 255, 0}), 9);
 	free(out);
 	f = (struct file){0};
-	put(&f, "P7\nWIDTH 2\nHEIGHT 1\nDEPTH 4\nMAXVAL 255\nTUPLTYPE RGB_ALPHA\nENDHDR\n\x01\x02\x03\xFF\x04\x05\x06\x80", 74);
+	put(&f,
+	    "P7\nWIDTH 2\nHEIGHT 1\nDEPTH 4\nMAXVAL 255\nTUPLTYPE "
+	    "RGB_ALPHA\nENDHDR\n\x01\x02\x03\xFF\x04\x05\x06\x80",
+	    74);
 	assert_int_equal(decode(&f, 0, 2, &h, &w, &out), 0);
 	assert_int_equal(w, 2);
 	assert_memory_equal(out, "\x01\x02\x03\x04\x05\x06", 6);
@@ -295,9 +309,12 @@ gray_and_bits(void **state)
 static void
 broken(void **state)
 {
-	struct file all[] = {ppm(), bmp24(), png(), jpeg(), tiff(false, 1, 1), tiff(true, 5, 2), tiff(false, 32773, 1),
+	struct file all[] = {ppm(), bmp24(), png(), jpeg(), tiff(false, 1, 1), tiff(true, 5, 2),
+	    tiff(false, 32773, 1),
 	    {.b = "RIFF\x20\0\0\0WEBPVP8 \x14\0\0\0P\r\0\x9d\x01* \0 \0>m.", .n = 40},
-	    {.b = "\0\0\0\x0CjP  \r\n\x87\n\0\0\0\x14" "ftypjp2 \0\0\0\0jp2 \0\0\0-jp2h\0\0\0\x16ihdr", .n = 60}};
+	    {.b = "\0\0\0\x0CjP  \r\n\x87\n\0\0\0\x14"
+		  "ftypjp2 \0\0\0\0jp2 \0\0\0-jp2h\0\0\0\x16ihdr",
+		.n = 60}};
 	uint64_t seed = 3;
 	int64_t h, w;
 	uint8_t *out;
@@ -316,7 +333,8 @@ broken(void **state)
 			struct file f = all[i];
 
 			for (uint32_t c = 1 + next_random(&seed) % 4; c; c--)
-				f.b[next_random(&seed) % (uint32_t)f.n] = (uint8_t)(next_random(&seed) % 3 ? next_random(&seed) : 255);
+				f.b[next_random(&seed) % (uint32_t)f.n] =
+				    (uint8_t)(next_random(&seed) % 3 ? next_random(&seed) : 255);
 			decode(&f, k % 3, 8, &h, &w, &out);
 			assert_true(h >= 0 && h <= 16 && w >= 0 && w <= 8);
 			free(out);

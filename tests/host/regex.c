@@ -22,7 +22,8 @@ match(const char *pattern, const char *text)
 	assert_true(at == (int)strlen(pattern));
 	len = n;
 	open_room(host_regex_scratch(program, n));
-	rt_host_str_match(&room.head, (struct rt_operand[]){vector(&text, 8, &one), vector(&yes, 9, &one), vector(program, 7, &len)});
+	rt_host_str_match(&room.head, (struct rt_operand[]){vector(&text, 8, &one),
+					  vector(&yes, 9, &one), vector(program, 7, &len)});
 	assert_int_equal(room.head.status, 0);
 	assert_true(yes <= 1);
 	return yes;
@@ -42,11 +43,20 @@ known(void **state)
 	    {"[]a-]+", "]a- -", "b"},
 	    {"[[:alpha:]_]\\w*", "_ a1_", "1a \xC3\xA9"},
 	    {"[[:^digit:]]", "a", "7"},
-	    {"(?i)stra\xC3\x9F" "e|\xC3\x84" "B", "STRA\xC3\x9F" "E \xC3\xA4" "b", "strasse"},
+	    {"(?i)stra\xC3\x9F"
+	     "e|\xC3\x84"
+	     "B",
+		"STRA\xC3\x9F"
+		"E \xC3\xA4"
+		"b",
+		"strasse"},
 	    {"a(?i:b)c", "abc aBc", "Abc abC"},
 	    {"(?i)a|(?-i)b", "A a b", "B"},
 	    {".", "x \xE6\x97\xA5", "xy"},
-	    {"\\x41\\x{1F600}\\102\\.", "A\xF0\x9F\x98\x80" "B.", "A"},
+	    {"\\x41\\x{1F600}\\102\\.",
+		"A\xF0\x9F\x98\x80"
+		"B.",
+		"A"},
 	    {"\\Qa.b*\\E+", "a.b* a.b**", "axb"},
 	    {"^a$|\\Ab\\z", "a b", "ab"},
 	    {"\\bfoo\\b", "foo", "food"},
@@ -57,12 +67,26 @@ known(void **state)
 	    {"a{2", "a{2", "aa"},
 	    {"a*?b+?c??", "b aabbc", "a"},
 	    {"(?P<n>a)(?<m>b)", "ab", "a"},
-	    {"[\\w.\\-]{0,25}@(yahoo|gmail)\\.com", "a.b@gmail.com @yahoo.com", "a@hotmail.com agmail.com"},
+	    {"[\\w.\\-]{0,25}@(yahoo|gmail)\\.com", "a.b@gmail.com @yahoo.com",
+		"a@hotmail.com agmail.com"},
 	    {"\\pN?", NULL, NULL},
-	    {"(", NULL, NULL}, {"a)", NULL, NULL}, {"[a", NULL, NULL}, {"a**", NULL, NULL}, {"*a", NULL, NULL},
-	    {"\\1", NULL, NULL}, {"(?=a)", NULL, NULL}, {"[b-a]", NULL, NULL}, {"a{1001}", NULL, NULL}, {"a{3,2}", NULL, NULL},
-	    {"\\", NULL, NULL}, {"\\x{110000}", NULL, NULL}, {"[[:foo:]]", NULL, NULL}, {"(?P<>a)", NULL, NULL},
-	    {"((a{100}){100}){100}", NULL, NULL}, {"\\y", NULL, NULL}, {"(?z)a", NULL, NULL},
+	    {"(", NULL, NULL},
+	    {"a)", NULL, NULL},
+	    {"[a", NULL, NULL},
+	    {"a**", NULL, NULL},
+	    {"*a", NULL, NULL},
+	    {"\\1", NULL, NULL},
+	    {"(?=a)", NULL, NULL},
+	    {"[b-a]", NULL, NULL},
+	    {"a{1001}", NULL, NULL},
+	    {"a{3,2}", NULL, NULL},
+	    {"\\", NULL, NULL},
+	    {"\\x{110000}", NULL, NULL},
+	    {"[[:foo:]]", NULL, NULL},
+	    {"(?P<>a)", NULL, NULL},
+	    {"((a{100}){100}){100}", NULL, NULL},
+	    {"\\y", NULL, NULL},
+	    {"(?z)a", NULL, NULL},
 	};
 
 	(void)state;
@@ -144,15 +168,16 @@ random_programs(void **state)
 		int len = 3 * (1 + (int)(next_random(&seed) % 5));
 
 		for (int k = 0; k < len; k++)
-			program[k] = k % 3 ? (int64_t)(next_random(&seed) % 9) - 3 : next_random(&seed) % 6;
+			program[k] =
+			    k % 3 ? (int64_t)(next_random(&seed) % 9) - 3 : next_random(&seed) % 6;
 		program[len - 3] = 0;
 		if (host_regex_check(program, len))
 			continue;
 		good++;
 		n = len;
 		open_room(host_regex_scratch(program, len));
-		rt_host_str_match(&room.head,
-		    (struct rt_operand[]){vector(&text, 8, &one), vector(&yes, 9, &one), vector(program, 7, &n)});
+		rt_host_str_match(&room.head, (struct rt_operand[]){vector(&text, 8, &one),
+						  vector(&yes, 9, &one), vector(program, 7, &n)});
 		assert_int_equal(room.head.status, 0);
 	}
 	assert_true(good > 100);

@@ -15,13 +15,15 @@ room_ends(void **state)
 
 	(void)state;
 	open_room(20);
-	rt_host_str_concat(&room.head, (struct rt_operand[]){vector(x, 8, &n), vector(y, 8, &n), vector(z, 8, &n)});
+	rt_host_str_concat(&room.head,
+	    (struct rt_operand[]){vector(x, 8, &n), vector(y, 8, &n), vector(z, 8, &n)});
 	assert_int_equal(room.head.status, RT_HOST_FULL);
 	assert_string_equal(z[0], "abcdefgh12345678");
 	assert_string_equal(z[1], "b");
 	assert_string_equal(z[2], ""); /* valid all the same */
 	open_room(27);
-	rt_host_str_concat(&room.head, (struct rt_operand[]){vector(x, 8, &n), vector(y, 8, &n), vector(z, 8, &n)});
+	rt_host_str_concat(&room.head,
+	    (struct rt_operand[]){vector(x, 8, &n), vector(y, 8, &n), vector(z, 8, &n)});
 	assert_int_equal(room.head.status, RT_HOST_OK);
 	assert_string_equal(z[2], "ijklmnop9");
 }
@@ -29,8 +31,9 @@ room_ends(void **state)
 static void
 case_of_letters(void **state)
 {
-	static const uint32_t pairs[][2] = {{'A', 'a'}, {'Z', 'z'}, {0xC9, 0xE9}, {0xD1, 0xF1}, {0x178, 0xFF}, {0x160, 0x161},
-	    {0x17D, 0x17E}, {0x391, 0x3B1}, {0x386, 0x3AC}, {0x38F, 0x3CE}, {0x410, 0x430}, {0x401, 0x451}, {0x531, 0x561}};
+	static const uint32_t pairs[][2] = {{'A', 'a'}, {'Z', 'z'}, {0xC9, 0xE9}, {0xD1, 0xF1},
+	    {0x178, 0xFF}, {0x160, 0x161}, {0x17D, 0x17E}, {0x391, 0x3B1}, {0x386, 0x3AC},
+	    {0x38F, 0x3CE}, {0x410, 0x430}, {0x401, 0x451}, {0x531, 0x561}};
 	static const uint32_t none[] = {'1', '[', 0xD7, 0xF7, 0xDF, 0x65E5, 0x1F600};
 
 	(void)state;
@@ -50,7 +53,8 @@ case_of_letters(void **state)
 static void
 utf8(void **state)
 {
-	static const char *const broken[] = {"\xC3", "\x80", "\xE6\x97", "\xC0\xAF", "\xED\xA0\x80", "\xF5\x80\x80\x80", "\xF0\x80\x80\x80"};
+	static const char *const broken[] = {"\xC3", "\x80", "\xE6\x97", "\xC0\xAF", "\xED\xA0\x80",
+	    "\xF5\x80\x80\x80", "\xF0\x80\x80\x80"};
 	char text[5];
 	const char *s;
 
@@ -75,14 +79,16 @@ to_number(const char *text, int32_t dtype, void *to)
 	int64_t one = 1;
 
 	open_room(0);
-	rt_host_str_to(&room.head, (struct rt_operand[]){vector(&text, 8, &one), vector(to, dtype, &one)});
+	rt_host_str_to(
+	    &room.head, (struct rt_operand[]){vector(&text, 8, &one), vector(to, dtype, &one)});
 	return room.head.status;
 }
 
 static void
 numbers(void **state)
 {
-	static const char *const none[] = {"", " ", "abc", "1x", "0x10", "1e", "--1", "in", "nanx", "1,5"};
+	static const char *const none[] = {
+	    "", " ", "abc", "1x", "0x10", "1e", "--1", "in", "nanx", "1,5"};
 	double f;
 	int64_t i;
 
@@ -111,12 +117,14 @@ other_locale(void **state)
 	int64_t one = 1;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof names / sizeof *names && !setlocale(LC_NUMERIC, names[i]); i++)
+	for (size_t i = 0; i < sizeof names / sizeof *names && !setlocale(LC_NUMERIC, names[i]);
+	    i++)
 		;
 	assert_int_equal(to_number("1.25", 11, &f), 0);
 	assert_true(f == 1.25);
 	open_room(100);
-	rt_host_str_from(&room.head, (struct rt_operand[]){vector(&f, 11, &one), vector(&text, 8, &one)});
+	rt_host_str_from(
+	    &room.head, (struct rt_operand[]){vector(&f, 11, &one), vector(&text, 8, &one)});
 	assert_string_equal(text, "1.25");
 	setlocale(LC_NUMERIC, "C");
 }
