@@ -111,16 +111,17 @@ host_library(const char *path, struct diag *d)
 /* "libpng16.a:libjpeg.a...": what host/ was built to read images with */
 static const char image_archives[] = RETORT_IMAGE_ARCHIVES;
 
-/* "-l:NAME" for each of them; how many */
+/* "-l:libNAME.a" for each of them, or "-lNAME"; how many */
 static int
-image_flags(struct arena *a, const char **argv)
+image_flags(struct arena *a, bool archives, const char **argv)
 {
 	int n = 0;
 
 	for (const char *s = image_archives; *s; s += *s == ':') {
 		size_t len = strcspn(s, ":");
 
-		argv[n++] = arena_printf(a, "-l:%.*s", (int)len, s);
+		require(len > 5); /* lib and .a around a name */
+		argv[n++] = archives ? arena_printf(a, "-l:%.*s", (int)len, s) : arena_printf(a, "-l%.*s", (int)len - 5, s + 3);
 		s += len;
 	}
 	return n;
@@ -267,12 +268,12 @@ link_shared(struct target *t, const char *object, const char *path, enum host_us
 	argv[n++] = "-Wl,-z,relro,-z,now";
 	if (host) { /* its functions stay inside, each library has its own */
 		argv[n++] = lib;
-		if (host == HOST_IMAGES)
-			n += image_flags(a, argv + n);
 		argv[n++] = "-Wl,--exclude-libs,ALL";
 		argv[n++] = "-Wl,--gc-sections";
 	}
 	argv[n++] = "-Wl,--as-needed";
+	if (host == HOST_IMAGES) /* their archives are not made for shared libraries */
+		n += image_flags(a, false, argv + n);
 	argv[n++] = "-lm";
 	ok = moved(tmp, path, ok && link_run(argv, d), d);
 	free(lib);
@@ -313,7 +314,7 @@ link_exe(struct target *t, const char *object, const char *path, bool trainer, b
 	for (size_t i = 0; i < (trainer ? sizeof of_trainer : sizeof of_model) / sizeof *of_model; i++)
 		argv[n++] = trainer ? of_trainer[i] : of_model[i];
 	if (host == HOST_IMAGES)
-		n += image_flags(a, argv + n);
+		n += image_flags(a, true, argv + n);
 	if (blas)
 		argv[n++] = RT_LINK_BLAS;
 	for (size_t i = 0; i < sizeof system / sizeof *system; i++)
