@@ -194,7 +194,7 @@ static void
 damaged_text_never_crashes(void **state)
 {
 	static const char *const files[] = {"tests/text/mlp.rir", "tests/text/constants.rir",
-	    "tests/text/sizes.rir", "tests/text/conv.rir"};
+	    "tests/text/sizes.rir", "tests/text/conv.rir", "tests/text/strings.rir"};
 	static const char noise[] = "%\"{}[](),:=-0129.eNx_<>@/*+ \n#";
 	unsigned seed = 7;
 	size_t k, n, i;
