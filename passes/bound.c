@@ -243,6 +243,8 @@ visit(struct bound *bd, const struct node *n)
 	if (op_info[n->op].class == OC_composite)
 		die("%s before bound", op_info[n->op].id);
 	bd->b.loc = n->loc;
+	if (op_info[n->op].class == OC_host || (n->op == OP_eq && n->in[0]->dtype == DT_str))
+		return bound_host(bd, n);
 	if (n->nout != 1 || !n->out[0])
 		return bound_outputs(bd, n);
 	y = bound_node(bd, n);

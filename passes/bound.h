@@ -41,6 +41,9 @@ bool bound_dense(int rank, const int64_t *dims);
 struct value *bound_node(struct bound *, const struct node *n);
 bool bound_outputs(struct bound *, const struct node *n); /* rows of several outputs: all into map */
 
+/* ---- bound_host.c: rows that look into strings; all outputs are noted; false: reported */
+bool bound_host(struct bound *, const struct node *);
+
 /* ---- bound_memory.c: inputs and outputs that vary are copied; before plan */
 bool bound_memory(struct program *, struct diag *);
 

@@ -25,6 +25,15 @@ number (string[1] x) => (float[1] y) {
   y = Cast <to = 1> (x)
 }
 END
+# sizes that the data decides
+cat >sizes.onnxtxt <<'END'
+<ir_version: 9, opset_import: ["" : 20]>
+sizes (string[N] x, uint8[M] image) => (string[u] kept, string[N,p] parts, int64[N] count, uint8[h,w,c] pixels) {
+  kept = StringNormalizer <stopwords = ["b"], case_change_action = "UPPER"> (x)
+  parts, count = StringSplit <delimiter = "b"> (x)
+  pixels = ImageDecoder <pixel_format = "BGR"> (image)
+}
+END
 # an array of n strings of one byte each, as NumPy writes it
 array() {
 	local head="{'descr': '|S1', 'fortran_order': False, 'shape': ($1,), }" size
@@ -44,6 +53,16 @@ expect 0 'y f32[1] 7' "$RETORT" run number.onnxtxt x=seven.npy
 expect 2 'does not hold one' "$RETORT" run number.onnxtxt x=y.npy
 expect 2 'pattern "a(b", at 3: group without its )' "$RETORT" check bad.onnxtxt
 expect 3 'emit a library for strings' "$RETORT" compile words.onnxtxt -o words --emit=exe
+
+head="{'descr': '|u1', 'fortran_order': False, 'shape': (17,), }"
+printf "\\x93NUMPY\\x01\\x00\\x$(printf %02x ${#head})\\x00%s" "$head" >image.npy
+printf 'P6\n2 1\n255\n\x01\x02\x03\xFA\x96\x32' >>image.npy
+for form in '' '--dim N=1..5 --dim M=1..100'; do
+	expect 0 'kept str[2] "A" "C"' "$RETORT" run sizes.onnxtxt x=x.npy image=image.npy $form
+	expect 0 'parts str[3,2] "a" "" "" "" "c" ""' "$RETORT" run sizes.onnxtxt x=x.npy image=image.npy $form
+	expect 0 'count i64[3] 1 2 1' "$RETORT" run sizes.onnxtxt x=x.npy image=image.npy $form
+	expect 0 'pixels u8[1,2,3] 3 2 1 50 150 250' "$RETORT" run sizes.onnxtxt x=x.npy image=image.npy $form
+done
 
 caller=$(dirname "$0")/strings.c
 for kind in a so; do
