@@ -223,7 +223,7 @@ archive(const struct target *t, const char *ar, const char *tmp, const char *obj
 		int n = 0;
 
 		argv[n++] = ar;
-		argv[n++] = "rcsD";
+		argv[n++] = "qcsD"; /* members of one name from two archives both stay */
 		argv[n++] = tmp;
 		argv[n++] = object;
 		for (int i = 0; i < m.files.n; i++)
