@@ -43,6 +43,7 @@ bool bound_outputs(struct bound *, const struct node *n); /* rows of several out
 
 /* ---- bound_host.c: rows that look into strings; all outputs are noted; false: reported */
 bool bound_host(struct bound *, const struct node *);
+struct value *bound_nothing(struct bound *, enum dtype); /* 0, or "" */
 
 /* ---- bound_memory.c: inputs and outputs that vary are copied; before plan */
 bool bound_memory(struct program *, struct diag *);

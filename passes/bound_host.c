@@ -3,6 +3,14 @@
  * there are. */
 #include "passes/bound.h"
 
+struct value *
+bound_nothing(struct bound *bd, enum dtype t)
+{
+	if (t == DT_str)
+		return graph_const(bd->b.g, NULL, tensor_new(bd->b.g->arena, DT_str, 0, NULL));
+	return b_scalar(&bd->b, t, 0);
+}
+
 static struct value *
 padded(struct bound *bd, const struct node *n, int i)
 {

@@ -216,7 +216,8 @@ pad(struct bound *bd, const struct node *n)
 		if (!bound_varies(d) || !nhi || hi[i] <= 0)
 			continue;
 		end = b_add(&bd->b, bound_size(bd, d), b_scalar(&bd->b, DT_i64, (double)by));
-		y = b_select(&bd->b, bound_below(bd, y->dims[i], end, y->rank - i - 1), y, b_scalar_like(&bd->b, x, fill));
+		y = b_select(&bd->b, bound_below(bd, y->dims[i], end, y->rank - i - 1), y,
+		    x->dtype == DT_str ? bound_nothing(bd, DT_str) : b_scalar_like(&bd->b, x, fill));
 	}
 	return y;
 }
@@ -346,50 +347,17 @@ compact(struct bound *bd, const struct node *n)
 	return b_gather(b, x, b_slice(b, at, &start, &u, &step), 0);
 }
 
-/* ---- calls of C functions: what lies beyond is empty, never junk */
-static struct value **
-host_operands(struct bound *bd, const struct node *n, int *nin)
-{
-	struct value **in = arena_array(bd->tmp, struct value *, n->nin + 2), *fill;
-	struct tensor *empty;
-
-	for (int i = 0; i < n->nin; i++) {
-		if (!n->in[i] || fixed_from(n->in[i], 0, n->in[i]->rank)) {
-			in[i] = operand(bd, n, i);
-			continue;
-		}
-		if (n->in[i]->dtype == DT_str) {
-			empty = tensor_new(bd->b.g->arena, DT_str, 0, NULL);
-			((const char **)empty->data)[0] = "";
-			fill = graph_const(bd->b.g, NULL, empty);
-		} else {
-			/* no token, no count */
-			fill = b_scalar_like(&bd->b, operand(bd, n, i),
-			    dtype_info[n->in[i]->dtype].class == DC_INT ? -0x1p64 : 0);
-		}
-		in[i] = masked(bd, n, i, 0, n->in[i]->rank, fill);
-	}
-	*nin = n->nin;
-	/* those that read a vector to its end take its length */
-	if ((n->op == OP_str_normalize || n->op == OP_image_decode) && bound_varies(n->in[0]->dims[0]) &&
-	    (n->nin < 2 || !n->in[1])) {
-		in[1] = bound_size(bd, n->in[0]->dims[0]);
-		*nin = 2;
-	}
-	return in;
-}
-
 bool
 bound_outputs(struct bound *bd, const struct node *n)
 {
-	struct value **in;
-	int nin;
+	struct value **in = arena_array(bd->tmp, struct value *, n->nin + 1);
 
-	for (int i = 0; op_info[n->op].class != OC_host && i < n->nin; i++)
+	for (int i = 0; i < n->nin; i++) {
 		if (n->in[i] && !fixed_from(n->in[i], 0, n->in[i]->rank))
 			return refuse(bd, n, "an operand") != NULL;
-	in = host_operands(bd, n, &nin);
-	return bound_same_outputs(bd, n, nin, in);
+		in[i] = operand(bd, n, i);
+	}
+	return bound_same_outputs(bd, n, n->nin, in);
 }
 
 struct value *
@@ -447,8 +415,6 @@ bound_node(struct bound *bd, const struct node *n)
 		return conv(bd, n);
 	case OC_pool:
 		return pool(bd, n);
-	case OC_host:
-		return bound_outputs(bd, n) ? bd->map[n->out[0]->id] : NULL;
 	default:
 		break;
 	}

@@ -200,7 +200,7 @@ pack(struct bound *bd, struct value *x, int axis, int n, const int64_t *d)
 	in[1] = in[1] ? b_reshape(b, in[1], 1, &all) : NULL;
 	in[2] = codes(bd, x, t);
 	dims[axis] = all + 1;
-	in[0] = in[2] ? b_expand(b, b_scalar_like(b, in[2], 0), x->rank, dims) : NULL;
+	in[0] = in[2] ? b_expand(b, bound_nothing(bd, in[2]->dtype), x->rank, dims) : NULL;
 	dims[axis] = all;
 	x = in[0] && in[1] ? b_op(b, OP_scatter_set, 3, in, 1, &at) : NULL;
 	return x ? codes(bd, b_slice(b, x, start, dims, step), was) : NULL;
