@@ -94,14 +94,14 @@ versions_text(struct arena *a, const char *op)
 }
 
 static const char *
-gradient_text(const char *onnx)
+gradient_text(struct arena *a, const char *onnx)
 {
 	enum op op = op_from_onnx("", onnx);
-	const char *why = op != OP_none && op_info[op].grad == grad_none ? "not differentiable" : NULL;
+	const char *why = op == OP_none ? NULL : op_not_differentiable(op);
 
 	if (op == OP_none)
 		return onnx_imports(onnx) ? "of what it becomes" : "not supported";
-	return why ? why : "yes";
+	return why ? arena_printf(a, "not differentiable: %s", why) : "yes";
 }
 
 static void
@@ -114,7 +114,7 @@ operator_line(struct page *p, const char *op)
 		str_add(p->s, m && strcmp(m->column[k], "-") ? m->column[k] : "");
 	for (int k = M_STATIC; k <= M_ULP; k++)
 		str_addf(p->s, " | %s", m && strcmp(m->column[k], "-") ? m->column[k] : "");
-	str_addf(p->s, " | %s", gradient_text(op));
+	str_addf(p->s, " | %s", gradient_text(p->d->arena, op));
 	for (int k = M_FD64; k <= M_FD32; k++)
 		str_addf(p->s, " | %s", m && strcmp(m->column[k], "-") ? m->column[k] : "");
 	str_add(p->s, " |\n");
