@@ -770,6 +770,12 @@ kernel_emit(struct module *m, const struct kernel *k, const char *name)
 
 		g.buf[i] = LLVMBuildLoad2(g.entry, m->ptr,
 		    LLVMBuildInBoundsGEP2(g.entry, m->ptr, LLVMGetParam(g.fn, 0), &at, 1, ""), "buf");
+		if (k->buf_slot[i]) {
+			at = LLVMBuildMul(g.entry, LLVMGetParam(g.fn, 2),
+			    gen_i64(&g, (int64_t)dtype_bytes(k->buf_type[i], k->buf_slot[i])), "");
+			g.buf[i] = LLVMBuildInBoundsGEP2(
+			    g.entry, LLVMInt8TypeInContext(m->c), g.buf[i], &at, 1, "slot");
+		}
 	}
 	LLVMPositionBuilderAtEnd(g.b, body);
 	pieces(&g, LLVMGetParam(g.fn, 2), LLVMGetParam(g.fn, 3));

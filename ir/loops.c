@@ -65,7 +65,9 @@ kernel_buf(struct arena *a, struct kernel *k, enum dtype dtype, bool written)
 {
 	k->buf_type = grown(a, k->buf_type, k->nbuf, sizeof *k->buf_type);
 	k->buf_written = grown(a, k->buf_written, k->nbuf, sizeof *k->buf_written);
+	k->buf_slot = grown(a, k->buf_slot, k->nbuf, sizeof *k->buf_slot);
 	k->buf_type[k->nbuf] = dtype;
+	k->buf_slot[k->nbuf] = 0;
 	k->buf_written[k->nbuf] = written;
 	return k->nbuf++;
 }
@@ -521,9 +523,12 @@ kernel_print(const struct kernel *k, struct str *s)
 {
 	int i;
 
-	for (i = 0; i < k->nbuf; i++)
+	for (i = 0; i < k->nbuf; i++) {
 		str_addf(s, "%sb%d:%s%s", i ? " " : "  ", i, dtype_info[k->buf_type[i]].name,
 		    k->buf_written[i] ? "!" : "");
+		if (k->buf_slot[i])
+			str_addf(s, "*%lld", (long long)k->buf_slot[i]);
+	}
 	str_add(s, "\n");
 	print_body(k, s, &k->body, 1);
 }

@@ -2,7 +2,7 @@
  * evaluator with every result rounded to its type.
  *
  * What would make the program larger than it makes it faster stays: a result may
- * have at most twice its operands' bytes or SMALL_BYTES.  iota and expand are
+ * have at most twice its operands' bytes (a contraction's: four times) or SMALL_BYTES.  iota and expand are
  * free inside a loop nest, so they fold only as operands of something that folds.
  * A relayout of a constant is the same data with a layout; lowering packs it. */
 #include "passes/fold.h"
@@ -125,7 +125,7 @@ worth(const struct folder *f, const struct node *n)
 			return false;
 		out += dtype_bytes(v->dtype, count);
 	}
-	return out <= SMALL_BYTES || out <= 2 * in;
+	return out <= SMALL_BYTES || out <= (n->op == OP_contract ? 4 : 2) * in;
 }
 
 static struct value *

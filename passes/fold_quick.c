@@ -1,4 +1,4 @@
-/* fold_quick -- copies and f32 arithmetic on constants.  Sums, differences, products
+/* fold_quick -- copies, f32 arithmetic and contractions of constants.  Sums, differences, products
  * and quotients of floats rounded once are what the evaluator's doubles round to. */
 #include "passes/fold.h"
 
@@ -144,6 +144,81 @@ arithmetic(struct arena *a, const struct node *n, const struct tensor *x, const 
 	return t;
 }
 
+/* One letter of a contraction: its size and strides in both operands. */
+struct letter { int64_t size, sa, sb; };
+
+static double
+sum_of(const struct letter *k, int n, const float *a, const float *b)
+{
+	double sum = 0;
+
+	if (n == 0)
+		return (double)*a * *b;
+	for (int64_t i = 0; i < k->size; i++, a += k->sa, b += k->sb)
+		sum += n == 1 ? (double)*a * *b : sum_of(k + 1, n - 1, a, b);
+	return sum;
+}
+
+static float *
+contract(const struct letter *l, int nout, int nsum, float *to, const float *a, const float *b)
+{
+	if (nout == 0) {
+		*to = (float)sum_of(l, nsum, a, b);
+		return to + 1;
+	}
+	for (int64_t i = 0; i < l->size; i++, a += l->sa, b += l->sb)
+		to = contract(l + 1, nout - 1, nsum, to, a, b);
+	return to;
+}
+
+/* Stride of the letter in an operand with these subscripts; 0: it has none. */
+static int64_t
+letter_stride(const char *s, const struct tensor *t, char c, int64_t *size)
+{
+	int64_t stride = 0, inner = 1;
+
+	for (int i = t->rank - 1; i >= 0; inner *= t->dims[i--])
+		if (s[i] == c) {
+			stride += inner; /* twice: a diagonal */
+			*size = t->dims[i];
+		}
+	return stride;
+}
+
+/* Sums in double, rounded once. */
+static const struct tensor *
+contraction(struct arena *a, const struct node *n, const struct tensor *x, const struct tensor *y)
+{
+	const char *spec = attr_string(n, "spec"), *sb = strchr(spec, ',') + 1, *so = strstr(spec, "->") + 2;
+	const struct value *out = n->out[0];
+	struct letter l[3 * MAX_RANK];
+	int nout = 0, nsum = 0;
+	struct tensor *t;
+
+	if (x->dtype != DT_f32 || y->dtype != DT_f32)
+		return NULL;
+	for (const char *c = so; *c; c++, nout++) {
+		l[nout].sa = letter_stride(spec, x, *c, &l[nout].size);
+		l[nout].sb = letter_stride(sb, y, *c, &l[nout].size);
+	}
+	for (int side = 0; side < 2; side++) {
+		const char *s = side ? sb : spec, *end = side ? so - 2 : sb - 1;
+
+		for (const char *c = s; c < end; c++) {
+			struct letter *m = &l[nout + nsum];
+
+			if (strchr(so, *c) || memchr(s, *c, (size_t)(c - s)) || (side && memchr(spec, *c, (size_t)(sb - 1 - spec))))
+				continue;
+			m->sa = letter_stride(spec, x, *c, &m->size);
+			m->sb = letter_stride(sb, y, *c, &m->size);
+			nsum++;
+		}
+	}
+	t = tensor_new(a, DT_f32, out->rank, out->dims);
+	contract(l, nout, nsum, t->data, x->data, y->data);
+	return t;
+}
+
 const struct tensor *
 fold_quick(struct arena *a, const struct node *n, const struct tensor *const *in)
 {
@@ -159,6 +234,8 @@ fold_quick(struct arena *a, const struct node *n, const struct tensor *const *in
 	case OP_mul:
 	case OP_div:
 		return arithmetic(a, n, in[0], in[1]);
+	case OP_contract:
+		return contraction(a, n, in[0], in[1]);
 	default:
 		return NULL;
 	}

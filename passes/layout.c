@@ -67,6 +67,8 @@ makes_blocks(const struct lay *l, const struct node *n)
 	case OP_conv:
 	case OP_conv_grad_data:
 		return conv_tiled(n, &s) || depthwise(n, &s);
+	case OP_winograd_conv:
+		return true;
 	case OP_max_pool:
 	case OP_sum_pool:
 	case OP_sum_pool_grad:
@@ -99,9 +101,16 @@ want_halo(struct lay *l, const struct value *v, int d, int64_t lo, int64_t hi)
 static void
 collect_halos(struct lay *l, const struct node *n)
 {
+	struct winograd_shape w;
 	struct conv_shape s;
 	int64_t lo[3], hi[3];
 
+	if (winograd_shape_of(n, &w))
+		for (int d = 0; d < 2; d++) {
+			want_halo(l, n->in[0], d, w.lo[d], w.hi[d]);
+			if (w.gradient)
+				want_halo(l, n->in[1], d, 0, w.tiles[d] * w.w->m - w.out[d]);
+		}
 	if (n->op != OP_conv && n->op != OP_conv_grad_data && n->op != OP_conv_grad_weight)
 		return;
 	if (!conv_tiled(n, &s) && !depthwise(n, &s))
@@ -207,8 +216,15 @@ contract_operands(struct lay *l, struct node *n)
 static void
 conv_operands(struct lay *l, struct node *n)
 {
+	struct winograd_shape wino;
 	struct conv_shape s;
 
+	if (winograd_shape_of(n, &wino)) {
+		n->in[0] = blocks_of(l, n->in[0]);
+		n->in[1] = wino.gradient ? blocks_of(l, n->in[1])
+					 : in_layout(l, n->in[1], winograd_weight_layout(l->a, &wino, l->block));
+		return;
+	}
 	if (depthwise(n, &s)) {
 		n->in[0] = blocks_of(l, n->in[0]);
 		if (n->op == OP_conv_grad_weight)

@@ -517,7 +517,7 @@ lower_cluster(struct lower *lo, struct cluster *c)
 	case CL_CONTRACT:
 		return lower_contract_tile(lo, c) || lower_contract_nest(lo, c);
 	case CL_CONV:
-		return lower_conv_tile(lo, c) || lower_conv_nest(lo, c);
+		return lower_winograd(lo, c) || lower_conv_tile(lo, c) || lower_conv_nest(lo, c);
 	default:
 		return lower_other(lo, c);
 	}

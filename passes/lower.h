@@ -142,5 +142,6 @@ bool lower_conv_nest(struct lower *, struct cluster *);     /* any rank, group, 
 /* tile.c: false without a report where the shape is not theirs; the nest then serves */
 bool lower_contract_tile(struct lower *, struct cluster *);
 bool lower_conv_tile(struct lower *, struct cluster *);
+bool lower_winograd(struct lower *, struct cluster *); /* nest_winograd.c: false for other nodes */
 
 #endif

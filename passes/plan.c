@@ -205,6 +205,22 @@ place_all(struct arena *tmp, struct buffer **b, int n)
 	return top;
 }
 
+/* Whether two constants are stored as the same bytes. */
+static bool
+same_content(const struct buffer *a, const struct buffer *b)
+{
+	size_t n = (size_t)b->bytes;
+
+	if (a->bytes != b->bytes || a->dtype != b->dtype || !a->data || !b->data || !layout_equal(a->pack, b->pack))
+		return false;
+	if (b->pack) {
+		if (!dims_equal(a->value->rank, a->value->dims, b->value->rank, b->value->dims))
+			return false;
+		n = dtype_bytes(b->dtype, dims_count(b->value->rank, b->value->dims));
+	}
+	return a->data == b->data || memcmp(a->data, b->data, n) == 0;
+}
+
 static int64_t
 place_in_order(struct program *p, enum space space)
 {
@@ -218,9 +234,7 @@ place_in_order(struct program *p, enum space space)
 		for (int k = 0; space == SPACE_CONST && k < i; k++) {
 			struct buffer *o = p->buffers.v[k];
 
-			if (o->space == space && !o->alias && o->data == b->data &&
-			    o->bytes == b->bytes && layout_equal(o->pack, b->pack) &&
-			    (!b->pack || dims_equal(o->value->rank, o->value->dims, b->value->rank, b->value->dims))) {
+			if (o->space == space && !o->alias && same_content(o, b)) {
 				b->alias = o;
 				break;
 			}

@@ -326,7 +326,9 @@ repeat_call(struct repeat *r, struct call *c)
 	for (int i = 0; i < k->nbuf; i++) {
 		struct buffer *h = holder(c->arg[i]);
 
-		if (r->items[h->id])
+		if (k->buf_slot[i])
+			stride[i] = 0; /* the slots of more pieces are behind each other anyway */
+		else if (r->items[h->id])
 			stride[i] = r->stride[h->id] / (int64_t)dtype_bytes(c->arg[i]->dtype, 1);
 		else if (k->buf_written[i])
 			return diag_unsupported(r->b->d, c->loc,

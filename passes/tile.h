@@ -41,6 +41,17 @@ bool conv_stem(const struct conv_shape *, int64_t block);     /* few input chann
 const struct layout *conv_weight_layout(struct arena *, const struct conv_shape *, int64_t block, bool swap);
 /* Halo of dy that the data gradient reads. */
 void conv_grad_halo(const struct conv_shape *, int64_t *lo, int64_t *hi);
+/* ---- Winograd's form: how winograd_conv and winograd_grad_weight are cut into tiles */
+struct winograd_shape {
+	const struct winograd *w;
+	int64_t n, ic, oc, out[2], lo[2];
+	int64_t tiles[2];               /* down, across */
+	int64_t hi[2];                  /* halo of x up to whole tiles */
+	bool gradient;                  /* of the weights */
+};
+bool winograd_shape_of(const struct node *, struct winograd_shape *);
+/* {points}{out/b}{in}{out b}: a panel of [in, b] for each point and block */
+const struct layout *winograd_weight_layout(struct arena *, const struct winograd_shape *, int64_t block);
 /* Taps of one phase of the strided data gradient along dim d: output positions
  * i*stride + phase take taps first + j*step, j < count, at dy index i + offset - j*back. */
 struct conv_phase { int64_t count, first, step, offset, back, outputs; };

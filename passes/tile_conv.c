@@ -27,9 +27,8 @@ spatial_stride(const struct value *v, int d)
 	return tile_stride(v, 2 + d, NULL);
 }
 
-/* Where logical spatial index 0 lies: behind the halos. */
-static int64_t
-halo_offset(const struct value *v, int spatial)
+int64_t
+tile_halo(const struct value *v, int spatial)
 {
 	int64_t at = 0;
 
@@ -191,7 +190,7 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 	struct emit *e = p->e = emit_begin(c->lo, c->cl, c->n->op == OP_conv ? "conv" : "conv_grad_data");
 	struct body *top = e->body;
 	struct index idx[MAX_RANK];
-	struct affine a = AFFINE(halo_offset(p->a, c->s.spatial));
+	struct affine a = AFFINE(tile_halo(p->a, c->s.spatial));
 	int64_t blocks = (p->r->dims[1] + c->block - 1) / c->block, rows = 0;
 	int var0, vard;
 
@@ -362,7 +361,7 @@ weight_tile(struct conv *c, struct emit *e, int64_t groups, int64_t ics, int pva
 	int d1 = c->last;
 	int64_t taps = kvar[d1] >= 0 ? 1 : s->kernel[d1];
 	struct tile *t = tile_begin(e, DT_f32, taps, ics, groups, c->block);
-	struct affine a = AFFINE(halo_offset(x, s->spatial)), b = AFFINE(halo_offset(dy, s->spatial));
+	struct affine a = AFFINE(tile_halo(x, s->spatial)), b = AFFINE(tile_halo(dy, s->spatial));
 	int64_t yinner, yblock = tile_stride(dy, 1, &yinner);
 	struct index idx[MAX_RANK];
 

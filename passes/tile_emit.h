@@ -9,6 +9,8 @@
 struct split { int64_t high, low, nhigh, nlow; };
 struct split split_even(int64_t n, int64_t most);
 int64_t tile_stride(const struct value *, int dim, int64_t *inner);
+/* Where index 0 of the spatial dims lies: behind their halos. */
+int64_t tile_halo(const struct value *, int spatial);
 bool tile_dim_blocked(const struct value *, int dim);
 /* One index may run over axes d, d+1 of the anchor's result in every tensor of the cluster. */
 bool tile_mergeable(const struct cluster *, int d);

@@ -138,6 +138,8 @@ conv_shape_of(const struct node *node, struct conv_shape *s)
 	const int64_t *strides, *pads, *dil;
 
 	memset(s, 0, sizeof *s);
+	if (node->op == OP_winograd_conv || node->op == OP_winograd_grad_weight)
+		return false;
 	/* conv: x, w -> y;  conv_grad_data: dy, w -> dx;  conv_grad_weight: x, dy -> dw */
 	x = node->op == OP_conv_grad_data ? node->out[0] : node->in[0];
 	y = node->op == OP_conv ? node->out[0] : node->op == OP_conv_grad_data ? node->in[0] : node->in[1];
@@ -252,4 +254,42 @@ conv_grad_halo(const struct conv_shape *s, int64_t *lo, int64_t *hi)
 				hi[d] = most;
 		}
 	}
+}
+
+/* ---- Winograd */
+
+bool
+winograd_shape_of(const struct node *n, struct winograd_shape *s)
+{
+	const struct value *x = n->in[0], *y = n->op == OP_winograd_conv ? n->out[0] : n->in[1];
+	const int64_t *pads;
+
+	memset(s, 0, sizeof *s);
+	if (n->op != OP_winograd_conv && n->op != OP_winograd_grad_weight)
+		return false;
+	s->gradient = n->op == OP_winograd_grad_weight;
+	s->w = winograd_of((int)attr_int(n, "tile"));
+	s->n = x->dims[0];
+	s->ic = x->dims[1];
+	s->oc = y->dims[1];
+	int np = attr_ints(n, "pads", &pads);
+	for (int d = 0; d < 2; d++) {
+		s->out[d] = y->dims[2 + d];
+		s->lo[d] = np ? pads[d] : 0;
+		s->tiles[d] = (s->out[d] + s->w->m - 1) / s->w->m;
+		s->hi[d] = s->tiles[d] * s->w->m + 2 - x->dims[2 + d] - s->lo[d];
+	}
+	return true;
+}
+
+const struct layout *
+winograd_weight_layout(struct arena *a, const struct winograd_shape *s, int64_t block)
+{
+	struct layout *l = arena_new(a, struct layout);
+
+	l->phys[l->n++] = (struct phys){0, s->w->n * s->w->n, 1};
+	l->phys[l->n++] = (struct phys){2, (s->oc + block - 1) / block, block};
+	l->phys[l->n++] = (struct phys){1, s->ic, 1};
+	l->phys[l->n++] = (struct phys){2, block, 1};
+	return l;
 }

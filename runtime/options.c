@@ -31,6 +31,8 @@ static const struct option table[] = {
     {"--no-shuffle", FLAG, AT(no_shuffle), 0, "", "samples in file order"},
     {"--dry-run", FLAG, AT(dry_run), 0, "", "load and check everything, print sizes, stop"},
     {"--bench-steps", INT, AT(bench_steps), 1, "N", "time N steps on one batch, print JSON, stop"},
+    {"--profile", FLAG, AT(profile), 0, "",
+	"with --bench-steps: then lines \"ms GFLOP/s kernel\", the dearest first"},
     {"--export", TEXT, AT(export), 0, "FILE.onnx", "where the trained student goes"},
     {"--checkpoint-dir", TEXT, AT(checkpoints), 0, "DIR", "default: checkpoints below --out"},
     {"--log", TEXT, AT(log), 0, "FILE", "plain progress lines go there too"},

@@ -194,6 +194,43 @@ by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+struct cost {
+	double ms;
+	int call;
+};
+
+static int
+dearer(const void *a, const void *b)
+{
+	double x = ((const struct cost *)a)->ms, y = ((const struct cost *)b)->ms;
+
+	return (x < y) - (x > y);
+}
+
+/* The mean time of every kernel over n steps. */
+static bool
+profile(struct run *r, struct exec *e, int64_t n)
+{
+	int64_t *ns = calloc((size_t)e->p->ncalls + 1, sizeof *ns);
+	struct cost *c = calloc((size_t)e->p->ncalls + 1, sizeof *c);
+
+	for (int64_t i = 0; ns && c && i < n; i++)
+		rt_run_timed(r->pool, e->p, e->base, NULL, ns);
+	for (int i = 0; ns && c && i < e->p->ncalls; i++)
+		c[i] = (struct cost){(double)ns[i] / 1e6 / (double)n, i};
+	if (ns && c) {
+		qsort(c, (size_t)e->p->ncalls, sizeof *c, dearer);
+		for (int i = 0; i < e->p->ncalls; i++)
+			printf("%9.4f %8.1f  %s\n", c[i].ms,
+			    c[i].ms > 0 ? e->p->flops[c[i].call] / 1e6 / c[i].ms : 0,
+			    e->p->call_names[c[i].call]);
+	}
+	bool ok = ns && c;
+	free(ns);
+	free(c);
+	return ok || oom(r);
+}
+
 static bool
 bench(struct run *r)
 {
@@ -221,7 +258,7 @@ bench(struct run *r)
 	    (long long)(r->work_bytes + e->p->state_bytes), (long long)n, (long long)r->cfg.batch,
 	    program_flops(e->p));
 	free(ms);
-	return true;
+	return !r->opt.profile || profile(r, e, n);
 }
 
 /* ---- steps */

@@ -143,7 +143,7 @@ struct options {
 	const char *exe, *data, *out, *export, *checkpoints, *log;
 	int64_t epochs, steps, batch, seed, threads, bench_steps; /* -1: not given */
 	double lr;						  /* < 0: not given */
-	bool has_seed, resume, no_shuffle, dry_run, help, quiet;
+	bool has_seed, resume, no_shuffle, dry_run, help, quiet, profile;
 };
 bool options_parse(struct options *, int argc, char **argv, struct rt_msg *);
 void options_help(FILE *, const char *exe, const char *name);
