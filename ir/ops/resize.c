@@ -323,6 +323,10 @@ along(struct build *b, const struct resize *r, struct value *x, const struct str
 		}
 		return b_gather(b, x, b_ints(b, (int)out, ix), axis);
 	}
+	if (x->dtype == DT_str) {
+		diag_invalid(b->diag, b->loc, "strings cannot be interpolated; mode nearest moves them");
+		return NULL;
+	}
 	return times(b, x, axis, matrix(b, r, x->dtype, s));
 }
 
