@@ -48,6 +48,15 @@ find_bind(struct job *j, size_t i, struct bind **b)
 	    name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
+/* Whether the name stands for an optional input that nobody gave. */
+static bool
+left_out(const struct bind *b)
+{
+	while (b->same)
+		b = b->same;
+	return b->absent;
+}
+
 bool
 job_operand(struct job *j, size_t i, struct value **v)
 {
@@ -61,11 +70,7 @@ job_operand(struct job *j, size_t i, struct value **v)
 	if (!b)
 		return true;
 	*v = import_value(j->im, b, j->op, (int)i);
-	if (*v)
-		return true;
-	while (b->same)
-		b = b->same;
-	return b->absent;
+	return *v || left_out(b);
 }
 
 bool
@@ -81,11 +86,7 @@ job_item(struct job *j, size_t i, struct item **it)
 	if (!b)
 		return true;
 	*it = import_item(j->im, b, j->op, (int)i);
-	if (*it)
-		return true;
-	while (b->same)
-		b = b->same;
-	return b->absent;
+	return *it || left_out(b);
 }
 
 bool

@@ -424,20 +424,9 @@ blocks(struct wino *w, int64_t row0, int64_t rows, int64_t count)
 	end(w, top, flops(w, (double)(w->tiles * groups * count)));
 }
 
-/* The greatest divisor of n that is at most `most`. */
-static int64_t
-divisor(int64_t n, int64_t most)
-{
-	int64_t d = most < n ? most : n;
-
-	while (d > 1 && n % d)
-		d--;
-	return d < 1 ? 1 : d;
-}
-
 /* ---- the gradient of the weights */
 static void
-add_products(struct wino *w, struct buffer *sums, int gvar)
+add_products(struct wino *w, struct buffer *sums)
 {
 	struct emit *e = w->e;
 	struct body *outer = e->body;
@@ -469,7 +458,7 @@ add_products(struct wino *w, struct buffer *sums, int gvar)
 		t->k[0] = w->tiles;
 		t->a.kstride[0] = ics;
 		t->b.kstride[0] = ocs;
-		affine_add(&c, gvar, points * ics * ocs);
+		affine_add(&c, w->gvar, points * ics * ocs);
 		affine_add(&c, pvar, ics * ocs);
 		affine_add(&c, var, h * ocs);
 		affine_add(&c, t->rowvar[1], ocs);
@@ -483,14 +472,14 @@ add_products(struct wino *w, struct buffer *sums, int gvar)
 }
 
 static void
-zero_sums(struct wino *w, struct buffer *sums, int gvar, int64_t count)
+zero_sums(struct wino *w, struct buffer *sums, int64_t count)
 {
 	struct body *outer = w->e->body;
 	struct affine at = AFFINE(0);
 	int lane;
 
 	emit_for(w->e, FOR_VECTOR, count, &lane);
-	affine_add(&at, gvar, count);
+	affine_add(&at, w->gvar, count);
 	affine_add(&at, lane, 1);
 	store(w->e, emit_buf(w->e, sums, true), at, 0, emit_const(w->e, DT_f32, 0));
 	w->e->body = outer;
@@ -533,11 +522,10 @@ weight_gradient(struct wino *w)
 	static const int64_t none[2] = {0, 0};
 	int64_t points = w->s.w->n * w->s.w->n, count = points * w->icb * w->ocb * w->lanes * w->lanes;
 	int64_t most = GRADIENT_BYTES / (4 * points * (w->icb + w->ocb) * w->lanes), per = w->s.tiles[0] * w->s.tiles[1];
-	int64_t groups = divisor(w->s.n, count * 4 * MOST_GROUPS > SUM_BYTES ? MOST_GROUPS / 2 : MOST_GROUPS), inside = w->s.n / groups;
-	int outer, image;
+	int64_t groups = divisor_upto(w->s.n, count * 4 * MOST_GROUPS > SUM_BYTES ? MOST_GROUPS / 2 : MOST_GROUPS), inside = w->s.n / groups;
 
-	w->images = per < most ? divisor(inside, most / per) : 1;
-	w->rows = divisor(w->s.tiles[0], most / w->s.tiles[1]);
+	w->images = per < most ? divisor_upto(inside, most / per) : 1;
+	w->rows = divisor_upto(w->s.tiles[0], most / w->s.tiles[1]);
 	if (w->images > 1)
 		w->rows = w->s.tiles[0];
 	w->tiles = w->images * w->rows * w->s.tiles[1];
@@ -550,19 +538,17 @@ weight_gradient(struct wino *w)
 	w->m = lower_scratch(w->lo, DT_f32, groups * mslot);
 	begin(w, "winograd_grad_weight");
 	struct body *top = w->e->body;
-	emit_for(w->e, FOR_PARALLEL, groups, &outer);
+	emit_for(w->e, FOR_PARALLEL, groups, &w->gvar);
 	int v = emit_buf(w->e, w->v, true), m = emit_buf(w->e, w->m, true);
 	w->e->k->buf_slot[v] = vslot;
 	w->e->k->buf_slot[m] = mslot;
-	zero_sums(w, sums, outer, count);
-	emit_for(w->e, FOR_SERIAL, inside / w->images, &image);
+	zero_sums(w, sums, count);
+	emit_for(w->e, FOR_SERIAL, inside / w->images, &w->nvar);
 	emit_for(w->e, FOR_SERIAL, w->s.tiles[0] / w->rows, &w->rvar);
-	w->nvar = image;
-	w->gvar = outer;
 	w->inside = inside;
 	phase_in(w, FOR_SERIAL);
 	phase_transform(w, &(struct transform){w->dy, none, w->s.w->m, transform_gradient, w->m, w->ocb, w->mpoint}, FOR_SERIAL);
-	add_products(w, sums, outer);
+	add_products(w, sums);
 	end(w, top, flops(w, (double)(w->s.n * per)));
 	w->nvar = w->rvar = w->gvar = -1;
 	add_groups(w, sums, groups);

@@ -433,7 +433,7 @@ weight_tile(struct conv *c, struct emit *e, int64_t groups, int64_t ics, int pva
 	emit_forget(e);
 }
 
-static int64_t
+int64_t
 divisor_upto(int64_t n, int64_t most)
 {
 	int64_t d = most < n ? most : n;

@@ -8,6 +8,8 @@
 /* n = nhigh*high + nlow*low with high <= most, the high ones first */
 struct split { int64_t high, low, nhigh, nlow; };
 struct split split_even(int64_t n, int64_t most);
+/* The greatest divisor of n that is at most `most`. */
+int64_t divisor_upto(int64_t n, int64_t most);
 int64_t tile_stride(const struct value *, int dim, int64_t *inner);
 /* Where index 0 of the spatial dims lies: behind their halos. */
 int64_t tile_halo(const struct value *, int spatial);
