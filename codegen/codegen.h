@@ -5,6 +5,7 @@
 #define RETORT_CODEGEN_H
 
 #include "ir/loops.h"
+#include "ir/machine.h"
 #include "runtime/abi.h"
 
 struct target_opts {
@@ -18,8 +19,7 @@ struct target_opts {
 struct target;
 struct target *target_open(const struct target_opts *, struct diag *); /* NULL: reported */
 void target_close(struct target *);
-/* For pass_opts.machine: */
-void target_machine(const struct target *, int *vector_bits, int *vector_regs, bool *masked, int64_t *l1, int64_t *l2);
+const struct machine *target_machine(const struct target *);
 const char *target_triple(const struct target *);
 const char *target_cpu(const struct target *);
 void targets_print(FILE *); /* triples and cpus known */

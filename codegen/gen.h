@@ -12,10 +12,8 @@ struct target {
 	LLVMTargetMachineRef tm;
 	char *triple, *cpu, *features;
 	bool native, x86, elf;
-	int vector_bits, vector_regs;
-	bool masked;              /* cheap masked loads and stores: AVX-512 */
+	struct machine machine;
 	bool fma, f16c, avx512;
-	int64_t l1, l2;
 	int opt_level;
 	bool time, keep_temps;
 	char *dump_llvm;

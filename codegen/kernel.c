@@ -601,7 +601,7 @@ vector_loop(struct gen *g, const struct stmt *s)
 	if (!rem)
 		return;
 	lanes = rem;
-	if (g->t->masked)
+	if (g->t->machine.masked)
 		for (lanes = 1; lanes < rem; lanes *= 2)
 			;
 	vector_piece(g, s, gen_i64(g, full * w), lanes, rem, 0);
@@ -750,7 +750,7 @@ pieces(struct gen *g, LLVMValueRef begin, LLVMValueRef end)
 LLVMValueRef
 kernel_emit(struct module *m, const struct kernel *k, const char *name)
 {
-	struct gen g = {.m = m, .t = m->t, .k = k, .vvar = -1, .width = m->t->vector_bits / 32};
+	struct gen g = {.m = m, .t = m->t, .k = k, .vvar = -1, .width = m->t->machine.vector_bits / 32};
 	struct mark mark = arena_mark(m->a);
 	LLVMBasicBlockRef entry, body;
 

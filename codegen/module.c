@@ -78,7 +78,7 @@ module_function(struct module *m, const char *name, LLVMTypeRef type, bool expor
 	unsigned nounwind = LLVMGetEnumAttributeKindForName("nounwind", 8);
 	char bits[16];
 
-	snprintf(bits, sizeof bits, "%d", m->t->vector_bits);
+	snprintf(bits, sizeof bits, "%d", m->t->machine.vector_bits);
 	attribute(m, f, "prefer-vector-width", bits);
 	if (m->t->x86)
 		attribute(m, f, "min-legal-vector-width", bits);

@@ -10,20 +10,43 @@
 #include <llvm-c/Target.h>
 
 enum unit { SSE2, SSE4, AVX2, AVX512, NEON, GENERIC };
-static const struct { const char *name; enum unit unit; } cpus[] = {
-	{"x86-64", SSE2}, {"x86-64-v2", SSE4}, {"x86-64-v3", AVX2}, {"x86-64-v4", AVX512},
-	{"nehalem", SSE4}, {"westmere", SSE4}, {"silvermont", SSE4}, {"goldmont", SSE4},
-	{"haswell", AVX2}, {"broadwell", AVX2}, {"skylake", AVX2}, {"alderlake", AVX2},
-	{"gracemont", AVX2}, {"znver1", AVX2}, {"znver2", AVX2}, {"znver3", AVX2},
-	{"skylake-avx512", AVX512}, {"cascadelake", AVX512}, {"cooperlake", AVX512},
-	{"icelake-client", AVX512}, {"icelake-server", AVX512}, {"tigerlake", AVX512},
-	{"rocketlake", AVX512}, {"sapphirerapids", AVX512}, {"emeraldrapids", AVX512},
-	{"graniterapids", AVX512}, {"znver4", AVX512}, {"znver5", AVX512},
-	{"generic", GENERIC},
-	{"cortex-a53", NEON}, {"cortex-a55", NEON}, {"cortex-a57", NEON}, {"cortex-a72", NEON},
-	{"cortex-a73", NEON}, {"cortex-a76", NEON}, {"cortex-a78", NEON}, {"cortex-x1", NEON},
-	{"neoverse-n1", NEON}, {"neoverse-n2", NEON}, {"neoverse-v1", NEON}, {"neoverse-v2", NEON},
-	{"apple-m1", NEON}, {"apple-m2", NEON},
+/* One core for the cost model: caches in KiB, cycles a nanosecond, then of a cycle f32
+ * operations and bytes from the second and third cache and from memory.  SERVER is
+ * measured (Sapphire Rapids); the others are the vendors' figures for a single core,
+ * rounded: what matters is how many operations a byte is worth. */
+enum core { OLD, ATOM, CLIENT, CLIENT512, OLD_SERVER, SERVER, ZEN1, ZEN2, ZEN4, ZEN5, LITTLE, BIG, BIGGER, NARROW_SERVER, WIDE_SERVER, APPLE };
+static const struct { int l1, l2, l3; double clock, flops, l2_rate, l3_rate, memory_rate; } cores[] = {
+	[OLD] = {32, 256, 4 << 10, 2.5, 8, 16, 8, 4},
+	[ATOM] = {32, 1 << 10, 2 << 10, 2, 8, 16, 8, 4},
+	[CLIENT] = {32, 256, 8 << 10, 3.5, 32, 32, 16, 5},
+	[CLIENT512] = {48, 512, 8 << 10, 3.5, 32, 40, 14, 6},
+	[OLD_SERVER] = {32, 1 << 10, 16 << 10, 2.7, 64, 34, 8, 5},
+	[SERVER] = {48, 2 << 10, 32 << 10, 3, 64, 34, 10, 5},
+	[ZEN1] = {32, 512, 8 << 10, 3.5, 16, 24, 16, 6},
+	[ZEN2] = {32, 512, 16 << 10, 3.5, 32, 28, 16, 7},
+	[ZEN4] = {32, 1 << 10, 32 << 10, 4, 32, 32, 20, 8},
+	[ZEN5] = {48, 1 << 10, 32 << 10, 4, 64, 56, 24, 9},
+	[LITTLE] = {32, 256, 1 << 10, 1.5, 8, 8, 4, 2},
+	[BIG] = {32, 512, 2 << 10, 2, 8, 12, 6, 3},
+	[BIGGER] = {64, 512, 4 << 10, 2.5, 16, 24, 12, 6},
+	[NARROW_SERVER] = {64, 1 << 10, 16 << 10, 2.5, 16, 28, 10, 6},
+	[WIDE_SERVER] = {64, 1 << 10, 16 << 10, 2.6, 32, 32, 12, 8},
+	[APPLE] = {128, 8 << 10, 8 << 10, 3.2, 32, 32, 20, 16},
+};
+static const struct { const char *name; enum unit unit; enum core core; } cpus[] = {
+	{"x86-64", SSE2, OLD}, {"x86-64-v2", SSE4, OLD}, {"x86-64-v3", AVX2, CLIENT}, {"x86-64-v4", AVX512, OLD_SERVER},
+	{"nehalem", SSE4, OLD}, {"westmere", SSE4, OLD}, {"silvermont", SSE4, ATOM}, {"goldmont", SSE4, ATOM},
+	{"haswell", AVX2, CLIENT}, {"broadwell", AVX2, CLIENT}, {"skylake", AVX2, CLIENT}, {"alderlake", AVX2, CLIENT},
+	{"gracemont", AVX2, ATOM}, {"znver1", AVX2, ZEN1}, {"znver2", AVX2, ZEN2}, {"znver3", AVX2, ZEN2},
+	{"skylake-avx512", AVX512, OLD_SERVER}, {"cascadelake", AVX512, OLD_SERVER}, {"cooperlake", AVX512, OLD_SERVER},
+	{"icelake-client", AVX512, CLIENT512}, {"icelake-server", AVX512, SERVER}, {"tigerlake", AVX512, CLIENT512},
+	{"rocketlake", AVX512, CLIENT512}, {"sapphirerapids", AVX512, SERVER}, {"emeraldrapids", AVX512, SERVER},
+	{"graniterapids", AVX512, SERVER}, {"znver4", AVX512, ZEN4}, {"znver5", AVX512, ZEN5},
+	{"generic", GENERIC, BIG},
+	{"cortex-a53", NEON, LITTLE}, {"cortex-a55", NEON, LITTLE}, {"cortex-a57", NEON, BIG}, {"cortex-a72", NEON, BIG},
+	{"cortex-a73", NEON, BIG}, {"cortex-a76", NEON, BIGGER}, {"cortex-a78", NEON, BIGGER}, {"cortex-x1", NEON, WIDE_SERVER},
+	{"neoverse-n1", NEON, NARROW_SERVER}, {"neoverse-n2", NEON, NARROW_SERVER}, {"neoverse-v1", NEON, WIDE_SERVER},
+	{"neoverse-v2", NEON, WIDE_SERVER}, {"apple-m1", NEON, APPLE}, {"apple-m2", NEON, APPLE},
 };
 static const char *const triples[] = {
 	"x86_64-unknown-linux-gnu", "aarch64-unknown-linux-gnu",
@@ -57,21 +80,36 @@ has(const char *features, const char *name)
 	return false;
 }
 
-static void
-facts(struct target *t, enum unit u)
+/* Of the CPU by its name; of one that is not in the table, by its vector unit. */
+static enum core
+core_of(const char *cpu, enum unit u)
 {
-	t->vector_bits = u == AVX512 ? 512 : u == AVX2 ? 256 : 128;
-	t->vector_regs = u == AVX512 || u == NEON ? 32 : 16;
-	t->avx512 = t->masked = u == AVX512;
+	for (int i = 0; i < NCPU; i++)
+		if (strcmp(cpus[i].name, cpu) == 0 && cpus[i].unit == u)
+			return cpus[i].core;
+	return u == AVX512 ? SERVER : u == AVX2 ? CLIENT : u == NEON ? BIGGER : OLD;
+}
+
+static void
+facts(struct target *t, enum unit u, bool here)
+{
+	struct machine *m = &t->machine;
+	enum core c = core_of(t->cpu, u);
+
+	t->avx512 = u == AVX512;
 	t->fma = u == AVX512 || u == AVX2 || u == NEON;
 	t->f16c = t->fma;
-	t->l1 = 32 << 10;
-	t->l2 = 512 << 10;
-	if (t->native) {
-		long l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE), l2 = sysconf(_SC_LEVEL2_CACHE_SIZE);
+	*m = (struct machine){.vector_bits = u == AVX512 ? 512 : u == AVX2 ? 256 : 128,
+	    .vector_regs = u == AVX512 || u == NEON ? 32 : 16, .masked = u == AVX512,
+	    .l1 = cores[c].l1 << 10, .l2 = cores[c].l2 << 10, .l3 = cores[c].l3 << 10, .clock = cores[c].clock,
+	    .flops = cores[c].flops, .l2_rate = cores[c].l2_rate, .l3_rate = cores[c].l3_rate,
+	    .memory_rate = cores[c].memory_rate};
+	if (here) {
+		long l1 = sysconf(_SC_LEVEL1_DCACHE_SIZE), l2 = sysconf(_SC_LEVEL2_CACHE_SIZE), l3 = sysconf(_SC_LEVEL3_CACHE_SIZE);
 
-		t->l1 = l1 > 0 ? l1 : t->l1;
-		t->l2 = l2 > 0 ? l2 : t->l2;
+		m->l1 = l1 > 0 ? l1 : m->l1;
+		m->l2 = l2 > 0 ? l2 : m->l2;
+		m->l3 = l3 > 0 && l3 < m->l3 ? l3 : m->l3; /* others share it, and a virtual machine shows all of it */
 	}
 }
 
@@ -156,7 +194,7 @@ target_open(const struct target_opts *o, struct diag *d)
 		u = host(t);
 	} else if (!named(t, cpu, &u, d))
 		goto fail;
-	facts(t, u);
+	facts(t, u, strcmp(cpu, "native") == 0);
 	if (LLVMGetTargetFromTriple(t->triple, &ref, &err)) {
 		diag_error(d, STATUS_UNSUPPORTED, LOC_NONE, "--target=%s: %s", t->triple, err);
 		LLVMDisposeMessage(err);
@@ -186,14 +224,10 @@ target_close(struct target *t)
 	free(t);
 }
 
-void
-target_machine(const struct target *t, int *vector_bits, int *vector_regs, bool *masked, int64_t *l1, int64_t *l2)
+const struct machine *
+target_machine(const struct target *t)
 {
-	*vector_bits = t->vector_bits;
-	*vector_regs = t->vector_regs;
-	*masked = t->masked;
-	*l1 = t->l1;
-	*l2 = t->l2;
+	return &t->machine;
 }
 
 const char *

@@ -21,7 +21,7 @@ static void
 cut_columns(struct tiling *s)
 {
 	const struct tile *t = s->t;
-	int w = s->g->t->vector_bits / dtype_info[t->dtype].bits;
+	int w = s->g->t->machine.vector_bits / dtype_info[t->dtype].bits;
 	int64_t at = 0;
 
 	while (at < t->valid_cols) {
@@ -30,7 +30,7 @@ cut_columns(struct tiling *s)
 
 		while (lanes > left)
 			lanes /= 2;
-		if (!s->g->t->masked) /* no masks: exactly what there is */
+		if (!s->g->t->machine.masked) /* no masks: exactly what there is */
 			while (lanes > valid)
 				lanes = lanes / 2 >= valid ? lanes / 2 : (int)valid;
 		if (s->ncol == MAX_PARTS)

@@ -219,16 +219,12 @@ model_pass_opts(struct driver *d, const struct target *t)
 		.verify_each = d->o.verify_each,
 		.time_passes = d->o.time_passes,
 		.precise = d->o.precise,
+		.machine = t ? *target_machine(t) : machine_usual(),
 		.dump = d->o.dump,
 		.stop_after = d->o.stop_after,
 		.string_bytes = d->o.string_bytes,
 	};
 
-	if (t)
-		target_machine(t, &o.machine.vector_bits, &o.machine.vector_regs, &o.machine.masked, &o.machine.l1,
-		               &o.machine.l2);
-	else
-		o.machine = (struct machine){512, 32, true, 32768, 1 << 20};
 	return o;
 }
 

@@ -6,14 +6,8 @@
 #include "ir/ir.h"
 #include "ir/layout.h"
 #include "ir/loops.h"
+#include "ir/machine.h"
 
-/* What the passes may know of the machine that will run the code. */
-struct machine {
-	int vector_bits;         /* 512, 256, 128 */
-	int vector_regs;         /* 32 or 16 */
-	bool masked;             /* cheap masked loads and stores */
-	int64_t l1, l2;          /* bytes */
-};
 enum { STRING_BYTES = 256 };
 enum blas_use { BLAS_NEVER, BLAS_AUTO, BLAS_ALWAYS };
 

@@ -315,8 +315,7 @@ main(int argc, char **argv)
 	diag_init(&d, stderr);
 	if (!dir || !(t = target_open(&to, &d)))
 		return 1;
-	target_machine(t, &po.machine.vector_bits, &po.machine.vector_regs, &po.machine.masked, &po.machine.l1,
-	    &po.machine.l2);
+	po.machine = *target_machine(t);
 	for (struct dirent *e; (e = readdir(dir)) && n < 256;)
 		if (str_ends(e->d_name, ".rir"))
 			names[n++] = arena_strdup(a, e->d_name);

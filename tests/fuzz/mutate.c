@@ -233,13 +233,16 @@ through(const char *path)
 {
 	struct arena *a = arena_create();
 	struct import_opts o = {.default_dim = 2, .states = pick(4) == 0, .training = pick(4) == 0, .keep_going = pick(3) == 0};
-	struct pass_opts po = {.machine = {256, 16, false, 32 << 10, 1 << 20}, .opt_level = 2, .blas = BLAS_NEVER,
+	struct pass_opts po = {.machine = machine_usual(), .opt_level = 2, .blas = BLAS_NEVER,
 	    .verify_each = true};
 	struct pass_ctx ctx;
 	struct graph *g;
 	struct diag d;
 	bool lowered = false;
 
+	po.machine.vector_bits = 256;
+	po.machine.vector_regs = 16;
+	po.machine.masked = false;
 	diag_init(&d, NULL);
 	ctx = (struct pass_ctx){.arena = a, .diag = &d, .opts = &po};
 	g = onnx_import(a, path, &o, &d);

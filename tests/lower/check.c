@@ -196,7 +196,7 @@ check(const char *file, bool jit, bool print)
 	struct arena *a = arena_create();
 	struct diag d;
 	struct pass_opts opts = {
-	    .machine = {512, 32, true, 32768, 1 << 20}, .opt_level = 2, .verify_each = true};
+	    .machine = machine_usual(), .opt_level = 2, .verify_each = true};
 	struct pass_ctx ctx = {.arena = a, .diag = &d, .opts = &opts};
 	struct eval_opts eo = {.arena = a};
 	struct etensor **in, **out, **next;

@@ -357,8 +357,7 @@ main(int argc, char **argv)
 	diag_init(&d, stderr);
 	if (!(target = target_open(&to, &d)))
 		return 1;
-	target_machine(target, &pass_opts.machine.vector_bits, &pass_opts.machine.vector_regs,
-	    &pass_opts.machine.masked, &pass_opts.machine.l1, &pass_opts.machine.l2);
+	pass_opts.machine = *target_machine(target);
 	workers = workers < 1 ? 1 : workers > WORKERS_MAX ? WORKERS_MAX : workers;
 	y = mmap(NULL, sizeof *y * WORKERS_MAX, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (y == MAP_FAILED)

@@ -117,7 +117,7 @@ static bool
 one(const char *dir, const char *name, bool bless)
 {
 	struct arena *a = arena_create();
-	struct pass_opts opts = {.opt_level = 2, .machine = {512, 32, true, 32768, 1 << 20}};
+	struct pass_opts opts = {.opt_level = 2, .machine = machine_usual()};
 	struct pass_ctx ctx = {.arena = a, .opts = &opts};
 	const char *stem = arena_strndup(a, name, strlen(name) - 4), *want;
 	char *text, *line = NULL;
