@@ -13,7 +13,7 @@ struct tiling {
 	int rows, nv, ncol;                     /* nv = cblocks * ncol vectors per row */
 	struct cols col[MAX_PARTS];
 	LLVMValueRef acc[MAX_ACC];              /* [row * nv + vector] */
-	LLVMValueRef ka, kb;                    /* offsets of the k loops open, NULL: 0 */
+	struct addr ahead;                      /* of what is prefetched */
 };
 
 /* cols cut into vectors of the machine's width, the rest into narrower ones */
@@ -91,9 +91,35 @@ step(struct tiling *s, LLVMValueRef abase, LLVMValueRef bbase, int64_t ac, int64
 	}
 }
 
-/* k loop number d and those inside it. */
+/* Steps of the k loops from d on. */
+static int64_t
+steps(const struct tile *t, int d)
+{
+	int64_t n = 1;
+
+	for (; d < t->nk; d++)
+		n *= t->k[d];
+	return n;
+}
+
+/* The lines of one turn of the innermost loop. */
 static void
-k_loops(struct tiling *s, int d, LLVMValueRef abase, LLVMValueRef bbase, int64_t ac, int64_t bc)
+fetch_ahead(struct tiling *s, LLVMValueRef base)
+{
+	struct gen *g = s->g;
+	const struct tile *t = s->t;
+	int64_t line = 64 * 8 / dtype_info[t->dtype].bits;
+
+	for (int i = 0; i < t->ahead_lines; i++)
+		gen_intrinsic(g, "llvm.prefetch", &g->m->ptr, 1,
+		    (LLVMValueRef[]){gen_pointer(g, t->b.buf, base, s->ahead.c + i * line), LLVMConstInt(g->m->i32, 0, 0),
+		        LLVMConstInt(g->m->i32, 2, 0), LLVMConstInt(g->m->i32, 1, 0)}, 4);
+}
+
+/* k loop number d and those inside it.  abase, bbase, fbase: offsets of the loops
+ * open (NULL: 0) in A, in B, in what is fetched. */
+static void
+k_loops(struct tiling *s, int d, LLVMValueRef abase, LLVMValueRef bbase, LLVMValueRef fbase, int64_t ac, int64_t bc)
 {
 	struct gen *g = s->g;
 	const struct tile *t = s->t;
@@ -110,11 +136,12 @@ k_loops(struct tiling *s, int d, LLVMValueRef abase, LLVMValueRef bbase, int64_t
 		struct loop l;
 
 		if (n == 1) {
-			k_loops(s, d + 1, abase, bbase, ac, bc);
+			k_loops(s, d + 1, abase, bbase, fbase, ac, bc);
 			return;
 		}
 		l = gen_loop(g, gen_i64(g, n), 1);
-		k_loops(s, d + 1, offset(g, abase, l.i, sa), offset(g, bbase, l.i, sb), ac, bc);
+		k_loops(s, d + 1, offset(g, abase, l.i, sa), offset(g, bbase, l.i, sb),
+		    t->ahead_lines ? offset(g, fbase, l.i, steps(t, d + 1) * t->ahead_step) : NULL, ac, bc);
 		gen_loop_end(g, &l);
 		return;
 	}
@@ -123,6 +150,8 @@ k_loops(struct tiling *s, int d, LLVMValueRef abase, LLVMValueRef bbase, int64_t
 		struct loop l = gen_loop(g, gen_i64(g, n / u * u), u);
 		LLVMValueRef a = offset(g, abase, l.i, sa), b = offset(g, bbase, l.i, sb);
 
+		if (t->ahead_lines)
+			fetch_ahead(s, offset(g, fbase, l.i, t->ahead_step));
 		for (int64_t j = 0; j < u; j++)
 			step(s, a, b, ac + j * sa, bc + j * sb);
 		gen_loop_end(g, &l);
@@ -188,7 +217,15 @@ gen_tile(struct gen *g, const struct tile *t)
 	for (int i = 0; i < t->nk; i++)
 		if (t->k[i] == 0)
 			goto empty;
-	k_loops(&s, 0, a.base, b.base, a.c, b.c);
+	if (t->ahead_lines) {
+		struct affine to = t->b.index;
+
+		to.c += t->ahead.c;
+		for (int i = 0; i < t->ahead.n; i++)
+			affine_add(&to, t->ahead.t[i].var, t->ahead.t[i].coef);
+		s.ahead = gen_affine(g, &to);
+	}
+	k_loops(&s, 0, a.base, b.base, s.ahead.base, a.c, b.c);
 empty:
 	epilogue(&s);
 }

@@ -254,6 +254,8 @@ check_tile(struct check *c, const struct tile *t)
 	check_buf(c, t->b.buf, false);
 	check_affine(c, &t->a.index);
 	check_affine(c, &t->b.index);
+	if (t->ahead_lines)
+		check_affine(c, &t->ahead);
 	if (t->b.cstride != 1 || t->a.cstride != 0 || t->b.rstride[0] || t->b.rstride[1])
 		bad("tile operands vary the wrong way");
 	open_var(c, t->rowvar[0]);
@@ -444,6 +446,11 @@ print_tile(const struct kernel *k, struct str *s, const struct tile *t, int dept
 	str_addf(s, " unroll %d", t->unroll);
 	print_operand(s, t, &t->a, "a");
 	print_operand(s, t, &t->b, "b");
+	if (t->ahead_lines) {
+		str_add(s, " ahead [");
+		print_affine(s, &t->ahead);
+		str_addf(s, "] step %lld lines %d", (long long)t->ahead_step, t->ahead_lines);
+	}
 	str_add(s, " {\n");
 	print_body(k, s, &t->epilogue, depth + 1);
 	str_addf(s, "%*s}\n", 2 * depth, "");

@@ -55,7 +55,10 @@ struct tile_operand {
  * past it are neither loaded nor stored (B need not be readable there).
  * cblocks > 1: that many column groups of `cols` each, B's apart by cbstride; the
  * epilogue runs for every (row, group) with cblockvar bound to the group; then
- * cols is a whole number of vectors and valid_cols == cols. */
+ * cols is a whole number of vectors and valid_cols == cols.
+ * ahead_lines > 0: every turn of the innermost k loop prefetches that many cache lines
+ * of B's buffer from b.index + ahead + step * ahead_step on, into the second cache; step
+ * counts the steps of all k loops.  They may lie past the buffer's end. */
 struct tile {
 	int64_t rows[2], cols, valid_cols;
 	int nk;
@@ -66,6 +69,9 @@ struct tile {
 	int rowvar[2], colvar, cblockvar;
 	int acc;
 	enum dtype dtype;        /* f32 or f64 */
+	struct affine ahead;
+	int64_t ahead_step;
+	int ahead_lines;
 	struct body epilogue;
 };
 

@@ -149,6 +149,20 @@ tile_begin(struct emit *e, enum dtype type, int64_t rows0, int64_t rows1, int64_
 	return t;
 }
 
+void
+tile_fetch_ahead(struct tile *t, int64_t panel, int64_t count, const struct affine *number)
+{
+	int64_t line = 64 * 8 / dtype_info[t->dtype].bits, steps = 1;
+
+	for (int i = 0; i < t->nk; i++)
+		steps *= t->k[i];
+	t->ahead_step = (panel + count * steps - 1) / (count * steps);
+	t->ahead_lines = (int)((t->ahead_step * t->unroll + line - 1) / line);
+	t->ahead = AFFINE(panel + number->c * steps * t->ahead_step);
+	for (int i = 0; i < number->n; i++)
+		affine_add(&t->ahead, number->t[i].var, number->t[i].coef * steps * t->ahead_step);
+}
+
 /* ---- contraction */
 
 /* One letter of a contraction as the loops see it: strides in A, B and C's dim. */
@@ -237,15 +251,16 @@ merge_k(struct gemm *g)
  * group of a width that is no multiple of the block is alone and `valid` wide. */
 struct columns { int64_t block0, ntiles, groups, valid; };
 
-/* Tiles of `height` rows from row `base` on, `count` of them, at the loops' place. */
+/* The tiles of one of the two heights, at the loops' place. */
 static void
 gemm_tiles(struct gemm *g, struct emit *e, const struct columns *col, const struct index *at, struct affine a,
-           struct affine b, int abuf, int bbuf, int64_t base, int64_t count, int64_t height, enum for_kind loop)
+           struct affine b, int abuf, int bbuf, struct split s, bool low, enum for_kind loop)
 {
 	struct letter one = {.size = 1, .dim_c = -1, .first = {.dim = -1}};
 	struct letter *row = g->nrows ? &g->rows[g->nrows - 1] : &one;
 	struct body *outer = e->body;
 	struct index idx[MAX_RANK];
+	int64_t count = low ? s.nlow : s.nhigh, height = low ? s.low : s.high, base = low ? s.high * s.nhigh : 0;
 	int coldim = position(g->r.sc, g->r.nc, g->r.col), var;
 
 	memcpy(idx, at, sizeof idx);
@@ -262,6 +277,12 @@ gemm_tiles(struct gemm *g, struct emit *e, const struct columns *col, const stru
 		t->k[i] = g->k[i].size;
 		t->a.kstride[i] = g->k[i].stride_a;
 		t->b.kstride[i] = g->k[i].stride_b;
+	}
+	if (g->step > g->block) {
+		struct affine number = AFFINE(low ? s.nhigh : 0);
+
+		affine_add(&number, var, 1);
+		tile_fetch_ahead(t, col->groups * g->step, s.nhigh + s.nlow, &number);
 	}
 	if (row->first.dim != row->dim_c) /* one index over several dims: leaves this one's range */
 		tile_unranged(e, var, t->rowvar[1]);
@@ -326,9 +347,9 @@ gemm_kernel(struct gemm *g, const struct columns *col, struct split s, int part)
 	affine_add(&b, var, col->groups * g->step);
 	enum for_kind loop = part == 2 ? FOR_SERIAL : FOR_PARALLEL;
 	if (part != 1 && s.nhigh)
-		gemm_tiles(g, e, col, idx, a, b, abuf, bbuf, 0, s.nhigh, s.high, loop);
+		gemm_tiles(g, e, col, idx, a, b, abuf, bbuf, s, false, loop);
 	if (part != 0 && s.nlow)
-		gemm_tiles(g, e, col, idx, a, b, abuf, bbuf, s.high * s.nhigh, s.nlow, s.low, loop);
+		gemm_tiles(g, e, col, idx, a, b, abuf, bbuf, s, true, loop);
 	e->body = top;
 	double rows = part == 0 ? (double)(s.high * s.nhigh) : part == 1 ? (double)(s.low * s.nlow) : (double)(s.high * s.nhigh + s.low * s.nlow);
 	e->k->flops = 2 * rows * (double)(col->ntiles * col->groups * col->valid) * letters_size(g->batch, g->nbatch, 0) *

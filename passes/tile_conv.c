@@ -95,11 +95,12 @@ struct pixels {
 	int64_t groups;
 	int abuf, bbuf, nvar, pvar;
 	bool flat;                   /* the two inner dims run as one */
+	int64_t tiles, across;       /* that share a panel of weights in a kernel; in a row of them */
 };
 
 static void
 pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t base0, int64_t h0, int var0,
-           int64_t base1, int64_t h1, int var1)
+           int64_t base1, int64_t h1, int var1, struct affine number)
 {
 	struct conv *c = p->c;
 	struct emit *e = p->e;
@@ -141,6 +142,8 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 		t->nk = 1;
 		t->k[0] = 1;
 	}
+	affine_add(&number, var1, 1);
+	tile_fetch_ahead(t, p->groups * ws[0], p->tiles, &number);
 	idx[1] = channel_index(c->block, p->pvar, p->groups, t);
 	if (d0 >= 0 && !p->flat) {
 		struct affine *x = &idx[2 + d0].whole;
@@ -158,22 +161,26 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 	tile_epilogue(e, t, idx);
 }
 
-/* Tiles of one height h0 (rows of pixels) over the width, two widths. */
+/* Tiles of one height h0 (rows of pixels) over the width, two widths; `first`: the rows of
+ * tiles before those of var0. */
 static void
 pixel_rows(struct pixels *p, const struct index *at, struct affine a, int64_t base0, int64_t h0, int var0,
-           struct split w)
+           struct split w, int64_t first)
 {
 	struct body *outer = p->e->body;
+	struct affine number = AFFINE(first * p->across);
 	int var;
 
+	affine_add(&number, var0, p->across);
 	if (w.nhigh) {
 		emit_for(p->e, FOR_SERIAL, w.nhigh, &var);
-		pixel_tile(p, at, a, base0, h0, var0, 0, w.high, var);
+		pixel_tile(p, at, a, base0, h0, var0, 0, w.high, var, number);
 		p->e->body = outer;
 	}
 	if (w.nlow) {
 		emit_for(p->e, FOR_SERIAL, w.nlow, &var);
-		pixel_tile(p, at, a, base0, h0, var0, w.high * w.nhigh, w.low, var);
+		number.c += w.nhigh;
+		pixel_tile(p, at, a, base0, h0, var0, w.high * w.nhigh, w.low, var, number);
 		p->e->body = outer;
 	}
 }
@@ -211,6 +218,8 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 		affine_add(&a, vard, p->ax[d].astep * spatial_stride(p->a, d));
 		affine_add(&idx[2 + d].whole, vard, p->ax[d].stride);
 	}
+	p->across = g.w.nhigh + g.w.nlow;
+	p->tiles = p->across * (part == 2 ? g.h.nhigh + g.h.nlow : part ? g.h.nlow : g.h.nhigh);
 	struct body *piece = e->body;
 	for (int i = 0; i < 2; i++) {
 		int64_t count = i ? g.h.nlow : g.h.nhigh, h = i ? g.h.low : g.h.high;
@@ -219,7 +228,7 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 			continue;
 		e->body = piece;
 		emit_for(e, part == 2 ? FOR_SERIAL : FOR_PARALLEL, count, &var0);
-		pixel_rows(p, idx, a, i ? g.h.high * g.h.nhigh : 0, h, var0, g.w);
+		pixel_rows(p, idx, a, i ? g.h.high * g.h.nhigh : 0, h, var0, g.w, part == 2 && i ? g.h.nhigh : 0);
 		rows += count * h;
 	}
 	e->body = top;
