@@ -211,20 +211,45 @@ same_classes(const struct loss_in *in)
 	return true;
 }
 
+/* Of a teacher's output: itself, its softened classes and logits. */
 static struct value *
-mean_of(struct build *b, int n, struct value **v)
+plain_output(const struct loss_in *in, struct value *t)
 {
-	struct value *sum = v[0];
+	(void)in;
+	return t;
+}
 
-	for (int k = 1; k < n; k++)
-		sum = b_add(b, sum, v[k]);
+static struct value *
+classes_of(const struct loss_in *in, struct value *t)
+{
+	return b_softmax(in->b, softened(in, t), CLASS_AXIS);
+}
+
+static struct value *
+sigmoid_of(const struct loss_in *in, struct value *t)
+{
+	return b1(in->b, OP_sigmoid, softened(in, t));
+}
+
+static struct value *
+mean_of(const struct loss_in *in, struct value *(*f)(const struct loss_in *, struct value *))
+{
+	struct build *b = in->b;
+	struct value *sum = NULL;
+	int n = in->nteachers;
+
+	for (int k = 0; k < n; k++) {
+		struct value *v = f(in, in->teachers[k]);
+
+		sum = sum ? b_add(b, sum, v) : v;
+	}
 	return n == 1 ? sum : b_muls(b, sum, 1.0 / n);
 }
 
 static struct value *
 mean_teacher(const struct loss_in *in)
 {
-	return mean_of(in->b, in->nteachers, in->teachers);
+	return mean_of(in, plain_output);
 }
 
 /* p and log p of the teachers' softened classes */
@@ -232,17 +257,13 @@ static void
 soft_targets(const struct loss_in *in, struct value **p, struct value **logp)
 {
 	struct build *b = in->b;
-	struct value *each[64];
-	int n = in->nteachers < 64 ? in->nteachers : 64;
 
-	if (n == 1) {
+	if (in->nteachers == 1) {
 		*logp = b_log_softmax(b, softened(in, in->teachers[0]), CLASS_AXIS);
 		*p = b_exp(b, *logp);
 		return;
 	}
-	for (int k = 0; k < n; k++)
-		each[k] = b_softmax(b, softened(in, in->teachers[k]), CLASS_AXIS);
-	*p = mean_of(b, n, each);
+	*p = mean_of(in, classes_of);
 	*logp = b_log(b, b_max(b, *p, b_scalar(b, DT_f32, 1e-37)));
 }
 
@@ -326,17 +347,14 @@ static bool
 bce(const struct loss_in *in, struct loss *out)
 {
 	struct build *b = in->b;
-	struct value *z = softened(in, in->student), *p, *each[64], *soft;
-	int n = in->nteachers < 64 ? in->nteachers : 64;
+	struct value *z = softened(in, in->student), *p, *soft;
 
-	if (n == 0) {
+	if (in->nteachers == 0) {
 		p = float_target(in);
 	} else {
 		if (!same_classes(in))
 			return false;
-		for (int k = 0; k < n; k++)
-			each[k] = b1(b, OP_sigmoid, softened(in, in->teachers[k]));
-		p = mean_of(b, n, each);
+		p = mean_of(in, sigmoid_of);
 	}
 	if (!p)
 		return false;
