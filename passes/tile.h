@@ -34,7 +34,8 @@ struct conv_shape {
 	int64_t in[3], out[3], kernel[3], stride[3], dilation[3], lo[3], hi[3];
 };
 bool conv_shape_of(const struct node *, struct conv_shape *); /* of any group */
-bool conv_tiled(const struct node *, struct conv_shape *);    /* group 1, f32, constant dims */
+/* f32, one group or groups of whole blocks */
+bool conv_tiled(const struct node *, int64_t block, struct conv_shape *);
 bool conv_stem(const struct conv_shape *, int64_t block);     /* few input channels: x is unblocked */
 /* kh, kw, ... inside blocks of output (rows of the result) and summed channels:
  * {out/b}{in/b}{k..}{in b}{out b}; swap: the data gradient's, roles exchanged */

@@ -171,9 +171,11 @@ conv_shape_of(const struct node *node, struct conv_shape *s)
 }
 
 bool
-conv_tiled(const struct node *node, struct conv_shape *s)
+conv_tiled(const struct node *node, int64_t block, struct conv_shape *s)
 {
-	if (!conv_shape_of(node, s) || s->group != 1 || node->out[0]->dtype != DT_f32)
+	if (!conv_shape_of(node, s) || node->out[0]->dtype != DT_f32)
+		return false;
+	if (s->group > 1 && (s->ic / s->group % block || s->oc / s->group % block))
 		return false;
 	/* the data gradient steps through phases; dilated and strided at once is rare */
 	if (node->op == OP_conv_grad_data)
@@ -194,7 +196,7 @@ conv_weight_layout(struct arena *a, const struct conv_shape *s, int64_t block, b
 {
 	struct layout *l = arena_new(a, struct layout);
 	int out = swap ? 1 : 0, in = swap ? 0 : 1; /* dims of OIHW */
-	int64_t nout = swap ? s->ic : s->oc, nin = swap ? s->oc : s->ic;
+	int64_t nout = swap ? s->ic / s->group : s->oc, nin = swap ? s->oc : s->ic / s->group;
 	bool stem = !swap && conv_stem(s, block);
 
 	l->phys[l->n++] = (struct phys){out, (nout + block - 1) / block, block};

@@ -18,7 +18,7 @@
 /* ---- cost: nanoseconds of one core at 64 f32 operations a ns, for comparison only */
 struct problem {
 	int64_t n, ic, oc, out[2];
-	bool constant;           /* u is made while compiling */
+	bool constant; /* u is made while compiling */
 };
 
 static double
@@ -37,7 +37,8 @@ padded(int64_t n, int64_t to)
 static double
 winograd_cost(const struct problem *p, int m, int64_t block)
 {
-	double points = (m + 2) * (m + 2), ic = (double)padded(p->ic, block), oc = (double)padded(p->oc, block);
+	double points = (m + 2) * (m + 2), ic = (double)padded(p->ic, block),
+	       oc = (double)padded(p->oc, block);
 	double tiles = (double)(p->n * ((p->out[0] + m - 1) / m) * ((p->out[1] + m - 1) / m));
 	double gemm = 2 * points * tiles * (double)p->ic * oc / 64;
 	/* the transforms: adds, and what they load and store through the second cache */
@@ -89,7 +90,8 @@ static struct value *
 transformed(struct build *b, const struct node *n, const struct conv_shape *s, int m)
 {
 	bool back = n->op == OP_conv_grad_data, weight = n->op == OP_conv_grad_weight;
-	struct value *g = kernel_transform(b, winograd_of(m), back), *in[2] = {n->in[0], n->in[1]}, *r;
+	struct value *g = kernel_transform(b, winograd_of(m), back), *in[2] = {n->in[0], n->in[1]},
+		     *r;
 	int64_t flat[3] = {s->oc, s->ic, 9}, pads[4];
 
 	for (int d = 0; d < 2; d++) {
@@ -99,7 +101,8 @@ transformed(struct build *b, const struct node *n, const struct conv_shape *s, i
 	struct attr a[2] = {{.name = "pads", .kind = ATTR_INTS, .n = 4, .ints = pads},
 	    {.name = "tile", .kind = ATTR_INT, .i = m}};
 	if (!weight)
-		in[1] = b_contract(b, back ? "pk,oik->poi" : "pk,oik->pio", g, b_reshape(b, in[1], 3, flat));
+		in[1] = b_contract(
+		    b, back ? "pk,oik->poi" : "pk,oik->pio", g, b_reshape(b, in[1], 3, flat));
 	r = b_op(b, weight ? OP_winograd_grad_weight : OP_winograd_conv, 2, in, 2, a);
 	if (!weight)
 		return r;
@@ -112,10 +115,12 @@ visit(struct rewrite *rw, struct node *n)
 	struct pass_ctx *ctx = rw->ctx;
 	struct conv_shape s;
 
-	if (op_info[n->op].class != OC_conv || !conv_tiled(n, &s) || s.spatial != 2)
+	if (op_info[n->op].class != OC_conv ||
+	    !conv_tiled(n, tile_block(&ctx->opts->machine), &s) || s.group > 1 || s.spatial != 2)
 		return true;
 	for (int d = 0; d < 2; d++)
-		if (s.kernel[d] != 3 || s.stride[d] != 1 || s.dilation[d] != 1 || s.lo[d] > 2 || s.hi[d] > 2)
+		if (s.kernel[d] != 3 || s.stride[d] != 1 || s.dilation[d] != 1 || s.lo[d] > 2 ||
+		    s.hi[d] > 2)
 			return true;
 	bool back = n->op == OP_conv_grad_data, weight = n->op == OP_conv_grad_weight;
 	const int64_t *out = back ? s.in : s.out;
