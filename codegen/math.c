@@ -167,17 +167,20 @@ scale(struct m *m, V p, V n, V ni)
 	return mul(m, p, real(m, shl(m, iadd(m, b, I(m, 127)), 23)));
 }
 
-/* exp(x) * 2^bias: 1 + r + r^2 q(r), relative error of q 3e-9 */
+/* exp(x) * 2^bias: 1 + r + r^2 q(r), relative error of q 3e-9.  Zero where exp(x) is
+ * below the normal numbers: arithmetic on subnormals takes a hundred times as long,
+ * and masks of attention make many. */
 static V
 exp_(struct m *m, V x, int bias)
 {
 	static const double q[] = {
 		0.4999999403953552, 0.1666651964187622, 0.04166840761899948, 0.008368914015591145, 0.001381418900564313,
 	};
+	V tiny = lt(m, x, K(m, -87.33654)), p;
 	struct reduced k;
-	V p;
 
-	x = clamp(m, x, -105, 90);
+	x = sel(m, tiny, K(m, -87), x);
+	x = sel(m, gt(m, x, K(m, 90)), K(m, 90), x);
 	k = reduce_ln2(m, x);
 	p = mad(m, mul(m, k.r, k.r), POLY(m, k.r, q), k.r);
 	p = add(m, p, K(m, 1));
@@ -185,7 +188,7 @@ exp_(struct m *m, V x, int bias)
 		k.n = add(m, k.n, K(m, bias));
 		k.ni = iadd(m, k.ni, I(m, bias));
 	}
-	return scale(m, p, k.n, k.ni);
+	return sel(m, tiny, K(m, 0), scale(m, p, k.n, k.ni));
 }
 
 /* exp(x) - 1 for |x| < 60, small relative error everywhere */

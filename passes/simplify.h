@@ -11,6 +11,7 @@
 struct simplify {
 	const struct pass_opts *opts;
 	int *uses; /* by value id, of the values that the sweep found */
+	struct taken { int slices; int64_t elems; } *taken; /* likewise: slices of it and how much they take */
 	int size;
 	int changed;
 };

@@ -1,7 +1,8 @@
 /* simplify_slice -- a slice moves up to where its elements come from, so that what
  * nobody reads is not computed: a classifier on the first token leaves one row of
- * the last layer.  What is sliced must have no other reader; readers that take the
- * same slice are one after CSE, which runs between the sweeps. */
+ * the last layer.  What is sliced must have no other reader (readers that take the
+ * same slice are one after CSE, which runs between the sweeps), or only slices of
+ * parts that end in weights: one matrix for query, key and value becomes three. */
 #include "passes/simplify.h"
 
 #include <string.h>
@@ -84,55 +85,78 @@ through_map(struct rewrite *rw, struct node *y, const struct cut *c)
 	return again(rw, y, in);
 }
 
+/* The cut of a transpose's operand that makes cut c of its result. */
+static void
+cut_transposed(const struct node *y, const struct cut *c, struct cut *own, int64_t *perm)
+{
+	const int64_t *given;
+	int n = attr_ints(y, "perm", &given);
+
+	own->rank = c->rank;
+	for (int i = 0; i < c->rank; i++) {
+		perm[i] = n == c->rank ? given[i] : c->rank - 1 - i;
+		own->start[perm[i]] = c->start[i];
+		own->count[perm[i]] = c->count[i];
+		own->step[perm[i]] = c->step[i];
+	}
+}
+
 static struct value *
 through_transpose(struct rewrite *rw, struct node *y, const struct cut *c)
 {
-	const int64_t *given;
 	int64_t perm[MAX_RANK];
-	struct value *x = y->in[0], *v;
-	struct cut own = {.rank = x->rank};
-	int n = attr_ints(y, "perm", &given);
+	struct cut own;
+	struct value *v;
 
-	for (int i = 0; i < x->rank; i++) {
-		perm[i] = n == x->rank ? given[i] : x->rank - 1 - i;
-		own.start[perm[i]] = c->start[i];
-		own.count[perm[i]] = c->count[i];
-		own.step[perm[i]] = c->step[i];
-	}
-	v = sliced(rw, x, &own);
+	cut_transposed(y, c, &own, perm);
+	v = sliced(rw, y->in[0], &own);
 	return v ? b_transpose(&rw->b, v, perm) : NULL;
 }
 
-/* An axis of the result is one of the operand if it has its extent and as many
- * elements inside it. */
-static struct value *
-through_reshape(struct rewrite *rw, struct node *y, const struct cut *c)
+/* Likewise of a reshape: an axis of the result must be one of the operand, or the
+ * leading digit of one (n of 3*n), with nothing else taken from that one. */
+static bool
+cut_reshaped(const struct node *y, const struct cut *c, struct cut *own)
 {
-	struct value *x = y->in[0], *out = y->out[0], *v;
-	struct cut own = {.rank = x->rank};
+	const struct value *x = y->in[0], *out = y->out[0];
 	int64_t inner = 1;
 
+	*own = (struct cut){.rank = x->rank};
 	for (int j = 0; j < x->rank; j++) {
 		if (!dim_const(x->dims[j]))
-			return NULL;
-		own.count[j] = x->dims[j];
-		own.step[j] = 1;
+			return false;
+		own->count[j] = x->dims[j];
+		own->step[j] = 1;
 	}
 	for (int i = out->rank - 1; i >= 0; inner *= out->dims[i--]) {
-		int64_t inside = 1;
+		int64_t inside = 1, times;
 		int j = x->rank - 1;
 
 		if (whole(c, out, i))
 			continue;
-		for (; j >= 0 && (inside != inner || x->dims[j] != out->dims[i]); j--)
-			inside *= x->dims[j];
-		if (j < 0)
-			return NULL;
-		own.start[j] = c->start[i];
-		own.count[j] = c->count[i];
-		own.step[j] = c->step[i];
+		while (j >= 0 && inside * x->dims[j] <= inner)
+			inside *= x->dims[j--];
+		if (j < 0 || inner % inside || x->dims[j] * inside != out->dims[i] * inner || !whole(own, x, j))
+			return false;
+		times = inner / inside;
+		if (times > 1 && c->step[i] != 1)
+			return false;
+		own->start[j] = c->start[i] * times;
+		own->count[j] = c->count[i] * times;
+		own->step[j] = c->step[i];
 	}
-	v = sliced(rw, x, &own);
+	return true;
+}
+
+static struct value *
+through_reshape(struct rewrite *rw, struct node *y, const struct cut *c)
+{
+	struct value *v;
+	struct cut own;
+
+	if (!cut_reshaped(y, c, &own))
+		return NULL;
+	v = sliced(rw, y->in[0], &own);
 	return v ? b_reshape(&rw->b, v, c->rank, c->count) : NULL;
 }
 
@@ -188,16 +212,52 @@ through_contract(struct rewrite *rw, struct node *y, const struct cut *c)
 	return again(rw, y, in);
 }
 
-/* A contraction whose result is only taken in parts that do not overlap much. */
+/* y is read by slices only, which do not overlap much. */
 static bool
-parted(struct rewrite *rw, const struct value *y, const struct value *part)
+in_parts(struct rewrite *rw, const struct value *y)
 {
 	const struct simplify *s = rw->ctx;
-	int64_t all = dims_count(y->rank, y->dims), n = dims_count(part->rank, part->dims);
 
-	return y->id < s->size && all > 0 && n > 0 && s->uses[y->id] > 0 &&
-	       s->uses[y->id] <= all / n &&
-	       (is_constant(y->def->in[0]) || is_constant(y->def->in[1]));
+	return y->id < s->size && s->taken[y->id].slices == s->uses[y->id] &&
+	       s->taken[y->id].elems <= dims_count(y->rank, y->dims);
+}
+
+/* What maps with constants, transposes and reshapes made of a contraction with a
+ * constant, so that cut c of it can be taken from that constant. */
+static bool
+from_weights(struct rewrite *rw, struct value *y, struct cut c)
+{
+	for (bool first = true; y->kind == VAL_NODE; first = false) {
+		struct node *n = y->def;
+		struct cut own = c;
+		int64_t perm[MAX_RANK];
+
+		if (!first && !sole_use(rw, y) && !in_parts(rw, y))
+			return false;
+		if (n->op == OP_contract)
+			return is_constant(n->in[0]) || is_constant(n->in[1]);
+		if (n->op == OP_transpose) {
+			cut_transposed(n, &c, &own, perm);
+		} else if (n->op == OP_reshape) {
+			if (!cut_reshaped(n, &c, &own))
+				return false;
+		} else if (op_info[n->op].class != OC_map || n->nin > 3) {
+			return false;
+		}
+		struct value *x = NULL;
+		for (int k = 0; k < n->nin; k++) {
+			if (is_constant(n->in[k]))
+				continue;
+			if (x)
+				return false;
+			x = n->in[k];
+		}
+		if (!x || (op_info[n->op].class == OC_map && !same_dims(x, y)))
+			return false;
+		y = x;
+		c = own;
+	}
+	return false;
 }
 
 static struct value *
@@ -208,10 +268,10 @@ slice_early(struct rewrite *rw, struct node *n)
 
 	if (y->kind != VAL_NODE || !cut_of(n, &c))
 		return NULL;
-	if (y->def->op == OP_contract && (sole_use(rw, y) || parted(rw, y, n->out[0])))
-		return through_contract(rw, y->def, &c);
-	if (!sole_use(rw, y))
+	if (!sole_use(rw, y) && !(in_parts(rw, y) && from_weights(rw, y, c)))
 		return NULL;
+	if (y->def->op == OP_contract)
+		return through_contract(rw, y->def, &c);
 	if (op_info[y->def->op].class == OC_map)
 		return through_map(rw, y->def, &c);
 	if (op_info[y->def->op].class == OC_reduce)
