@@ -4,12 +4,12 @@
 #include "tests/runtime/tmp.h"
 
 static void
-call(int32_t c, void *const *base, int64_t *sym, int64_t begin, int64_t end)
+call(int32_t c, void *const *base, int64_t *sym, int64_t begin, int64_t end, int64_t slot)
 {
 	const float *x = base[3];
 	float *y = base[4], *z = base[5];
 
-	(void)c, (void)sym;
+	(void)c, (void)sym, (void)slot;
 	for (int64_t r = begin; r < end; r++) {
 		z[r] = 0;
 		for (int i = 0; i < 3; i++) {
