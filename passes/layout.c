@@ -113,7 +113,9 @@ collect_halos(struct lay *l, const struct node *n)
 		}
 	if (n->op != OP_conv && n->op != OP_conv_grad_data && n->op != OP_conv_grad_weight)
 		return;
-	if (!conv_tiled(n, l->block, &s) && !depthwise(n, &s))
+	bool tiled = conv_tiled(n, l->block, &s);
+
+	if (!tiled && !depthwise(n, &s))
 		return;
 	if (n->op == OP_conv_grad_data) {
 		conv_grad_halo(&s, lo, hi);
@@ -121,8 +123,14 @@ collect_halos(struct lay *l, const struct node *n)
 			want_halo(l, n->in[0], d, lo[d], hi[d]);
 		return;
 	}
-	for (int d = 0; d < s.spatial; d++)
+	for (int d = 0; d < s.spatial; d++) {
+		struct conv_span span[MAX_SPANS];
+		int spans = conv_spans(&s, d, span);
+
+		if (n->op == OP_conv && tiled && (spans > 1 || span[0].taps < s.kernel[d]))
+			continue; /* cut so that no tap reads outside */
 		want_halo(l, n->in[0], d, s.lo[d], s.hi[d]);
+	}
 }
 
 static const struct layout *

@@ -308,18 +308,6 @@ pixel_phase(struct conv *c, struct value *a, struct value *w, const struct axis 
 		pixel_kernel(&p, g, 1);
 }
 
-static bool
-forward(struct conv *c)
-{
-	struct axis ax[3] = {{.outputs = 1}};
-	const struct conv_shape *s = &c->s;
-
-	for (int d = 0; d < s->spatial; d++)
-		ax[d] = (struct axis){.outputs = s->out[d], .stride = 1, .astep = s->stride[d], .abase = -s->lo[d],
-		    .taps = s->kernel[d], .atap = s->dilation[d], .wtap = 1};
-	pixel_phase(c, c->n->in[0], c->n->in[1], ax);
-	return true;
-}
 
 /* Phases that no tap reaches: zero through the epilogue. */
 static void
@@ -352,6 +340,38 @@ zero_phase(struct conv *c, const struct axis *ax)
 	emit_outputs(e, idx);
 	e->body = top;
 	emit_end(e);
+}
+
+/* A phase for each combination of the axes' spans. */
+static bool
+forward(struct conv *c)
+{
+	const struct conv_shape *s = &c->s;
+	struct conv_span span[3][MAX_SPANS];
+	int n[3] = {1, 1, 1}, phases = 1;
+
+	for (int d = 0; d < s->spatial; d++)
+		phases *= n[d] = conv_spans(s, d, span[d]);
+	for (int f = 0; f < phases; f++) {
+		struct axis ax[3] = {{.outputs = 1}};
+		bool taps = true;
+		int rest = f;
+
+		for (int d = s->spatial - 1; d >= 0; d--) {
+			const struct conv_span *p = &span[d][rest % n[d]];
+
+			rest /= n[d];
+			taps &= p->taps > 0;
+			ax[d] = (struct axis){.outputs = p->count, .first = p->first, .stride = 1, .astep = s->stride[d],
+			    .abase = p->first * s->stride[d] + p->tap * s->dilation[d] - s->lo[d], .taps = p->taps,
+			    .atap = s->dilation[d], .wfirst = p->tap, .wtap = 1};
+		}
+		if (taps)
+			pixel_phase(c, c->n->in[0], c->n->in[1], ax);
+		else
+			zero_phase(c, ax);
+	}
+	return true;
 }
 
 static bool

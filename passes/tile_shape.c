@@ -191,6 +191,49 @@ conv_stem(const struct conv_shape *s, int64_t block)
 	return s->ic < block / 2;
 }
 
+/* Taps that read inside the image at output p; in order, as lo and hi of a range. */
+static void
+taps_inside(const struct conv_shape *s, int d, int64_t p, int64_t *tap, int64_t *taps)
+{
+	int64_t end = 0;
+
+	*tap = s->kernel[d];
+	for (int64_t k = 0; k < s->kernel[d]; k++) {
+		int64_t at = p * s->stride[d] + k * s->dilation[d] - s->lo[d];
+
+		if (at < 0 || at >= s->in[d])
+			continue;
+		if (k < *tap)
+			*tap = k;
+		end = k + 1;
+	}
+	*taps = end > *tap ? end - *tap : 0;
+	if (!*taps)
+		*tap = 0;
+}
+
+int
+conv_spans(const struct conv_shape *s, int d, struct conv_span *spans)
+{
+	int64_t work = 0;
+	int n = 0;
+
+	for (int64_t p = 0; p < s->out[d] && n <= MAX_SPANS; p++) {
+		struct conv_span x = {.first = p, .count = 1};
+
+		taps_inside(s, d, p, &x.tap, &x.taps);
+		work += x.taps;
+		if (n && spans[n - 1].tap == x.tap && spans[n - 1].taps == x.taps)
+			spans[n - 1].count++;
+		else if (n++ < MAX_SPANS)
+			spans[n - 1] = x;
+	}
+	if (n <= MAX_SPANS && s->dilation[d] > 1 && 3 * work <= 2 * s->out[d] * s->kernel[d])
+		return n;
+	spans[0] = (struct conv_span){0, s->out[d], 0, s->kernel[d]};
+	return 1;
+}
+
 const struct layout *
 conv_weight_layout(struct arena *a, const struct conv_shape *s, int64_t block, bool swap)
 {
