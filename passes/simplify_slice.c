@@ -222,6 +222,26 @@ in_parts(struct rewrite *rw, const struct value *y)
 	       s->taken[y->id].elems <= dims_count(y->rank, y->dims);
 }
 
+/* Whether cut c of a contraction takes nothing from an operand that is not constant:
+ * the steps of a sequence are rows of one product, columns are a constant's. */
+static bool
+cuts_constants(const struct node *y, const struct cut *c)
+{
+	const char *spec = attr_string(y, "spec"), *out = strchr(spec, '>') + 1;
+
+	for (int k = 0; k < 2; k++) {
+		const char *own = k ? strchr(spec, ',') + 1 : spec;
+
+		for (int i = 0; i < y->in[k]->rank && !is_constant(y->in[k]); i++) {
+			const char *at = strchr(out, own[i]);
+
+			if (at && !whole(c, y->out[0], (int)(at - out)))
+				return false;
+		}
+	}
+	return true;
+}
+
 /* What maps with constants, transposes and reshapes made of a contraction with a
  * constant, so that cut c of it can be taken from that constant. */
 static bool
@@ -235,7 +255,7 @@ from_weights(struct rewrite *rw, struct value *y, struct cut c)
 		if (!first && !sole_use(rw, y) && !in_parts(rw, y))
 			return false;
 		if (n->op == OP_contract)
-			return is_constant(n->in[0]) || is_constant(n->in[1]);
+			return cuts_constants(n, &c);
 		if (n->op == OP_transpose) {
 			cut_transposed(n, &c, &own, perm);
 		} else if (n->op == OP_reshape) {
