@@ -286,7 +286,7 @@ phase_multiply(struct wino *w, enum for_kind kind)
 		struct affine number = AFFINE(i ? rows.nhigh : 0);
 
 		affine_add(&number, var, 1);
-		tile_fetch_ahead(t, groups * us[1], rows.nhigh + rows.nlow, &number);
+		tile_fetch_ahead(&w->lo->ctx->opts->machine, t, groups * us[1], rows.nhigh + rows.nlow, &number);
 		affine_add(&c, pvar, w->mpoint);
 		affine_add(&c, var, h * w->ocb * w->lanes);
 		affine_add(&c, t->rowvar[1], w->ocb * w->lanes);

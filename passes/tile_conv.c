@@ -171,7 +171,7 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 		t->k[0] = 1;
 	}
 	affine_add(&number, var1, 1);
-	tile_fetch_ahead(t, p->ch.groups * ws[0], p->tiles, &number);
+	tile_fetch_ahead(&c->lo->ctx->opts->machine, t, p->ch.groups * ws[0], p->tiles, &number);
 	idx[1] = channel_index(c->block, &p->ch, t);
 	if (d0 >= 0 && !p->flat) {
 		struct affine *x = &idx[2 + d0].whole;
