@@ -35,6 +35,8 @@ is_narrow(const struct value *v)
 {
 	return dtype_is_float(v->dtype) && dtype_info[v->dtype].bits < 32;
 }
+/* n with other operands and padding */
+struct value *with_pads(struct rewrite *, const struct node *n, struct value *const *in, int npads, const int64_t *pads);
 static inline bool
 is_node(const struct value *v, enum op op)
 {
