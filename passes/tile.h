@@ -45,8 +45,10 @@ struct conv_span { int64_t first, count, tap, taps; };
 enum { MAX_SPANS = 7 };
 int conv_spans(const struct conv_shape *, int d, struct conv_span *);
 /* kh, kw, ... inside blocks of output (rows of the result) and summed channels:
- * {out/b}{in/b}{k..}{in b}{out b}; swap: the data gradient's, roles exchanged */
+ * {out/b}{in/b}{k..}{in b}{out b}; swap: the data gradient's, roles exchanged.  Its
+ * phases lie apart where strides divide kernels: {k%s..} outermost, {k/s..} in k's place */
 const struct layout *conv_weight_layout(struct arena *, const struct conv_shape *, int64_t block, bool swap);
+bool conv_phases_apart(const struct conv_shape *, int d);
 /* Halo of dy that the data gradient reads. */
 void conv_grad_halo(const struct conv_shape *, int64_t *lo, int64_t *hi);
 /* ---- Winograd's form: how winograd_conv and winograd_grad_weight are cut into tiles */

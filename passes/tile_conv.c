@@ -130,16 +130,20 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 	int d1 = c->last, d0 = c->last - 1;
 	struct tile *t = tile_begin(e, DT_f32, h0, h1, p->ch.groups, c->block);
 	struct channels ch = channels_of(p->a, c->s.group, c->block);
-	int64_t wn = p->w->layout->n, ws[MAX_PHYS];
+	const struct layout *wl = p->w->layout;
+	int64_t strides[MAX_PHYS];
 	struct index idx[MAX_RANK];
 	struct affine b = AFFINE(0);
 
 	memcpy(idx, at, sizeof idx);
-	layout_strides(p->w->layout, ws);
-	/* packed weights: {out}{in blocks}{k..}[{in}]{out lanes} */
-	bool stem = !tile_dim_blocked(p->w, p->w->layout->phys[1].dim);
-	const int64_t *wk = &ws[2];
-	int64_t win = stem ? ws[1] : ws[wn - 2];
+	layout_strides(wl, strides);
+	/* packed weights: [{phase of k..}]{out}{in blocks}{k..}[{in}]{out lanes} */
+	int phases = 0;
+	while (wl->phys[phases].dim >= 2)
+		phases++;
+	const int64_t *ws = strides + phases, *wk = &ws[2];
+	bool stem = !tile_dim_blocked(p->w, wl->phys[phases + 1].dim);
+	int64_t win = stem ? ws[1] : strides[wl->n - 2];
 
 	affine_add(&b, p->ch.pvar, p->ch.groups * ws[0]);
 	if (p->ch.gvar >= 0) {
@@ -147,8 +151,13 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 		/* all results of a group come before the next group's, or all sums do */
 		affine_add(&b, p->ch.gvar, c->n->op == OP_conv ? p->ch.blocks * ws[0] : ch.blocks * ws[1]);
 	}
-	for (int d = 0; d <= d1; d++)
-		b.c += p->ax[d].wfirst * wk[d];
+	int64_t wtap[3]; /* elements from a tap of this phase to the next */
+	for (int d = 0, phase = 0; d <= d1; d++) {
+		bool apart = wl->phys[phases + 2 + d].step > 1;
+
+		b.c += p->ax[d].wfirst * (apart ? strides[phase++] : wk[d]);
+		wtap[d] = (apart ? 1 : p->ax[d].wtap) * wk[d];
+	}
 	if (d0 >= 0) {
 		a.c += base0 * p->ax[d0].astep * spatial_stride(p->a, d0);
 		affine_add(&a, var0, h0 * p->ax[d0].astep * spatial_stride(p->a, d0));
@@ -163,7 +172,7 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 	if (stem)
 		tile_k(t, ch.inside, ch.inner_stride, win);
 	for (int d = 0; d <= d1; d++)
-		tile_k(t, p->ax[d].taps, p->ax[d].atap * spatial_stride(p->a, d), p->ax[d].wtap * wk[d]);
+		tile_k(t, p->ax[d].taps, p->ax[d].atap * spatial_stride(p->a, d), wtap[d]);
 	if (!stem)
 		tile_k(t, ch.inside, ch.inner_stride, win);
 	if (!t->nk) { /* one product */

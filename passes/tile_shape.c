@@ -234,6 +234,12 @@ conv_spans(const struct conv_shape *s, int d, struct conv_span *spans)
 	return 1;
 }
 
+bool
+conv_phases_apart(const struct conv_shape *s, int d)
+{
+	return s->stride[d] > 1 && s->kernel[d] % s->stride[d] == 0;
+}
+
 const struct layout *
 conv_weight_layout(struct arena *a, const struct conv_shape *s, int64_t block, bool swap)
 {
@@ -242,13 +248,19 @@ conv_weight_layout(struct arena *a, const struct conv_shape *s, int64_t block, b
 	int64_t nout = swap ? s->ic / s->group : s->oc, nin = swap ? s->oc : s->ic / s->group;
 	bool stem = !swap && conv_stem(s, block);
 
+	for (int d = 0; d < s->spatial && swap; d++)
+		if (conv_phases_apart(s, d))
+			l->phys[l->n++] = (struct phys){2 + d, s->stride[d], 1};
 	l->phys[l->n++] = (struct phys){out, (nout + block - 1) / block, block};
 	if (stem)
 		l->phys[l->n++] = (struct phys){in, nin, 1};
 	else
 		l->phys[l->n++] = (struct phys){in, (nin + block - 1) / block, block};
-	for (int d = 0; d < s->spatial; d++)
-		l->phys[l->n++] = (struct phys){2 + d, s->kernel[d], 1};
+	for (int d = 0; d < s->spatial; d++) {
+		int64_t step = swap && conv_phases_apart(s, d) ? s->stride[d] : 1;
+
+		l->phys[l->n++] = (struct phys){2 + d, s->kernel[d] / step, step};
+	}
 	if (!stem)
 		l->phys[l->n++] = (struct phys){in, block, 1};
 	l->phys[l->n++] = (struct phys){out, block, 1};
