@@ -81,6 +81,8 @@ emit_all(struct driver *d, struct target *t, struct graph *g, const char *model,
 
 	if (!p || d->o.stop_after)
 		return p || d->diag.errors == 0;
+	if (!tune_nodes_seen(d) || !opt_report(d, p, NULL))
+		return false;
 	if (kind == EMIT_OBJECT || kind == EMIT_STATIC || kind == EMIT_SHARED)
 		if (!emit_header(p, name, manifest, header, &d->diag))
 			return false;

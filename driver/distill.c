@@ -17,7 +17,9 @@
 static struct program *
 compile_step(struct job *j, struct target *t, struct graph *g)
 {
-	return g ? model_compile(j->d, t, g) : NULL;
+	struct program *p = g ? model_compile(j->d, t, g) : NULL;
+
+	return p && opt_report(j->d, p, NULL) ? p : NULL;
 }
 
 static bool
@@ -100,7 +102,7 @@ build_trainer(struct job *j, struct target *t, const char *path)
 	void *onnx;
 	int64_t start;
 
-	if (!build_programs(j, t, &image))
+	if (!build_programs(j, t, &image) || !tune_nodes_seen(j->d))
 		return false;
 	if (!onnx_export_template(j->r->student.path, a, &onnx, &image.onnx_bytes, &image.npatches, &patch, &j->d->diag))
 		return false;
@@ -274,7 +276,7 @@ emit_student(struct job *j)
 		return false;
 	manifest = model_manifest(d, t, onnx, g);
 	p = model_compile(d, t, g);
-	ok = p && emit_header(p, name, manifest, arena_printf(a, "%s/%s.h", j->out, name), &d->diag);
+	ok = p && opt_report(d, p, NULL) && emit_header(p, name, manifest, arena_printf(a, "%s/%s.h", j->out, name), &d->diag);
 	for (int i = 0; ok && i < 3; i++)
 		if (e[i].wanted)
 			ok = emit_library(t, p, name, manifest, e[i].emit, e[i].path, &d->diag);

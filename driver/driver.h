@@ -17,9 +17,11 @@ struct options {
 	struct words outputs; /* every -o */
 	struct words dims;    /* every --dim */
 	struct words refs;    /* every --ref */
+	struct words conv;    /* every --conv */
 	struct words pass_on; /* for the trainer, as given */
 	const char *emit, *name, *target, *cpu, *weights, *blas, *precision;
 	const char *depfile, *passes, *dump, *stop_after, *svg, *data, *as;
+	const char *opt_report, *tune; /* "": given without a file */
 	int64_t opt_level, threads, jobs, timeout_s, memory_mib, string_bytes, ms, batch, seed, max_trips;
 	double rtol, atol;   /* atol < 0: not given */
 	bool verbose, quiet, color, no_color, json, print_plan, save_temps, time_passes;
@@ -32,6 +34,8 @@ struct driver {
 	int nlists;          /* lengths of the inputs that are sequences or optionals, for the next import */
 	const struct input_list *lists;
 	bool as_file;        /* models are imported in the form their files give them (import_opts) */
+	struct tuner *tuner; /* tune.c */
+	bool reported;       /* --opt-report's file has been begun */
 	int exit_status;     /* of a trainer that has failed and said why; 0: diag's */
 };
 
@@ -97,9 +101,19 @@ const char *model_manifest(struct driver *, const struct target *, const char *p
 bool model_depfile(struct driver *, const char *out, int n, const char *const *read);
 void model_print_plan(struct driver *, const struct program *);
 
+/* ---- tune.c: --conv and --tune.  Sets *choices for the next compilation (NULL: neither
+ * was given) */
+struct choices;
+bool tune_open(struct driver *, const struct target *, struct choices **);
+bool tune_done(struct driver *);       /* after a compilation: what was measured is written */
+bool tune_nodes_seen(struct driver *); /* after the last: every node that --conv names was met */
+/* ---- opt_report.c: --opt-report of one program; ns of each call, or NULL */
+bool opt_report(struct driver *, const struct program *, const double *call_ns);
+
 /* A program with memory of its own, ready to run. */
 struct session {
 	struct target *target;
+	const struct program *program;
 	struct jit *jit;
 	const struct rt_program *rt;
 	struct rt_pool *pool;

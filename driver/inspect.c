@@ -71,7 +71,7 @@ print_json(struct driver *d, const char *path, const struct graph *g, const stru
 	str_free(&s);
 }
 
-struct layer { const char *name, *op, *type; int node; };
+struct listed_layer { const char *name, *op, *type; int node; };
 
 static bool
 inspect_model(struct driver *d, const char *path)
@@ -80,7 +80,7 @@ inspect_model(struct driver *d, const char *path)
 	struct facts f = {0};
 	struct graph *g;
 	struct program *p;
-	struct layer *layer;
+	struct listed_layer *layer;
 	int nlayer = 0;
 
 	if (!onnx_summarize(path, d->arena, &sum, &d->diag))
@@ -95,13 +95,13 @@ inspect_model(struct driver *d, const char *path)
 		print_values(d, g, "input", g->inputs.n, g->inputs.v, NULL);
 		print_values(d, g, "output", g->outputs.n, g->outputs.v, g->output_names.v);
 	}
-	layer = arena_array(d->arena, struct layer, g->nodes.n + 1);
+	layer = arena_array(d->arena, struct listed_layer, g->nodes.n + 1);
 	for (int i = 0; i < g->nodes.n; i++) {
 		const struct node *n = g->nodes.v[i];
 
 		if (n->dead || n->loc.node < 0 || (nlayer && layer[nlayer - 1].node == n->loc.node))
 			continue;
-		layer[nlayer++] = (struct layer){n->loc.name ? n->loc.name : n->name, n->loc.op ? n->loc.op : op_info[n->op].id,
+		layer[nlayer++] = (struct listed_layer){n->loc.name ? n->loc.name : n->name, n->loc.op ? n->loc.op : op_info[n->op].id,
 		                                 n->nout && n->out[0] ? value_text(d->arena, g, n->out[0]) : "", n->loc.node};
 	}
 	if (!count_flops(d, g, &f))

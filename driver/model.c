@@ -236,8 +236,10 @@ model_compile(struct driver *d, const struct target *t, struct graph *g)
 	struct program *p;
 	int64_t start = now_ns();
 
+	if (!tune_open(d, t, &o.choices))
+		return NULL;
 	p = compile_graph(g, &ctx);
-	if (!p)
+	if (!tune_done(d) || !p)
 		return NULL;
 	if (d->o.verbose)
 		diag_note(&d->diag, LOC_FILE(g->name), "planned in %.1f ms: %d kernels, work %" PRId64 " bytes, constants %" PRId64 " bytes",
@@ -391,8 +393,8 @@ session_open(struct driver *d, struct session *s, struct graph *g, const char *p
 	s->target = model_target(d);
 	if (!s->target)
 		return false;
-	p = model_compile(d, s->target, g);
-	if (!p)
+	s->program = p = model_compile(d, s->target, g);
+	if (!p || !tune_nodes_seen(d))
 		return false;
 	start = now_ns();
 	s->jit = jit_open(s->target, p, path ? model_manifest(d, s->target, path, g) : "{}", &d->diag);

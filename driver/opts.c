@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { FLAG, WORD, INT, REAL, LIST, PASS_FLAG, PASS_WORD };
-/* PASS_*: kept as given for the trainer, besides any field */
+enum kind { FLAG, WORD, OPTIONAL, INT, REAL, LIST, PASS_FLAG, PASS_WORD };
+/* OPTIONAL: a word after '=', or none; PASS_*: kept as given for the trainer, besides any field */
 struct option {
 	const char *name;
 	char letter;
@@ -42,7 +42,10 @@ static const struct option options[] = {
 	{"verify-each", 0, FLAG, AT(verify_each), NULL, COMPILES " opt", "check the graph after every pass"},
 	{"dump", 'd', WORD, AT(dump), "PASS,...", COMPILES " opt", "IR to stderr after these passes, or all"},
 	{"stop-after", 0, WORD, AT(stop_after), "PASS", "compile opt", "IR to stderr after this pass, then stop; needs no -o"},
-	{"precise", 0, FLAG, AT(precise), NULL, COMPILES, "no reassociation of sums beyond what the schedule needs"},
+	{"opt-report", 0, OPTIONAL, AT(opt_report), "FILE", "compile distill run bench", "every layer with its algorithm and predicted time (bench: and measured)"},
+	{"tune", 0, OPTIONAL, AT(tune), "CACHEFILE", "compile distill run bench", "choose algorithms by measuring them here; remembered in ~/.cache/retort/tune"},
+	{"conv", 0, LIST, AT(conv), "NODE=ALG", "compile distill run bench", "a convolution's algorithm: direct, winograd2 or winograd4; repeatable"},
+	{"precise", 0, FLAG, AT(precise), NULL, COMPILES, "only algorithms whose rounding error is no worse than that of a sum in order"},
 	{"passes", 0, WORD, AT(passes), "A,B", "opt", "passes to run, in order"},
 	{"ref", 0, LIST, AT(refs), "NAME=Y.npy", "verify", "expected output"},
 	{"jobs", 'j', INT, AT(jobs), "N", "verify", "cases at a time (default 1)"},
@@ -160,6 +163,7 @@ set(struct driver *d, const struct option *o, const char *value)
 		*(bool *)at = true;
 		return true;
 	case WORD:
+	case OPTIONAL:
 		*(const char **)at = value;
 		return true;
 	case LIST: {
@@ -214,6 +218,8 @@ opts_parse(struct driver *d, int verb, int argc, char **argv)
 			return unknown(d, verb, a);
 		if ((o->kind == FLAG || o->kind == PASS_FLAG) && value)
 			return diag_usage(&d->diag, "--%s takes no value", o->name);
+		if (o->kind == OPTIONAL && !value)
+			value = "";
 		if (o->kind != FLAG && o->kind != PASS_FLAG && !value) {
 			if (++i >= argc)
 				return diag_usage(&d->diag, "--%s needs a value: --%s=%s", o->name, o->name, o->arg);
@@ -249,8 +255,9 @@ opts_help(FILE *f, int verb)
 
 		if (!takes(o, verb))
 			continue;
-		snprintf(left, sizeof left, "%s%c%s--%s%s%s", o->letter ? "-" : "", o->letter ? o->letter : ' ',
-		         o->letter ? ", " : "   ", o->name, o->arg ? "=" : "", o->arg ? o->arg : "");
+		snprintf(left, sizeof left, "%s%c%s--%s%s%s%s", o->letter ? "-" : "", o->letter ? o->letter : ' ',
+		         o->letter ? ", " : "   ", o->name, o->kind == OPTIONAL ? "[=" : o->arg ? "=" : "", o->arg ? o->arg : "",
+		         o->kind == OPTIONAL ? "]" : "");
 		fprintf(f, "  %-30s %s\n", left, o->help);
 	}
 }
@@ -280,9 +287,9 @@ opts_man(FILE *f, int verb)
 		troff(f, o->name);
 		fputs("\\fR", f);
 		if (o->arg) {
-			fputs("=\\fI", f);
+			fputs(o->kind == OPTIONAL ? "[=\\fI" : "=\\fI", f);
 			troff(f, o->arg);
-			fputs("\\fR", f);
+			fputs(o->kind == OPTIONAL ? "\\fR]" : "\\fR", f);
 		}
 		fputc('\n', f);
 		troff(f, o->help);

@@ -137,8 +137,8 @@ struct kernel {
 	int nbuf, nvar, nreg;
 	enum dtype *buf_type;    /* [nbuf] */
 	bool *buf_written;       /* [nbuf] */
-	/* [nbuf]: where a thread keeps what it needs for the pieces of the moment: from element
-	 * p * slot on, p the first piece that the thread has of this call.  0: as ever. */
+	/* [nbuf]: where a thread keeps what it needs for the pieces of the moment; a call of
+	 * pieces [begin, end) uses the memory from begin * slot elements on.  0: as ever. */
 	int64_t *buf_slot;
 	enum dtype *reg_type;    /* [nreg] */
 	int64_t pieces;          /* product of the parallel extents (symbols: at their upper bound) */
@@ -155,10 +155,22 @@ struct call {
 	bool provider_blas;      /* else: kernel */
 	struct blas_call *blas;  /* provider_blas: one cblas_sgemm per batch item */
 	struct host_call *host;  /* not NULL: the kernel is only its operands */
+	int layer;               /* 1 + its place in program->layers; 0: serves none */
 	struct loc loc;
 };
 /* C[m,n] = alpha*op(A)*op(B), row-major, arg[0]=A arg[1]=B arg[2]=C; batch items strided */
 struct blas_call { bool ta, tb; int64_t m, n, k, lda, ldb, ldc, batch, sa, sb, sc; };
+
+/* What a report says of the calls that serve one cluster of the graph. */
+struct candidate { const char *name; double predicted, measured; }; /* ns of one run; measured < 0: it was not */
+struct layer {
+	struct loc loc;
+	const char *algorithm;   /* "direct 14x2", "winograd4 14x2", "gemv 1x8", "map" */
+	double weights;          /* bytes of constants and states that it reads */
+	struct candidate time;
+	int ncandidates;         /* where there was a choice: all of them */
+	const struct candidate *candidates;
+};
 
 struct io { const char *name; struct value *value; struct buffer *buffer; };
 struct program {
@@ -167,6 +179,7 @@ struct program {
 	struct graph *graph;
 	VEC(struct buffer *) buffers;
 	VEC(struct call) calls;
+	VEC(struct layer) layers;
 	VEC(struct io) inputs;
 	VEC(struct io) outputs;
 	int nsym, ngiven;        /* symbols of a run: given by the dims of inputs, then measured */

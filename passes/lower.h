@@ -53,6 +53,7 @@ struct lower {
 	int *memo;                       /* lent to the emit of the moment */
 	int8_t (*from)[MAX_RANK];        /* by value id, of a reduction's output: labels of its operand */
 	int search;
+	int layer;                       /* of the calls made now, as call.layer */
 	struct arena *tmp;               /* dies with the pass */
 };
 bool cluster_build(struct lower *);
@@ -127,6 +128,9 @@ void emit_note(struct emit *, struct value *, const struct index *, int reg); /*
 struct affine affine_scaled(const struct affine *, int64_t by);
 /* Values without memory of their own are computed where they are used. */
 bool lower_in_memory(const struct lower *, const struct value *, const struct cluster *reader);
+
+/* layer.c: what a report says of the calls from `first` on, those of the cluster */
+void layer_note(struct lower *, const struct cluster *, int first);
 
 /* host.c */
 void lower_host_begin(struct lower *); /* the call that opens the room for strings, where a host row is */

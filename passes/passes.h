@@ -19,6 +19,7 @@ struct pass_opts {
 	const char *dump;        /* comma list of pass names, "all", or NULL: IR to stderr after */
 	const char *stop_after;
 	bool check_grad;
+	struct choices *choices; /* algorithm.h: forced and measured ones; NULL: the cost model alone */
 	int64_t string_bytes;    /* room for each string that a run makes, on average; 0: STRING_BYTES */
 };
 struct pass_ctx {
@@ -26,6 +27,8 @@ struct pass_ctx {
 	struct diag *diag;
 	const struct pass_opts *opts;
 	struct program *program; /* made by lower */
+	int residence;           /* enum residence of cost.h: where weights lie between two runs; set by algorithm */
+	VEC(struct decision) decisions; /* algorithm.h; made by algorithm, for the report */
 };
 struct pass {
 	const char *name, *help;
@@ -49,8 +52,7 @@ bool pass_dce(struct graph *, struct pass_ctx *);
 bool pass_expand(struct graph *, struct pass_ctx *);   /* leaves core only */
 bool pass_bound(struct graph *, struct pass_ctx *);    /* sizes found while running: fixed sizes and numbers (bound.c) */
 bool pass_host(struct graph *, struct pass_ctx *);     /* strings as kernels can move them (host.c) */
-bool pass_groups(struct graph *, struct pass_ctx *);   /* narrow groups of convolutions merged into blocks */
-bool pass_winograd(struct graph *, struct pass_ctx *); /* 3x3 convolutions to winograd_conv and its weights */
+bool pass_algorithm(struct graph *, struct pass_ctx *); /* convolutions to the form of the algorithm that is fastest */
 bool pass_layout(struct graph *, struct pass_ctx *);   /* sets value->layout, inserts relayout */
 bool pass_lower(struct graph *, struct pass_ctx *);    /* clusters into kernels (cluster.c), writes ctx->program */
 bool pass_plan(struct graph *, struct pass_ctx *);     /* offsets of every buffer */

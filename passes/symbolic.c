@@ -397,16 +397,27 @@ repeat_program(struct repeat *r, struct program *p)
 
 /* ---- one program of the two; plan sees equal constants */
 static void
-append(struct program *to, const struct program *p)
+append(struct program *to, const struct program *p, int64_t times)
 {
+	int first = to->layers.n;
+
+	for (int i = 0; i < p->layers.n; i++) {
+		struct layer l = p->layers.v[i];
+
+		l.time.predicted *= (double)times;
+		vec_push(to->arena, &to->layers, l);
+	}
 	for (int i = 0; i < p->buffers.n; i++) {
 		struct buffer *b = p->buffers.v[i];
 
 		b->id = to->buffers.n;
 		vec_push(to->arena, &to->buffers, b);
 	}
-	for (int i = 0; i < p->calls.n; i++)
+	for (int i = 0; i < p->calls.n; i++) {
 		vec_push(to->arena, &to->calls, p->calls.v[i]);
+		if (p->calls.v[i].layer)
+			to->calls.v[to->calls.n - 1].layer += first;
+	}
 }
 
 static void
@@ -496,7 +507,7 @@ lower_symbolic(struct graph *g, const char *order, struct pass_ctx *ctx)
 		require(ctx->program);
 		if (!repeat_program(&r, ctx->program))
 			return false;
-		append(p, ctx->program);
+		append(p, ctx->program, r.full);
 	}
 	ctx->program = p;
 	return true;

@@ -3,11 +3,12 @@
  *     # run: simplify,fold,dce
  *
  * and compares the printed graph with FILE.want (what the passes leave) or, where
- * there is one, the messages with FILE.err.  `grad` among the passes appends the
+ * there is one, the messages with FILE.err.  "# conv: NODE=ALGORITHM" is --conv.  `grad` among the passes appends the
  * gradient of the first output with respect to every trainable state as outputs.
  * The text must also survive print, parse, print, and the graph must compute what
  * it did before the passes.   golden DIR [--bless] [NAME] */
 #include "numeric.h"
+#include "passes/algorithm.h"
 
 #include <dirent.h>
 #include <stdlib.h>
@@ -113,11 +114,25 @@ same_as_file(const char *path, const char *got, bool bless)
 	return same;
 }
 
+/* "# conv: NODE=ALGORITHM", one a line: as --conv */
+static void
+forced_choices(struct arena *a, const char *text, struct choices *c)
+{
+	for (const char *s = text; (s = strstr(s, "# conv: ")); s++) {
+		const char *node = s + strlen("# conv: ");
+		size_t n = strcspn(node, "="), length = strcspn(node + n, "\n");
+
+		c->forced[c->nforced++] = (struct forced){.node = arena_strndup(a, node, n),
+		    .algorithm = algorithm_find(arena_strndup(a, node + n + 1, length - 1))};
+	}
+}
+
 static bool
 one(const char *dir, const char *name, bool bless)
 {
 	struct arena *a = arena_create();
 	struct pass_opts opts = {.opt_level = 2, .machine = machine_usual()};
+	struct choices choices = {.arena = a, .forced = (struct forced[8]){{0}}};
 	struct pass_ctx ctx = {.arena = a, .opts = &opts};
 	const char *stem = arena_strndup(a, name, strlen(name) - 4), *want;
 	char *text, *line = NULL;
@@ -131,6 +146,9 @@ one(const char *dir, const char *name, bool bless)
 	ctx.diag = &d;
 	text = file_read(&d, path_join(a, dir, name), &n);
 	g = text ? graph_parse(a, text, name, &d) : NULL;
+	if (g)
+		forced_choices(a, text, &choices);
+	opts.choices = &choices;
 	if (g && (line = strstr(text, "# run:"))) {
 		line += strlen("# run:");
 		line = arena_strndup(a, line, strcspn(line, "\n"));

@@ -1,0 +1,297 @@
+/* cost -- see cost.h.  Cycles of one core. */
+#include "passes/cost.h"
+
+/* Fitted with bench/cost on Sapphire Rapids (AVX-512); cycles, and shares of 1. */
+static const struct {
+	double fma;          /* share of the peak that the k loop of a full tile reaches */
+	double tile;         /* to begin and end a tile */
+	double store;        /* each vector of accumulators: epilogue and store */
+	double hidden, hidden_winograd; /* share of the lesser of computing and fetching that the greater hides */
+	double transform;    /* each vector instruction of Winograd's transforms */
+	double pack;         /* each element of weights that are packed at run time */
+	double kernel;       /* each product of 9 taps that transforms a weight at run time */
+	double add;          /* each vector of the sums of a weight gradient, for each block */
+	double gradient;     /* share of the peak of a direct weight gradient */
+	double op, slow_op;  /* each vector of an elementwise operator */
+} fit = {
+	.fma = 0.89, .tile = 4, .store = 1, .hidden = 0.88, .hidden_winograd = 0.5, .transform = 0.8,
+	.pack = 1.5, .kernel = 0.5, .add = 4, .gradient = 0.8, .op = 0.5, .slow_op = 8,
+};
+
+const char *const residence_names[] = {"l2", "l3", "memory"};
+
+enum residence
+cost_residence(const struct machine *m, double bytes)
+{
+	return bytes <= (double)m->l2 ? IN_L2 : bytes <= (double)m->l3 ? IN_L3 : IN_MEMORY;
+}
+
+static double
+bytes_of(const struct value *v)
+{
+	double n = dtype_info[v->dtype].bits / 8.0;
+
+	for (int i = 0; i < v->rank; i++)
+		n *= (double)v->dims[i];
+	return n;
+}
+
+double
+cost_working_set(struct arena *scratch, const struct graph *g)
+{
+	const int *uses = graph_use_counts(scratch, g);
+	double total = 0, most = 0;
+
+	for (int i = 0; i < g->consts.n; i++)
+		total += uses[g->consts.v[i]->id] ? bytes_of(g->consts.v[i]) : 0;
+	for (int i = 0; i < g->states.n; i++)
+		total += bytes_of(g->states.v[i]);
+	for (int i = 0; i < g->nodes.n; i++) {
+		const struct node *n = g->nodes.v[i];
+		double size = 0;
+
+		if (op_info[n->op].class != OC_conv && op_info[n->op].class != OC_contract)
+			continue;
+		for (int k = 0; k < n->nin + n->nout; k++) {
+			const struct value *v = k < n->nin ? n->in[k] : n->out[k - n->nin];
+
+			size += v && v->kind == VAL_NODE ? bytes_of(v) : 0;
+		}
+		most = size > most ? size : most;
+	}
+	return total + most;
+}
+
+static double
+rate(const struct machine *m, enum residence r)
+{
+	return r == IN_L2 ? m->l2_rate : r == IN_L3 ? m->l3_rate : m->memory_rate;
+}
+
+static double
+larger(double a, double b)
+{
+	return a > b ? a : b;
+}
+
+static double
+overlapped(double a, double b, double hidden)
+{
+	return larger(a, b) + (1 - hidden) * (a + b - larger(a, b));
+}
+
+/* Vectors of f32 in one group of columns. */
+static double
+vectors_of(const struct machine *m)
+{
+	return (double)tile_block(m) * 32 / m->vector_bits;
+}
+
+static int64_t
+ceil_div(int64_t a, int64_t b)
+{
+	return (a + b - 1) / b;
+}
+
+/* One register tile of rows x v vectors over k steps; a panel of B that does not stay in
+ * the first cache comes from the second. */
+static double
+tile_cycles(const struct machine *m, double rows, double v, double k)
+{
+	double lanes = m->vector_bits / 32.0, a_cycle = m->flops / (2 * lanes); /* multiply-adds */
+	double step = larger(rows * v / a_cycle, (rows + v) / 2);
+
+	if (k * v * lanes * 4 > (double)m->l1)
+		step = larger(step, v * lanes * 4 / m->l2_rate);
+	return k * step / fit.fma + fit.tile + rows * v * fit.store;
+}
+
+/* rows x cols blocks of columns, as tile.h cuts them */
+static double
+product_cycles(const struct machine *m, int64_t rows, int64_t most, int64_t groups, int64_t blocks, double k)
+{
+	int64_t tiles = ceil_div(rows, most), low = rows / tiles, high = ceil_div(rows, tiles), nhigh = rows - low * tiles;
+	double v = (double)groups * vectors_of(m);
+
+	return (double)blocks / (double)groups *
+	       ((double)nhigh * tile_cycles(m, (double)high, v, k) + (double)(tiles - nhigh) * tile_cycles(m, (double)low, v, k));
+}
+
+/* ---- convolutions */
+static double
+taps_of(const struct conv_shape *s)
+{
+	double taps = 1;
+
+	for (int d = 0; d < s->spatial; d++)
+		taps *= (double)s->kernel[d];
+	return taps;
+}
+
+static double
+pixels_of(const struct conv_shape *s, const int64_t *size)
+{
+	double n = (double)s->n;
+
+	for (int d = 0; d < s->spatial; d++)
+		n *= (double)size[d];
+	return n;
+}
+
+static int64_t
+padded(int64_t n, int64_t to)
+{
+	return ceil_div(n, to) * to;
+}
+
+double
+cost_direct(const struct machine *m, enum op op, const struct conv_shape *s, enum residence where, bool fixed)
+{
+	int64_t block = tile_block(m);
+	bool back = op == OP_conv_grad_data;
+	int64_t in = back ? s->oc : s->ic, out = back ? s->ic : s->oc, blocks = ceil_div(out, block);
+	double taps = taps_of(s), in_padded = (double)(conv_stem(s, block) && !back ? in : padded(in, block));
+	double count = taps * in_padded * (double)(blocks * block); /* of weights */
+
+	if (op == OP_conv_grad_weight)
+		return 2 * pixels_of(s, s->out) * count / m->flops / fit.gradient + fit.pack * count;
+	/* rows of pixels, several short ones in a tile; those of a pointwise one are whole planes */
+	const int64_t *size = back ? s->in : s->out;
+	int64_t groups = tile_groups(m, blocks), most = tile_rows(m, groups), wide = size[s->spatial - 1];
+	double stride = 1;
+	for (int d = 0; d < s->spatial; d++)
+		stride *= (double)s->stride[d];
+	if (back)
+		taps /= stride; /* of each phase */
+	if (taps == 1 && stride == 1 && s->spatial > 1)
+		wide *= size[s->spatial - 2];
+	int64_t high = wide * 2 <= most && s->spatial > 1 && taps * stride > 1 ? most / wide : 1;
+	double compute = pixels_of(s, size) / (double)(high * wide) *
+	                 product_cycles(m, high * wide, most, groups, blocks, taps * in_padded);
+	return overlapped(compute, 4 * count / rate(m, where), fit.hidden) + (fixed ? 0 : fit.pack * count);
+}
+
+/* Blocks of tiles as nest_winograd.c takes them: rows of one image, or a few small images. */
+enum { BLOCK_TILES = 28 };
+static int64_t
+winograd_blocks(int64_t n, int64_t down, int64_t across)
+{
+	int64_t images = 1, rows = BLOCK_TILES / across;
+
+	if (down * across > BLOCK_TILES)
+		return n * ceil_div(down, rows < 1 ? 1 : rows);
+	while (images * 2 * down * across <= BLOCK_TILES && n % (images * 2) == 0)
+		images *= 2;
+	return n / images;
+}
+
+double
+cost_winograd(const struct machine *m, enum op op, const struct conv_shape *s, int tile, enum residence where, bool fixed)
+{
+	/* loads, sums and stores of the two-dimensional transforms, by tile */
+	static const double in_ops[] = {[2] = 64, [4] = 228}, out_ops[] = {[2] = 44, [4] = 182};
+	int64_t lanes = tile_block(m);
+	bool back = op == OP_conv_grad_data;
+	const int64_t *size = back ? s->in : s->out;
+	int64_t down = ceil_div(size[0], tile), across = ceil_div(size[1], tile), tiles = s->n * down * across;
+	int64_t in = padded(back ? s->oc : s->ic, lanes), out = padded(back ? s->ic : s->oc, lanes);
+	int64_t blocks = winograd_blocks(s->n, down, across), groups = tile_groups(m, out / lanes), most = tile_rows(m, groups);
+	double points = (tile + 2) * (tile + 2), u = points * (double)(in * out), v = vectors_of(m) / (double)lanes;
+	double transforms = fit.transform * v * (double)tiles * ((double)in * in_ops[tile] + (double)out * out_ops[tile]);
+	double kernel = fixed ? 0 : fit.kernel * points * (double)(s->ic * s->oc);
+
+	if (op == OP_conv_grad_weight) /* dU += V^T D: rows are input channels, the sum is over the tiles of a block */
+		return transforms + kernel + (double)blocks * (u * v * fit.add +
+		       points * product_cycles(m, in, most, groups, out / lanes, (double)tiles / (double)blocks));
+	/* u comes from where it lies once; the blocks that follow find it as near as it fits */
+	double block = points * product_cycles(m, ceil_div(tiles, blocks), most, groups, out / lanes, (double)in);
+	double first = 4 * u / rate(m, where), again = 4 * u / rate(m, cost_residence(m, 8 * u));
+	return transforms + kernel + overlapped(block, first, fit.hidden_winograd) +
+	       (double)(blocks - 1) * overlapped(block, again, 8 * u <= (double)m->l2 ? 1 : fit.hidden_winograd);
+}
+
+/* ---- kernels as they are */
+static double
+op_cycles(enum op op)
+{
+	switch (op) {
+	case OP_exp:
+	case OP_log:
+	case OP_log1p:
+	case OP_sin:
+	case OP_cos:
+	case OP_tanh:
+	case OP_erf:
+	case OP_sigmoid:
+	case OP_sinh:
+	case OP_cosh:
+	case OP_pow:
+	case OP_div:
+	case OP_sqrt:
+	case OP_rsqrt:
+		return fit.slow_op;
+	default:
+		return fit.op;
+	}
+}
+
+static double
+body_cycles(const struct machine *m, const struct body *b)
+{
+	double total = 0;
+
+	for (int i = 0; i < b->s.n; i++) {
+		const struct stmt *s = b->s.v[i];
+		double k = 1, rows, v, turns;
+
+		switch (s->kind) {
+		case S_FOR:
+			turns = s->extent < 0 ? 1 : (double)s->extent; /* a size of the run: one */
+			if (s->loop == FOR_VECTOR)
+				turns = (double)ceil_div((int64_t)turns, m->vector_bits / 32);
+			total += turns * body_cycles(m, &s->body);
+			break;
+		case S_TILE:
+			for (int d = 0; d < s->tile->nk; d++)
+				k *= (double)s->tile->k[d];
+			rows = (double)(s->tile->rows[0] * s->tile->rows[1]);
+			v = (double)s->tile->cblocks * (double)ceil_div(s->tile->cols * dtype_info[s->tile->dtype].bits, m->vector_bits);
+			total += tile_cycles(m, rows, v, k) + rows * v * body_cycles(m, &s->tile->epilogue);
+			break;
+		case S_OP:
+			total += op_cycles(s->op);
+			break;
+		case S_LOAD:
+		case S_STORE:
+		case S_REDUCE:
+			total += fit.op;
+			break;
+		default:
+			break;
+		}
+	}
+	return total;
+}
+
+double
+cost_calls(const struct machine *m, const struct call *call, int n, enum residence where)
+{
+	double memory = 0, compute = 0;
+
+	for (int c = 0; c < n; c++) {
+		const struct kernel *k = call[c].kernel;
+
+		compute += body_cycles(m, &k->body);
+		for (int i = 0; i < k->nbuf; i++) {
+			const struct buffer *b = call[c].arg[i];
+			bool fixed = b->space == SPACE_CONST || b->space == SPACE_STATE, seen = k->buf_slot[i];
+
+			for (int j = 0; j <= c && !seen; j++)
+				for (int q = 0; q < (j < c ? call[j].kernel->nbuf : i) && !seen; q++)
+					seen = call[j].arg[q] == b;
+			if (!seen)
+				memory += (double)b->bytes / rate(m, fixed ? where : cost_residence(m, 2 * (double)b->bytes));
+		}
+	}
+	return overlapped(compute, memory, fit.hidden);
+}
