@@ -746,7 +746,7 @@ pieces(struct gen *g, LLVMValueRef begin, LLVMValueRef end)
 	LLVMBuildRetVoid(g->b);
 }
 
-/* void NAME(void *const *arg, const int64_t *sym, int64_t begin, int64_t end) */
+/* void NAME(void *const *arg, const int64_t *sym, int64_t begin, int64_t end, int64_t slot) */
 LLVMValueRef
 kernel_emit(struct module *m, const struct kernel *k, const char *name)
 {
@@ -771,7 +771,7 @@ kernel_emit(struct module *m, const struct kernel *k, const char *name)
 		g.buf[i] = LLVMBuildLoad2(g.entry, m->ptr,
 		    LLVMBuildInBoundsGEP2(g.entry, m->ptr, LLVMGetParam(g.fn, 0), &at, 1, ""), "buf");
 		if (k->buf_slot[i]) {
-			at = LLVMBuildMul(g.entry, LLVMGetParam(g.fn, 2),
+			at = LLVMBuildMul(g.entry, LLVMGetParam(g.fn, 4),
 			    gen_i64(&g, (int64_t)dtype_bytes(k->buf_type[i], k->buf_slot[i])), "");
 			g.buf[i] = LLVMBuildInBoundsGEP2(
 			    g.entry, LLVMInt8TypeInContext(m->c), g.buf[i], &at, 1, "slot");

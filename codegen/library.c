@@ -104,7 +104,7 @@ task(struct entry *x, const char *name)
 	i = LLVMBuildSExt(m->b, LLVMGetParam(x->f, 1), m->i64, "");
 	from = LLVMBuildSDiv(m->b, LLVMBuildMul(m->b, v[3], i, ""), v[4], "");
 	to = LLVMBuildSDiv(m->b, LLVMBuildMul(m->b, v[3], LLVMBuildAdd(m->b, i, n64(m, 1), ""), ""), v[4], "");
-	LLVMBuildCall2(m->b, m->call_type, x->e.call, (LLVMValueRef[]){v[0], v[1], v[2], from, to}, 5, "");
+	LLVMBuildCall2(m->b, m->call_type, x->e.call, (LLVMValueRef[]){v[0], v[1], v[2], from, to, from}, 6, "");
 	LLVMBuildRetVoid(m->b);
 	return x->f;
 }
@@ -120,7 +120,7 @@ parallel(struct entry *x, LLVMValueRef i, LLVMValueRef base, LLVMValueRef sym, L
 
 	LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntSGT, n, n64(m, 1), ""), all, one);
 	LLVMPositionBuilderAtEnd(m->b, one);
-	LLVMBuildCall2(m->b, m->call_type, x->e.call, (LLVMValueRef[]){i32, base, sym, n64(m, 0), n}, 5, "");
+	LLVMBuildCall2(m->b, m->call_type, x->e.call, (LLVMValueRef[]){i32, base, sym, n64(m, 0), n, n64(m, 0)}, 6, "");
 	LLVMBuildBr(m->b, next);
 	LLVMPositionBuilderAtEnd(m->b, all);
 	many = LLVMBuildICmp(m->b, LLVMIntSGT, n, n64(m, TASKS), "");
@@ -207,7 +207,7 @@ run(struct entry *x, const char *name, bool mt)
 			parallel(x, i, base, sym, job, LLVMGetParam(x->f, (unsigned)(n - 2)), LLVMGetParam(x->f, (unsigned)(n - 1)));
 		else
 			LLVMBuildCall2(m->b, m->call_type, x->e.call, (LLVMValueRef[]){LLVMBuildTrunc(m->b, i, m->i32, ""),
-			    base, sym, n64(m, 0), pieces_of(x, i)}, 5, "");
+			    base, sym, n64(m, 0), pieces_of(x, i), n64(m, 0)}, 6, "");
 		next = LLVMBuildAdd(m->b, i, n64(m, 1), "");
 		LLVMAddIncoming(i, (LLVMValueRef[]){n64(m, 0), next}, (LLVMBasicBlockRef[]){pre, LLVMGetInsertBlock(m->b)}, 2);
 		LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntULT, next, n64(m, x->p->calls.n), ""), head, done);

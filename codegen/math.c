@@ -133,7 +133,15 @@ clamp(struct m *m, V x, double lo, double hi)
 	return sel(m, gt(m, x, K(m, hi)), K(m, hi), x);
 }
 
+/* a whole register of AVX-512 */
+static bool
+wide(struct m *m)
+{
+	return m->g->t->avx512 && LLVMGetTypeKind(m->f) == LLVMVectorTypeKind && LLVMGetVectorSize(m->f) == 16;
+}
+
 /* x = n*ln2 + r, |r| <= ln2/2; the nearest integer by the sum with 1.5*2^23 */
+static const double TINY_EXP = -87.33654;
 static const double LOG2E = 1.4426950408889634, LN2_HI = 0.693359375, LN2_LO = -2.12194440054690583e-4;
 
 struct reduced { V n, ni, r; };
@@ -156,7 +164,7 @@ scale(struct m *m, V p, V n, V ni)
 {
 	V a, b;
 
-	if (m->g->t->avx512 && LLVMGetTypeKind(m->f) == LLVMVectorTypeKind && LLVMGetVectorSize(m->f) == 16) {
+	if (wide(m)) {
 		V arg[] = {p, n, LLVMConstNull(m->f), LLVMConstAllOnes(m->g->m->i16), LLVMConstInt(m->g->m->i32, 4, 0)};
 
 		return gen_intrinsic(m->g, "llvm.x86.avx512.mask.scalef.ps.512", NULL, 0, arg, 5);
@@ -167,25 +175,34 @@ scale(struct m *m, V p, V n, V ni)
 	return mul(m, p, real(m, shl(m, iadd(m, b, I(m, 127)), 23)));
 }
 
-/* exp(x) * 2^bias: 1 + r + r^2 q(r), relative error of q 3e-9 */
+/* exp(x) * 2^bias for |x| < 90: 1 + r + r^2 q(r), relative error of q 3e-9 */
 static V
-exp_(struct m *m, V x, int bias)
+exp_in(struct m *m, V x, int bias)
 {
 	static const double q[] = {
 		0.4999999403953552, 0.1666651964187622, 0.04166840761899948, 0.008368914015591145, 0.001381418900564313,
 	};
-	struct reduced k;
-	V p;
+	struct reduced k = reduce_ln2(m, x);
+	V p = mad(m, mul(m, k.r, k.r), POLY(m, k.r, q), k.r);
 
-	x = clamp(m, x, -105, 90);
-	k = reduce_ln2(m, x);
-	p = mad(m, mul(m, k.r, k.r), POLY(m, k.r, q), k.r);
 	p = add(m, p, K(m, 1));
 	if (bias) {
 		k.n = add(m, k.n, K(m, bias));
 		k.ni = iadd(m, k.ni, I(m, bias));
 	}
 	return scale(m, p, k.n, k.ni);
+}
+
+/* Zero where exp(x) is below the normal numbers: arithmetic on subnormals takes a
+ * hundred times as long, and masks of attention make many. */
+static V
+exp_(struct m *m, V x, int bias)
+{
+	V tiny = lt(m, x, K(m, TINY_EXP));
+
+	x = sel(m, tiny, K(m, -87), x);
+	x = sel(m, gt(m, x, K(m, 90)), K(m, 90), x);
+	return sel(m, tiny, K(m, 0), exp_in(m, x, bias));
 }
 
 /* exp(x) - 1 for |x| < 60, small relative error everywhere */
@@ -241,13 +258,28 @@ log1p_(struct m *m, V x)
 	return sel(m, lt(m, fabs_(m, x), K(m, 1e-7)), x, r); /* -0 too */
 }
 
-/* e = exp(-|x|): 1/(1+e), e/(1+e) */
+/* 1/d for 1 <= d < 2^126: an estimate of 14 bits and a step of Newton's */
+static V
+reciprocal(struct m *m, V d)
+{
+	V r;
+
+	if (!wide(m))
+		return quo(m, K(m, 1), d);
+	r = gen_intrinsic(m->g, "llvm.x86.avx512.rcp14.ps.512", NULL, 0,
+	    (V[]){d, LLVMConstNull(m->f), LLVMConstAllOnes(m->g->m->i16)}, 3);
+	return mad(m, r, mad(m, LLVMBuildFNeg(m->b, d, ""), r, K(m, 1)), r);
+}
+
+/* 1 / (1 + exp(-x)), 0 below the normal numbers */
 static V
 sigmoid_(struct m *m, V x)
 {
-	V e = exp_(m, LLVMBuildFNeg(m->b, fabs_(m, x), ""), 0), d = add(m, K(m, 1), e);
+	V tiny = lt(m, x, K(m, TINY_EXP)), e;
 
-	return quo(m, sel(m, lt(m, x, K(m, 0)), e, K(m, 1)), d);
+	x = sel(m, gt(m, x, K(m, 87)), K(m, 87), x);
+	e = exp_in(m, LLVMBuildFNeg(m->b, x, ""), 0);
+	return sel(m, tiny, K(m, 0), reciprocal(m, add(m, K(m, 1), e)));
 }
 
 /* (e^2x - 1) / (e^2x + 1) */
@@ -258,7 +290,7 @@ tanh_(struct m *m, V x)
 
 	a = sel(m, gt(m, a, K(m, 10)), K(m, 10), a);
 	e = expm1_(m, add(m, a, a));
-	return sign_of(m, quo(m, e, add(m, e, K(m, 2))), x);
+	return sign_of(m, mul(m, e, reciprocal(m, add(m, e, K(m, 2)))), x);
 }
 
 static V

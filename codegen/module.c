@@ -45,8 +45,8 @@ module_open(struct target *t, const char *name)
 	m->f32 = LLVMFloatTypeInContext(m->c);
 	m->f64 = LLVMDoubleTypeInContext(m->c);
 	m->ptr = LLVMPointerTypeInContext(m->c, 0);
-	m->kernel_type = LLVMFunctionType(m->void_, (LLVMTypeRef[]){m->ptr, m->ptr, m->i64, m->i64}, 4, 0);
-	m->call_type = LLVMFunctionType(m->void_, (LLVMTypeRef[]){m->i32, m->ptr, m->ptr, m->i64, m->i64}, 5, 0);
+	m->kernel_type = LLVMFunctionType(m->void_, (LLVMTypeRef[]){m->ptr, m->ptr, m->i64, m->i64, m->i64}, 5, 0);
+	m->call_type = LLVMFunctionType(m->void_, (LLVMTypeRef[]){m->i32, m->ptr, m->ptr, m->i64, m->i64, m->i64}, 6, 0);
 	return m;
 }
 
@@ -433,7 +433,7 @@ module_call(struct module *m, const struct program *p, const char *symbol, bool 
 			    LLVMBuildInBoundsGEP2(m->b, m->ptr, frame, &at, 1, ""));
 		}
 		LLVMBuildCall2(m->b, m->kernel_type, kernel[i],
-		    (LLVMValueRef[]){frame, LLVMGetParam(f, 2), LLVMGetParam(f, 3), LLVMGetParam(f, 4)}, 4, "");
+		    (LLVMValueRef[]){frame, LLVMGetParam(f, 2), LLVMGetParam(f, 3), LLVMGetParam(f, 4), LLVMGetParam(f, 5)}, 5, "");
 		LLVMBuildBr(m->b, done);
 	}
 	LLVMPositionBuilderAtEnd(m->b, done);

@@ -137,8 +137,8 @@ struct kernel {
 	int nbuf, nvar, nreg;
 	enum dtype *buf_type;    /* [nbuf] */
 	bool *buf_written;       /* [nbuf] */
-	/* [nbuf]: where a thread keeps what it needs for the pieces of the moment; a call of
-	 * pieces [begin, end) uses the memory from begin * slot elements on.  0: as ever. */
+	/* [nbuf]: where a thread keeps what it needs for the pieces of the moment: from element
+	 * p * slot on, p the first piece that the thread has of this call.  0: as ever. */
 	int64_t *buf_slot;
 	enum dtype *reg_type;    /* [nreg] */
 	int64_t pieces;          /* product of the parallel extents (symbols: at their upper bound) */

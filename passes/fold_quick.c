@@ -2,6 +2,7 @@
  * and quotients of floats rounded once are what the evaluator's doubles round to. */
 #include "passes/fold.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 /* Reshapes, transposes and slices of whole bytes are copies, without the evaluator:
@@ -145,30 +146,120 @@ arithmetic(struct arena *a, const struct node *n, const struct tensor *x, const 
 }
 
 /* One letter of a contraction: its size and strides in both operands. */
-struct letter { int64_t size, sa, sb; };
+struct letter {
+	int64_t size, sa, sb;
+};
 
-static double
-sum_of(const struct letter *k, int n, const float *a, const float *b)
+/* to[..., lane] = sum over k of a[a_at[k] + ...] * b[b_at[k] + ...].  LANES results of
+ * the last letter are made at once from a panel of the second operand, which the
+ * results that differ by letters of the first alone share.  Every sum is one chain in
+ * the order of k, so results do not depend on the blocking. */
+enum { LANES = 16 };
+struct contraction {
+	struct letter l[2 * MAX_RANK]; /* of the result but the last, those that b has first */
+	int64_t step[2 * MAX_RANK];    /* of theirs in the result */
+	int n, shared;		       /* shared: of l that b has */
+	struct letter lane;
+	int64_t nk, *a_at, *b_at;
+	double *panel; /* [nk][LANES] */
+};
+
+static void
+take_panel(const struct contraction *c, const float *b, int n)
 {
-	double sum = 0;
-
-	if (n == 0)
-		return (double)*a * *b;
-	for (int64_t i = 0; i < k->size; i++, a += k->sa, b += k->sb)
-		sum += n == 1 ? (double)*a * *b : sum_of(k + 1, n - 1, a, b);
-	return sum;
+	for (int64_t k = 0; k < c->nk; k++)
+		for (int j = 0; j < n; j++)
+			c->panel[k * LANES + j] = (double)b[c->b_at[k] + j * c->lane.sb];
 }
 
-static float *
-contract(const struct letter *l, int nout, int nsum, float *to, const float *a, const float *b)
+static void
+lanes(const struct contraction *c, const float *a, float *to, int n)
 {
-	if (nout == 0) {
-		*to = (float)sum_of(l, nsum, a, b);
-		return to + 1;
+	double sum[LANES];
+
+	for (int j = 0; j < LANES; j++)
+		sum[j] = 0;
+	for (int64_t k = 0; k < c->nk; k++) {
+		const float *x = a + c->a_at[k];
+		const double *y = c->panel + k * LANES;
+
+		if (c->lane.sa == 0)
+			for (int j = 0; j < LANES; j++)
+				sum[j] += (double)*x * y[j];
+		else
+			for (int j = 0; j < n; j++)
+				sum[j] += (double)x[j * c->lane.sa] * y[j];
 	}
-	for (int64_t i = 0; i < l->size; i++, a += l->sa, b += l->sb)
-		to = contract(l + 1, nout - 1, nsum, to, a, b);
-	return to;
+	for (int j = 0; j < n; j++)
+		to[j] = (float)sum[j];
+}
+
+/* letters i and on, the panel as it is */
+static void
+first_alone(const struct contraction *c, int i, const float *a, float *to, int n)
+{
+	if (i == c->n) {
+		lanes(c, a, to, n);
+		return;
+	}
+	for (int64_t v = 0; v < c->l[i].size; v++)
+		first_alone(c, i + 1, a + v * c->l[i].sa, to + v * c->step[i], n);
+}
+
+static void
+contract(const struct contraction *c, int i, const float *a, const float *b, float *to)
+{
+	if (i < c->shared) {
+		for (int64_t v = 0; v < c->l[i].size; v++)
+			contract(
+			    c, i + 1, a + v * c->l[i].sa, b + v * c->l[i].sb, to + v * c->step[i]);
+		return;
+	}
+	for (int64_t j = 0; j < c->lane.size; j += LANES) {
+		int n = c->lane.size - j < LANES ? (int)(c->lane.size - j) : LANES;
+
+		take_panel(c, b + j * c->lane.sb, n);
+		first_alone(c, i, a + j * c->lane.sa, to + j, n);
+	}
+}
+
+/* Offsets of all values of the summed letters, the last one fastest. */
+static void
+sum_offsets(struct contraction *c, const struct letter *l, int n)
+{
+	c->nk = 1;
+	for (int i = 0; i < n; i++)
+		c->nk *= l[i].size;
+	c->a_at = xcalloc((size_t)c->nk + 1, sizeof *c->a_at);
+	c->b_at = xcalloc((size_t)c->nk + 1, sizeof *c->b_at);
+	for (int64_t k = 0; k < c->nk; k++)
+		for (int64_t i = n - 1, rest = k; i >= 0; rest /= l[i--].size) {
+			c->a_at[k] += rest % l[i].size * l[i].sa;
+			c->b_at[k] += rest % l[i].size * l[i].sb;
+		}
+}
+
+/* The letters of the result, the lane among them; exchanged: b's strides are a's. */
+static void
+result_letters(struct contraction *c, const struct letter *l, int n)
+{
+	int64_t step = 1;
+
+	c->lane = n ? l[n - 1] : (struct letter){1, 0, 0};
+	for (int i = n - 1; i >= 0; step *= l[i--].size) {
+		if (i == n - 1 || l[i].sb == 0)
+			continue;
+		c->l[c->shared] = l[i];
+		c->step[c->shared++] = step;
+	}
+	c->n = c->shared;
+	step = 1;
+	for (int i = n - 1; i >= 0; step *= l[i--].size) {
+		if (i == n - 1 || l[i].sb != 0)
+			continue;
+		c->l[c->n] = l[i];
+		c->step[c->n++] = step;
+	}
 }
 
 /* Stride of the letter in an operand with these subscripts; 0: it has none. */
@@ -189,33 +280,51 @@ letter_stride(const char *s, const struct tensor *t, char c, int64_t *size)
 static const struct tensor *
 contraction(struct arena *a, const struct node *n, const struct tensor *x, const struct tensor *y)
 {
-	const char *spec = attr_string(n, "spec"), *sb = strchr(spec, ',') + 1, *so = strstr(spec, "->") + 2;
+	const char *spec = attr_string(n, "spec"), *sb = strchr(spec, ',') + 1,
+		   *so = strstr(spec, "->") + 2;
 	const struct value *out = n->out[0];
 	struct letter l[3 * MAX_RANK];
+	struct contraction c = {0};
 	int nout = 0, nsum = 0;
 	struct tensor *t;
 
 	if (x->dtype != DT_f32 || y->dtype != DT_f32)
 		return NULL;
-	for (const char *c = so; *c; c++, nout++) {
-		l[nout].sa = letter_stride(spec, x, *c, &l[nout].size);
-		l[nout].sb = letter_stride(sb, y, *c, &l[nout].size);
+	for (const char *s = so; *s; s++, nout++) {
+		l[nout].sa = letter_stride(spec, x, *s, &l[nout].size);
+		l[nout].sb = letter_stride(sb, y, *s, &l[nout].size);
 	}
 	for (int side = 0; side < 2; side++) {
 		const char *s = side ? sb : spec, *end = side ? so - 2 : sb - 1;
 
-		for (const char *c = s; c < end; c++) {
+		for (const char *k = s; k < end; k++) {
 			struct letter *m = &l[nout + nsum];
 
-			if (strchr(so, *c) || memchr(s, *c, (size_t)(c - s)) || (side && memchr(spec, *c, (size_t)(sb - 1 - spec))))
+			if (strchr(so, *k) || memchr(s, *k, (size_t)(k - s)) ||
+			    (side && memchr(spec, *k, (size_t)(sb - 1 - spec))))
 				continue;
-			m->sa = letter_stride(spec, x, *c, &m->size);
-			m->sb = letter_stride(sb, y, *c, &m->size);
+			m->sa = letter_stride(spec, x, *k, &m->size);
+			m->sb = letter_stride(sb, y, *k, &m->size);
 			nsum++;
 		}
 	}
+	/* the lane belongs to the second operand, the one in panels */
+	if (nout && l[nout - 1].sb == 0) {
+		const struct tensor *z = x;
+
+		x = y;
+		y = z;
+		for (int i = 0; i < nout + nsum; i++)
+			l[i] = (struct letter){l[i].size, l[i].sb, l[i].sa};
+	}
 	t = tensor_new(a, DT_f32, out->rank, out->dims);
-	contract(l, nout, nsum, t->data, x->data, y->data);
+	result_letters(&c, l, nout);
+	sum_offsets(&c, l + nout, nsum);
+	c.panel = xcalloc((size_t)c.nk * LANES + 1, sizeof *c.panel);
+	contract(&c, 0, x->data, y->data, t->data);
+	free(c.panel);
+	free(c.a_at);
+	free(c.b_at);
 	return t;
 }
 

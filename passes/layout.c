@@ -66,7 +66,7 @@ makes_blocks(const struct lay *l, const struct node *n)
 	switch (n->op) {
 	case OP_conv:
 	case OP_conv_grad_data:
-		return conv_tiled(n, &s) || depthwise(n, &s);
+		return conv_tiled(n, l->block, &s) || depthwise(n, &s);
 	case OP_winograd_conv:
 		return true;
 	case OP_max_pool:
@@ -113,7 +113,9 @@ collect_halos(struct lay *l, const struct node *n)
 		}
 	if (n->op != OP_conv && n->op != OP_conv_grad_data && n->op != OP_conv_grad_weight)
 		return;
-	if (!conv_tiled(n, &s) && !depthwise(n, &s))
+	bool tiled = conv_tiled(n, l->block, &s);
+
+	if (!tiled && !depthwise(n, &s))
 		return;
 	if (n->op == OP_conv_grad_data) {
 		conv_grad_halo(&s, lo, hi);
@@ -121,8 +123,14 @@ collect_halos(struct lay *l, const struct node *n)
 			want_halo(l, n->in[0], d, lo[d], hi[d]);
 		return;
 	}
-	for (int d = 0; d < s.spatial; d++)
+	for (int d = 0; d < s.spatial; d++) {
+		struct conv_span span[MAX_SPANS];
+		int spans = conv_spans(&s, d, span);
+
+		if (n->op == OP_conv && tiled && (spans > 1 || span[0].taps < s.kernel[d]))
+			continue; /* cut so that no tap reads outside */
 		want_halo(l, n->in[0], d, s.lo[d], s.hi[d]);
+	}
 }
 
 static const struct layout *
@@ -240,7 +248,7 @@ conv_operands(struct lay *l, struct node *n)
 		}
 		return;
 	}
-	if (!conv_tiled(n, &s)) {
+	if (!conv_tiled(n, l->block, &s)) {
 		for (int i = 0; i < n->nin; i++)
 			n->in[i] = in_layout(l, n->in[i], NULL);
 		return;
@@ -298,7 +306,7 @@ visit(struct lay *l, struct node *n)
 	vec_push(l->g->arena, &l->g->nodes, n);
 	if (blocks)
 		out->layout = blocked_layout(l, out);
-	if (n->op == OP_conv_grad_weight && conv_tiled(n, &s)) {
+	if (n->op == OP_conv_grad_weight && conv_tiled(n, l->block, &s)) {
 		/* made in packed form, read in plain: the node's value keeps its users, so
 		 * the packed one is new and the old becomes its copy */
 		struct conv_shape ws = s;

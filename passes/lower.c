@@ -588,6 +588,37 @@ open_arrays(struct lower *lo)
 	}
 }
 
+static void
+fetch_nothing(struct body *b)
+{
+	for (int i = 0; i < b->s.n; i++) {
+		struct stmt *s = b->s.v[i];
+
+		if (s->kind == S_FOR)
+			fetch_nothing(&s->body);
+		if (s->kind == S_TILE)
+			s->tile->ahead_lines = 0;
+	}
+}
+
+/* Weights that the second cache holds from run to run need no prefetching. */
+static void
+fetch_what_is_far(struct lower *lo)
+{
+	struct program *p = lo->p;
+	int64_t bytes = 0;
+
+	for (int i = 0; i < p->buffers.n; i++) {
+		const struct buffer *b = p->buffers.v[i];
+
+		if ((b->space == SPACE_CONST || b->space == SPACE_STATE) && !b->alias)
+			bytes += b->bytes;
+	}
+	for (int i = 0; i < p->calls.n && bytes <= lo->ctx->opts->machine.l2; i++)
+		if (p->calls.v[i].kernel)
+			fetch_nothing(&p->calls.v[i].kernel->body);
+}
+
 bool
 pass_lower(struct graph *g, struct pass_ctx *ctx)
 {
@@ -625,6 +656,7 @@ pass_lower(struct graph *g, struct pass_ctx *ctx)
 	lo.layer = 0;
 	for (int i = 0; i < copies.last.n; i++)
 		copy(&lo, copies.last.v[i].from, copies.last.v[i].to);
+	fetch_what_is_far(&lo);
 	arena_destroy(lo.tmp);
 	ctx->program = ok ? lo.p : NULL;
 	return ok;

@@ -1,7 +1,7 @@
 /* nest_winograd -- winograd_conv and winograd_grad_weight (ir/ops/winograd.c) over
  * blocked channels.
  *
- * Tiles are taken in blocks of a few dozen, and a block goes through three phases:
+ * Tiles are taken in blocks of a few dozen (block_tiles), and a block goes through three phases:
  *   V[p][t][ic] = BT d B           lanes: channels; d read from x and its halo
  *   M[p][t][oc] = sum ic V u       register tiles: rows are tiles, columns channels
  *   y           = AT M A           lanes: channels; the maps that follow, stores
@@ -18,7 +18,7 @@
 
 #include <string.h>
 
-enum { BLOCK_TILES = 28, FEW_BLOCKS = 4, MANY_PIECES = 16, PAD = 16 };
+enum { BLOCK_TILES = 14, FEW_BLOCKS = 4, MANY_PIECES = 16, PAD = 16 };
 /* Of the weights' gradient: V and D of a block; sums of all groups */
 enum { GRADIENT_BYTES = 320 * 1024, SUM_BYTES = 4 << 20, MOST_GROUPS = 8 };
 
@@ -286,7 +286,7 @@ phase_multiply(struct wino *w, enum for_kind kind)
 		struct affine number = AFFINE(i ? rows.nhigh : 0);
 
 		affine_add(&number, var, 1);
-		tile_fetch_ahead(t, groups * us[1], rows.nhigh + rows.nlow, &number);
+		tile_fetch_ahead(&w->lo->ctx->opts->machine, t, groups * us[1], rows.nhigh + rows.nlow, &number);
 		affine_add(&c, pvar, w->mpoint);
 		affine_add(&c, var, h * w->ocb * w->lanes);
 		affine_add(&c, t->rowvar[1], w->ocb * w->lanes);
@@ -558,6 +558,19 @@ weight_gradient(struct wino *w)
 	add_groups(w, sums, groups);
 }
 
+/* How many tiles a block should have.  Weights that stay in the second cache from block to
+ * block share it with V and M; of larger ones each block is a pass over memory, so V and M
+ * take most of the cache. */
+static int64_t
+block_tiles(const struct wino *w)
+{
+	int64_t points = w->s.w->n * w->s.w->n, l2 = w->lo->ctx->opts->machine.l2, lane = w->lanes * (int64_t)sizeof(float);
+	int64_t tile = points * (w->icb + w->ocb) * lane, u = points * w->icb * w->ocb * w->lanes * lane;
+	int64_t tiles = (u > l2 / 2 ? l2 * 4 / 5 : l2 * 3 / 5 - u) / tile;
+
+	return tiles < BLOCK_TILES ? BLOCK_TILES : tiles;
+}
+
 bool
 lower_winograd(struct lower *lo, struct cluster *cl)
 {
@@ -576,11 +589,11 @@ lower_winograd(struct lower *lo, struct cluster *cl)
 		return true;
 	}
 	/* a block: whole images if they are small, else rows of one */
-	int64_t per = w.s.tiles[0] * w.s.tiles[1], most = BLOCK_TILES / w.s.tiles[1];
+	int64_t per = w.s.tiles[0] * w.s.tiles[1], room = block_tiles(&w), most = room / w.s.tiles[1];
 
 	w.images = 1;
-	if (per <= BLOCK_TILES)
-		while (w.images * 2 * per <= BLOCK_TILES && w.s.n % (w.images * 2) == 0)
+	if (per <= room)
+		while (w.images * 2 * per <= room && w.s.n % (w.images * 2) == 0)
 			w.images *= 2;
 	struct split rows = split_even(w.s.tiles[0], most < 1 ? 1 : most);
 	blocks(&w, 0, rows.high, rows.nhigh);

@@ -5,7 +5,7 @@
  *   core graph           simplify fold cse dce   weights take scales and biases
  *        |               bound                   fixed sizes
  *        |               host                    strings become words
- *        |               algorithm fold          how convolutions are computed
+ *        |               groups algorithm fold   how convolutions are computed
  *        |               layout fold dce         memory layouts; constants packed
  *   core graph + layouts lower                   kernels, in ctx->program
  *        |               plan                    offsets in one arena
@@ -28,6 +28,7 @@ const struct pass passes[] = {
     {"expand", "composites into core operators", pass_expand},
     {"bound", "sizes known at run time into fixed sizes and numbers", pass_bound},
     {"host", "string constants and comparisons into calls", pass_host},
+    {"groups", "narrow groups of convolutions merged into whole blocks of channels", pass_groups},
     {"algorithm", "which algorithm computes every convolution: by cost, as measured or forced", pass_algorithm},
     {"layout", "memory layout of every value", pass_layout},
     {"lower", "clusters of nodes into kernels", pass_lower},
@@ -37,7 +38,7 @@ const int npasses = sizeof passes / sizeof passes[0];
 
 #define TO_CORE "dce,cse,simplify,fold,expand,simplify,fold,cse,simplify,fold,cse,dce"
 #define TO_FIXED "bound"
-#define TO_KERNELS "host,algorithm,fold,layout,fold,dce,lower"
+#define TO_KERNELS "host,groups,algorithm,fold,layout,fold,dce,lower"
 static const char order[] = TO_CORE "," TO_FIXED "," TO_KERNELS ",plan";
 
 /* Is name one of the comma list, or the list "all"? */

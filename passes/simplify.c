@@ -92,6 +92,19 @@ visit(struct rewrite *rw, struct node *n)
 	return true;
 }
 
+static void
+count_slices(struct simplify *s, const struct graph *g)
+{
+	for (int i = 0; i < g->nodes.n; i++) {
+		const struct node *n = g->nodes.v[i];
+
+		if (n->dead || n->op != OP_slice)
+			continue;
+		s->taken[n->in[0]->id].slices++;
+		s->taken[n->in[0]->id].elems += dims_count(n->out[0]->rank, n->out[0]->dims);
+	}
+}
+
 bool
 pass_simplify(struct graph *g, struct pass_ctx *ctx)
 {
@@ -103,6 +116,8 @@ pass_simplify(struct graph *g, struct pass_ctx *ctx)
 
 		s.uses = graph_use_counts(scratch, g);
 		s.size = g->nvalue;
+		s.taken = arena_array(scratch, struct taken, g->nvalue);
+		count_slices(&s, g);
 		s.changed = 0;
 		ok = graph_rewrite(g, ctx->diag, NULL, true, visit, &s) && pass_cse(g, ctx) && pass_dce(g, ctx);
 		arena_destroy(scratch);

@@ -72,6 +72,63 @@ transpose_late(struct rewrite *rw, struct node *n)
 	return v && v->rank == out->rank ? b_transpose(&rw->b, v, perm) : NULL;
 }
 
+/* op(reshape x, c) = reshape(op(x, c)), c a constant of one element: an attention's
+ * scale reaches the weights of its query */
+static struct value *
+reshape_late(struct rewrite *rw, struct node *n)
+{
+	struct value *in[3], *out = n->out[0], *x = NULL, *v;
+
+	if (op_info[n->op].class != OC_map || n->nin > 3)
+		return NULL;
+	for (int k = 0; k < n->nin; k++) {
+		in[k] = n->in[k];
+		if (!x && is_node(in[k], OP_reshape) && sole_use(rw, in[k]) && !is_constant(in[k]) && same_dims(in[k], out))
+			x = in[k] = in[k]->def->in[0];
+		else if (!single(in[k]) || !is_constant(in[k]))
+			return NULL;
+		else if (in[k]->rank)
+			in[k] = b_reshape(&rw->b, in[k], 0, NULL);
+	}
+	if (!x || single(x))
+		return NULL;
+	v = b_op(&rw->b, n->op, n->nin, in, n->nattr, n->attr);
+	return v ? b_reshape(&rw->b, v, out->rank, out->dims) : NULL;
+}
+
+/* reshape(transpose x), axes of 1 dropped = transpose(reshape x) */
+static struct value *
+drop_ones_early(struct rewrite *rw, struct node *n)
+{
+	struct value *y = n->in[0], *out = n->out[0], *x, *v;
+	int64_t perm[MAX_RANK], dims[MAX_RANK], next[MAX_RANK];
+	int place[MAX_RANK], r = 0, k = 0;
+	bool kept[MAX_RANK] = {0};
+
+	if (!perm_of(y, perm) || !sole_use(rw, y) || out->rank >= y->rank)
+		return NULL;
+	for (int i = 0; i < y->rank; i++) {
+		if (k < out->rank && y->dims[i] == out->dims[k] && (y->dims[i] != 1 || y->rank - i <= out->rank - k))
+			kept[perm[i]] = true, k++;
+		else if (y->dims[i] != 1)
+			return NULL;
+	}
+	if (k < out->rank)
+		return NULL;
+	x = y->def->in[0];
+	for (int i = 0; i < x->rank; i++)
+		if (kept[i]) {
+			place[i] = r;
+			dims[r++] = x->dims[i];
+		}
+	k = 0;
+	for (int i = 0; i < y->rank; i++)
+		if (kept[perm[i]])
+			next[k++] = place[perm[i]];
+	v = b_reshape(&rw->b, x, r, dims);
+	return v ? b_transpose(&rw->b, v, next) : NULL;
+}
+
 /* A constant index that counts up by a constant step is a slice. */
 static struct value *
 gather_slice(struct rewrite *rw, struct node *n)
@@ -159,6 +216,8 @@ contract_repeated(struct rewrite *rw, struct node *n)
 
 const struct simplify_rule simplify_move[] = {
     {OP_none, "op(transpose x, c) = transpose(op(x, c))", transpose_late},
+    {OP_none, "op(reshape x, c) = reshape(op(x, c)), c one number", reshape_late},
+    {OP_reshape, "reshape(transpose x) without axes of 1 = transpose(reshape x)", drop_ones_early},
     {OP_gather, "gather at known, evenly spaced places = slice", gather_slice},
     {OP_contract, "contract(expand x, w) = contract(x, w)", contract_repeated},
     {0},

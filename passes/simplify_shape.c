@@ -370,6 +370,20 @@ contract_transposed(struct rewrite *rw, struct node *n)
 	return any ? contract_of(rw, n, &s, in[0], in[1]) : NULL;
 }
 
+/* The columns of constant weights, packed once, stay innermost: with rows of the
+ * other operand there, that one would be packed in every run. */
+static bool
+columns_move(const struct node *y, const struct spec *s, char last)
+{
+	int rank = y->out[0]->rank;
+	char was = rank ? s->part[2][rank - 1] : 0;
+
+	for (int k = 0; k < 2 && was != last; k++)
+		if (is_constant(y->in[k]) && strchr(s->part[k], was) && !strchr(s->part[k], last))
+			return true;
+	return false;
+}
+
 static struct value *
 transpose_contract(struct rewrite *rw, struct node *n)
 {
@@ -383,6 +397,8 @@ transpose_contract(struct rewrite *rw, struct node *n)
 		return NULL;
 	perm_of(n, perm);
 	memcpy(old, s.part[2], sizeof old);
+	if (y->rank && columns_move(y->def, &s, old[perm[y->rank - 1]]))
+		return NULL;
 	for (int i = 0; i < y->rank; i++)
 		s.part[2][i] = old[perm[i]];
 	return contract_of(rw, y->def, &s, y->def->in[0], y->def->in[1]);

@@ -1,7 +1,8 @@
 /* simplify_slice -- a slice moves up to where its elements come from, so that what
  * nobody reads is not computed: a classifier on the first token leaves one row of
- * the last layer.  What is sliced must have no other reader; readers that take the
- * same slice are one after CSE, which runs between the sweeps. */
+ * the last layer.  What is sliced must have no other reader (readers that take the
+ * same slice are one after CSE, which runs between the sweeps), or only slices of
+ * parts that end in weights: one matrix for query, key and value becomes three. */
 #include "passes/simplify.h"
 
 #include <string.h>
@@ -84,55 +85,78 @@ through_map(struct rewrite *rw, struct node *y, const struct cut *c)
 	return again(rw, y, in);
 }
 
+/* The cut of a transpose's operand that makes cut c of its result. */
+static void
+cut_transposed(const struct node *y, const struct cut *c, struct cut *own, int64_t *perm)
+{
+	const int64_t *given;
+	int n = attr_ints(y, "perm", &given);
+
+	own->rank = c->rank;
+	for (int i = 0; i < c->rank; i++) {
+		perm[i] = n == c->rank ? given[i] : c->rank - 1 - i;
+		own->start[perm[i]] = c->start[i];
+		own->count[perm[i]] = c->count[i];
+		own->step[perm[i]] = c->step[i];
+	}
+}
+
 static struct value *
 through_transpose(struct rewrite *rw, struct node *y, const struct cut *c)
 {
-	const int64_t *given;
 	int64_t perm[MAX_RANK];
-	struct value *x = y->in[0], *v;
-	struct cut own = {.rank = x->rank};
-	int n = attr_ints(y, "perm", &given);
+	struct cut own;
+	struct value *v;
 
-	for (int i = 0; i < x->rank; i++) {
-		perm[i] = n == x->rank ? given[i] : x->rank - 1 - i;
-		own.start[perm[i]] = c->start[i];
-		own.count[perm[i]] = c->count[i];
-		own.step[perm[i]] = c->step[i];
-	}
-	v = sliced(rw, x, &own);
+	cut_transposed(y, c, &own, perm);
+	v = sliced(rw, y->in[0], &own);
 	return v ? b_transpose(&rw->b, v, perm) : NULL;
 }
 
-/* An axis of the result is one of the operand if it has its extent and as many
- * elements inside it. */
-static struct value *
-through_reshape(struct rewrite *rw, struct node *y, const struct cut *c)
+/* Likewise of a reshape: an axis of the result must be one of the operand, or the
+ * leading digit of one (n of 3*n), with nothing else taken from that one. */
+static bool
+cut_reshaped(const struct node *y, const struct cut *c, struct cut *own)
 {
-	struct value *x = y->in[0], *out = y->out[0], *v;
-	struct cut own = {.rank = x->rank};
+	const struct value *x = y->in[0], *out = y->out[0];
 	int64_t inner = 1;
 
+	*own = (struct cut){.rank = x->rank};
 	for (int j = 0; j < x->rank; j++) {
 		if (!dim_const(x->dims[j]))
-			return NULL;
-		own.count[j] = x->dims[j];
-		own.step[j] = 1;
+			return false;
+		own->count[j] = x->dims[j];
+		own->step[j] = 1;
 	}
 	for (int i = out->rank - 1; i >= 0; inner *= out->dims[i--]) {
-		int64_t inside = 1;
+		int64_t inside = 1, times;
 		int j = x->rank - 1;
 
 		if (whole(c, out, i))
 			continue;
-		for (; j >= 0 && (inside != inner || x->dims[j] != out->dims[i]); j--)
-			inside *= x->dims[j];
-		if (j < 0)
-			return NULL;
-		own.start[j] = c->start[i];
-		own.count[j] = c->count[i];
-		own.step[j] = c->step[i];
+		while (j >= 0 && inside * x->dims[j] <= inner)
+			inside *= x->dims[j--];
+		if (j < 0 || inner % inside || x->dims[j] * inside != out->dims[i] * inner || !whole(own, x, j))
+			return false;
+		times = inner / inside;
+		if (times > 1 && c->step[i] != 1)
+			return false;
+		own->start[j] = c->start[i] * times;
+		own->count[j] = c->count[i] * times;
+		own->step[j] = c->step[i];
 	}
-	v = sliced(rw, x, &own);
+	return true;
+}
+
+static struct value *
+through_reshape(struct rewrite *rw, struct node *y, const struct cut *c)
+{
+	struct value *v;
+	struct cut own;
+
+	if (!cut_reshaped(y, c, &own))
+		return NULL;
+	v = sliced(rw, y->in[0], &own);
 	return v ? b_reshape(&rw->b, v, c->rank, c->count) : NULL;
 }
 
@@ -188,16 +212,112 @@ through_contract(struct rewrite *rw, struct node *y, const struct cut *c)
 	return again(rw, y, in);
 }
 
-/* A contraction whose result is only taken in parts that do not overlap much. */
+/* Outputs at an edge that nobody reads: less padding there.  Channels: fewer rows of weights. */
+static struct value *
+through_conv(struct rewrite *rw, struct node *y, const struct cut *c)
+{
+	struct value *in[2] = {y->in[0], y->in[1]}, *x = in[0];
+	int64_t pads[2 * MAX_RANK];
+	const int64_t *stride, *dilation, *old;
+	int sp = x->rank - 2, ns = attr_ints(y, "strides", &stride), nd = attr_ints(y, "dilations", &dilation);
+	int np = attr_ints(y, "pads", &old);
+	struct cut images = {.rank = x->rank}, rows = {.rank = x->rank};
+
+	for (int i = 0; i < x->rank; i++) {
+		if (!dim_const(x->dims[i]) || !dim_const(in[1]->dims[i]))
+			return NULL;
+		images.count[i] = x->dims[i];
+		rows.count[i] = in[1]->dims[i];
+		images.step[i] = rows.step[i] = 1;
+	}
+	for (int d = 0; d < sp; d++) {
+		int64_t s = ns ? stride[d] : 1, reach = (nd ? dilation[d] : 1) * (in[1]->dims[d + 2] - 1);
+		int64_t last = (c->start[d + 2] + c->count[d + 2] - 1) * s + reach; /* read, from the first of the padding */
+
+		pads[d] = (np ? old[d] : 0) - c->start[d + 2] * s;
+		pads[sp + d] = last - (np ? old[d] : 0) - (x->dims[d + 2] - 1);
+		if (c->step[d + 2] != 1 || pads[d] < 0 || pads[sp + d] < 0)
+			return NULL;
+	}
+	if (!whole(c, y->out[0], 1) && attr_int(y, "group") != 1)
+		return NULL;
+	images.start[0] = c->start[0];
+	images.count[0] = c->count[0];
+	images.step[0] = c->step[0];
+	rows.start[0] = c->start[1];
+	rows.count[0] = c->count[1];
+	rows.step[0] = c->step[1];
+	in[0] = sliced(rw, x, &images);
+	in[1] = sliced(rw, in[1], &rows);
+	return in[0] && in[1] ? with_pads(rw, y, in, 2 * sp, pads) : NULL;
+}
+
+/* y is read by slices only, which do not overlap much. */
 static bool
-parted(struct rewrite *rw, const struct value *y, const struct value *part)
+in_parts(struct rewrite *rw, const struct value *y)
 {
 	const struct simplify *s = rw->ctx;
-	int64_t all = dims_count(y->rank, y->dims), n = dims_count(part->rank, part->dims);
 
-	return y->id < s->size && all > 0 && n > 0 && s->uses[y->id] > 0 &&
-	       s->uses[y->id] <= all / n &&
-	       (is_constant(y->def->in[0]) || is_constant(y->def->in[1]));
+	return y->id < s->size && s->taken[y->id].slices == s->uses[y->id] &&
+	       s->taken[y->id].elems <= dims_count(y->rank, y->dims);
+}
+
+/* Whether cut c of a contraction takes nothing from an operand that is not constant:
+ * the steps of a sequence are rows of one product, columns are a constant's. */
+static bool
+cuts_constants(const struct node *y, const struct cut *c)
+{
+	const char *spec = attr_string(y, "spec"), *out = strchr(spec, '>') + 1;
+
+	for (int k = 0; k < 2; k++) {
+		const char *own = k ? strchr(spec, ',') + 1 : spec;
+
+		for (int i = 0; i < y->in[k]->rank && !is_constant(y->in[k]); i++) {
+			const char *at = strchr(out, own[i]);
+
+			if (at && !whole(c, y->out[0], (int)(at - out)))
+				return false;
+		}
+	}
+	return true;
+}
+
+/* What maps with constants, transposes and reshapes made of a contraction with a
+ * constant, so that cut c of it can be taken from that constant. */
+static bool
+from_weights(struct rewrite *rw, struct value *y, struct cut c)
+{
+	for (bool first = true; y->kind == VAL_NODE; first = false) {
+		struct node *n = y->def;
+		struct cut own = c;
+		int64_t perm[MAX_RANK];
+
+		if (!first && !sole_use(rw, y) && !in_parts(rw, y))
+			return false;
+		if (n->op == OP_contract)
+			return cuts_constants(n, &c);
+		if (n->op == OP_transpose) {
+			cut_transposed(n, &c, &own, perm);
+		} else if (n->op == OP_reshape) {
+			if (!cut_reshaped(n, &c, &own))
+				return false;
+		} else if (op_info[n->op].class != OC_map || n->nin > 3) {
+			return false;
+		}
+		struct value *x = NULL;
+		for (int k = 0; k < n->nin; k++) {
+			if (is_constant(n->in[k]))
+				continue;
+			if (x)
+				return false;
+			x = n->in[k];
+		}
+		if (!x || (op_info[n->op].class == OC_map && !same_dims(x, y)))
+			return false;
+		y = x;
+		c = own;
+	}
+	return false;
 }
 
 static struct value *
@@ -208,14 +328,16 @@ slice_early(struct rewrite *rw, struct node *n)
 
 	if (y->kind != VAL_NODE || !cut_of(n, &c))
 		return NULL;
-	if (y->def->op == OP_contract && (sole_use(rw, y) || parted(rw, y, n->out[0])))
-		return through_contract(rw, y->def, &c);
-	if (!sole_use(rw, y))
+	if (!sole_use(rw, y) && !(in_parts(rw, y) && from_weights(rw, y, c)))
 		return NULL;
+	if (y->def->op == OP_contract)
+		return through_contract(rw, y->def, &c);
 	if (op_info[y->def->op].class == OC_map)
 		return through_map(rw, y->def, &c);
 	if (op_info[y->def->op].class == OC_reduce)
 		return through_reduce(rw, y->def, &c);
+	if (y->def->op == OP_conv)
+		return through_conv(rw, y->def, &c);
 	if (y->def->op == OP_transpose)
 		return through_transpose(rw, y->def, &c);
 	if (y->def->op == OP_reshape)

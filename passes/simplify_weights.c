@@ -318,6 +318,26 @@ spatial_pad(const struct node *p, const int64_t **lo, const int64_t **hi)
 	return true;
 }
 
+struct value *
+with_pads(struct rewrite *rw, const struct node *n, struct value *const *in, int npads, const int64_t *pads)
+{
+	struct attr *attr = arena_array(rw->g->arena, struct attr, n->nattr + 1);
+	struct loc here = rw->b.loc;
+	int nattr = 0;
+
+	for (int i = 0; i < n->nattr; i++)
+		if (strcmp(n->attr[i].name, "pads") != 0)
+			attr[nattr++] = n->attr[i];
+	attr[nattr++] = (struct attr){.name = "pads",
+	    .kind = ATTR_INTS,
+	    .n = npads,
+	    .ints = arena_dup(rw->g->arena, pads, sizeof pads[0] * (size_t)npads)};
+	rw->b.loc = n->loc;
+	struct node *m = b_node(&rw->b, n->op, n->nin, in, 1, nattr, attr);
+	rw->b.loc = here;
+	return m ? m->out[0] : NULL;
+}
+
 static struct value *
 window_padded(struct rewrite *rw, struct node *n)
 {
@@ -325,7 +345,6 @@ window_padded(struct rewrite *rw, struct node *n)
 	const int64_t *lo, *hi, *old;
 	int64_t pads[2 * MAX_RANK];
 	int sp = y->rank - 2;
-	struct node *m;
 	double fill;
 
 	if (!is_node(y, OP_pad) || !sole_use(rw, y) || !spatial_pad(y->def, &lo, &hi))
@@ -339,20 +358,9 @@ window_padded(struct rewrite *rw, struct node *n)
 		pads[i] = lo[i + 2] + (given == 2 * sp ? old[i] : 0);
 		pads[sp + i] = hi[i + 2] + (given == 2 * sp ? old[sp + i] : 0);
 	}
-	struct attr *attr = arena_array(rw->g->arena, struct attr, n->nattr + 1);
-	int nattr = 0;
-
-	for (int i = 0; i < n->nattr; i++)
-		if (strcmp(n->attr[i].name, "pads") != 0)
-			attr[nattr++] = n->attr[i];
-	attr[nattr++] = (struct attr){.name = "pads",
-	    .kind = ATTR_INTS,
-	    .n = 2 * sp,
-	    .ints = arena_dup(rw->g->arena, pads, sizeof pads[0] * 2 * (size_t)sp)};
 	in[0] = y->def->in[0];
 	in[1] = n->nin > 1 ? n->in[1] : NULL;
-	m = b_node(&rw->b, n->op, n->nin, in, 1, nattr, attr);
-	v = m ? m->out[0] : NULL;
+	v = with_pads(rw, n, in, 2 * sp, pads);
 	return v && same_dims(v, n->out[0]) ? v : NULL;
 }
 

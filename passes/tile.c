@@ -150,10 +150,13 @@ tile_begin(struct emit *e, enum dtype type, int64_t rows0, int64_t rows1, int64_
 }
 
 void
-tile_fetch_ahead(struct tile *t, int64_t panel, int64_t count, const struct affine *number)
+tile_fetch_ahead(
+    const struct machine *m, struct tile *t, int64_t panel, int64_t count, const struct affine *number)
 {
 	int64_t line = 64 * 8 / dtype_info[t->dtype].bits, steps = 1;
 
+	if (panel * dtype_info[t->dtype].bits / 8 > m->l2 / 2)
+		return; /* it would be gone when its turn comes */
 	for (int i = 0; i < t->nk; i++)
 		steps *= t->k[i];
 	t->ahead_step = (panel + count * steps - 1) / (count * steps);
@@ -282,7 +285,7 @@ gemm_tiles(struct gemm *g, struct emit *e, const struct columns *col, const stru
 		struct affine number = AFFINE(low ? s.nhigh : 0);
 
 		affine_add(&number, var, 1);
-		tile_fetch_ahead(t, col->groups * g->step, s.nhigh + s.nlow, &number);
+		tile_fetch_ahead(&g->lo->ctx->opts->machine, t, col->groups * g->step, s.nhigh + s.nlow, &number);
 	}
 	if (row->first.dim != row->dim_c) /* one index over several dims: leaves this one's range */
 		tile_unranged(e, var, t->rowvar[1]);

@@ -34,11 +34,21 @@ struct conv_shape {
 	int64_t in[3], out[3], kernel[3], stride[3], dilation[3], lo[3], hi[3];
 };
 bool conv_shape_of(const struct node *, struct conv_shape *); /* of any group */
-bool conv_tiled(const struct node *, struct conv_shape *);    /* group 1, f32, constant dims */
+/* f32, one group or groups of whole blocks */
+bool conv_tiled(const struct node *, int64_t block, struct conv_shape *);
 bool conv_stem(const struct conv_shape *, int64_t block);     /* few input channels: x is unblocked */
+/* Outputs [first, first + count) along dim d of a forward convolution, which taps
+ * [tap, tap + taps) reach.  Where dilated taps lie outside the image for much of the
+ * work, outputs are cut by what reaches them and no halo is read; else one span with
+ * all taps. */
+struct conv_span { int64_t first, count, tap, taps; };
+enum { MAX_SPANS = 7 };
+int conv_spans(const struct conv_shape *, int d, struct conv_span *);
 /* kh, kw, ... inside blocks of output (rows of the result) and summed channels:
- * {out/b}{in/b}{k..}{in b}{out b}; swap: the data gradient's, roles exchanged */
+ * {out/b}{in/b}{k..}{in b}{out b}; swap: the data gradient's, roles exchanged.  Its
+ * phases lie apart where strides divide kernels: {k%s..} outermost, {k/s..} in k's place */
 const struct layout *conv_weight_layout(struct arena *, const struct conv_shape *, int64_t block, bool swap);
+bool conv_phases_apart(const struct conv_shape *, int d);
 /* Halo of dy that the data gradient reads. */
 void conv_grad_halo(const struct conv_shape *, int64_t *lo, int64_t *hi);
 /* ---- Winograd's form: how winograd_conv and winograd_grad_weight are cut into tiles */

@@ -1,4 +1,5 @@
 /* tile_conv -- convolution and its two gradients over blocked channels as tiles.
+ * Groups of whole blocks are an outer loop around the sums below.
  *
  *   y [n,oc,p]  = sum ic,k  x[n,ic,p*s+k*d-lo]  w[oc,ic,k]     rows: pixels of y
  *   dx[n,ic,q]  = sum oc,k dy[n,oc,(q+lo-k*d)/s] w[oc,ic,k]    rows: pixels of one phase of dx
@@ -41,9 +42,9 @@ tile_halo(const struct value *v, int spatial)
  * loop over unblocked planes.  outer = -1 where there is one block only. */
 struct channels { int64_t blocks, inside, outer_stride, inner_stride; };
 static struct channels
-channels_of(const struct value *v, int64_t block)
+channels_of(const struct value *v, int64_t group, int64_t block)
 {
-	struct channels c = {1, v->dims[1], 0, 0};
+	struct channels c = {1, v->dims[1] / group, 0, 0};
 
 	c.outer_stride = tile_stride(v, 1, &c.inner_stride);
 	if (!tile_dim_blocked(v, 1)) {
@@ -51,8 +52,8 @@ channels_of(const struct value *v, int64_t block)
 		c.outer_stride = 0;
 		return c;
 	}
-	c.blocks = (v->dims[1] + block - 1) / block;
-	c.inside = c.blocks > 1 ? block : v->dims[1];
+	c.blocks = (v->dims[1] / group + block - 1) / block;
+	c.inside = c.blocks > 1 ? block : v->dims[1] / group;
 	return c;
 }
 
@@ -66,16 +67,38 @@ tile_k(struct tile *t, int64_t extent, int64_t a, int64_t b)
 	t->b.kstride[t->nk++] = b;
 }
 
-/* A value whose channels come in groups of columns: index of dim 1. */
+/* Result channels: group gvar (-1: the only one) of `blocks` blocks, of which pvar counts
+ * `groups` at a time, the columns of a tile. */
+struct channel_loops { int gvar, pvar; int64_t blocks, groups; };
+
+static void
+channel_loops(struct emit *e, int64_t group, struct channel_loops *l)
+{
+	l->gvar = -1;
+	if (group > 1)
+		emit_for(e, FOR_PARALLEL, group, &l->gvar);
+	emit_for(e, FOR_PARALLEL, l->blocks / l->groups, &l->pvar);
+}
+
+/* coef times the first block of the columns */
+static void
+add_columns(struct affine *a, const struct channel_loops *l, int64_t coef)
+{
+	if (l->gvar >= 0)
+		affine_add(a, l->gvar, l->blocks * coef);
+	affine_add(a, l->pvar, l->groups * coef);
+}
+
+/* Their index along the dim of channels. */
 static struct index
-channel_index(int64_t block, int pvar, int64_t groups, const struct tile *t)
+channel_index(int64_t block, const struct channel_loops *l, const struct tile *t)
 {
 	struct index x = {.whole = AFFINE(0), .block = block, .outer = AFFINE(0), .inner = AFFINE(0)};
 
-	affine_add(&x.outer, pvar, groups);
+	add_columns(&x.outer, l, 1);
 	affine_add(&x.outer, t->cblockvar, 1);
 	affine_add(&x.inner, t->colvar, 1);
-	affine_add(&x.whole, pvar, groups * block);
+	add_columns(&x.whole, l, block);
 	affine_add(&x.whole, t->cblockvar, block);
 	affine_add(&x.whole, t->colvar, 1);
 	return x;
@@ -92,8 +115,8 @@ struct pixels {
 	struct emit *e;
 	struct value *a, *w, *r;
 	struct axis ax[3];
-	int64_t groups;
-	int abuf, bbuf, nvar, pvar;
+	struct channel_loops ch;
+	int abuf, bbuf, nvar;
 	bool flat;                   /* the two inner dims run as one */
 	int64_t tiles, across;       /* that share a panel of weights in a kernel; in a row of them */
 };
@@ -105,22 +128,36 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 	struct conv *c = p->c;
 	struct emit *e = p->e;
 	int d1 = c->last, d0 = c->last - 1;
-	struct tile *t = tile_begin(e, DT_f32, h0, h1, p->groups, c->block);
-	struct channels ch = channels_of(p->a, c->block);
-	int64_t wn = p->w->layout->n, ws[MAX_PHYS];
+	struct tile *t = tile_begin(e, DT_f32, h0, h1, p->ch.groups, c->block);
+	struct channels ch = channels_of(p->a, c->s.group, c->block);
+	const struct layout *wl = p->w->layout;
+	int64_t strides[MAX_PHYS];
 	struct index idx[MAX_RANK];
 	struct affine b = AFFINE(0);
 
 	memcpy(idx, at, sizeof idx);
-	layout_strides(p->w->layout, ws);
-	/* packed weights: {out}{in blocks}{k..}[{in}]{out lanes} */
-	bool stem = !tile_dim_blocked(p->w, p->w->layout->phys[1].dim);
-	const int64_t *wk = &ws[2];
-	int64_t win = stem ? ws[1] : ws[wn - 2];
+	layout_strides(wl, strides);
+	/* packed weights: [{phase of k..}]{out}{in blocks}{k..}[{in}]{out lanes} */
+	int phases = 0;
+	while (wl->phys[phases].dim >= 2)
+		phases++;
+	const int64_t *ws = strides + phases, *wk = &ws[2];
+	bool stem = !tile_dim_blocked(p->w, wl->phys[phases + 1].dim);
+	int64_t win = stem ? ws[1] : strides[wl->n - 2];
 
-	affine_add(&b, p->pvar, p->groups * ws[0]);
-	for (int d = 0; d <= d1; d++)
-		b.c += p->ax[d].wfirst * wk[d];
+	affine_add(&b, p->ch.pvar, p->ch.groups * ws[0]);
+	if (p->ch.gvar >= 0) {
+		affine_add(&a, p->ch.gvar, ch.blocks * ch.outer_stride);
+		/* all results of a group come before the next group's, or all sums do */
+		affine_add(&b, p->ch.gvar, c->n->op == OP_conv ? p->ch.blocks * ws[0] : ch.blocks * ws[1]);
+	}
+	int64_t wtap[3]; /* elements from a tap of this phase to the next */
+	for (int d = 0, phase = 0; d <= d1; d++) {
+		bool apart = wl->phys[phases + 2 + d].step > 1;
+
+		b.c += p->ax[d].wfirst * (apart ? strides[phase++] : wk[d]);
+		wtap[d] = (apart ? 1 : p->ax[d].wtap) * wk[d];
+	}
 	if (d0 >= 0) {
 		a.c += base0 * p->ax[d0].astep * spatial_stride(p->a, d0);
 		affine_add(&a, var0, h0 * p->ax[d0].astep * spatial_stride(p->a, d0));
@@ -135,7 +172,7 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 	if (stem)
 		tile_k(t, ch.inside, ch.inner_stride, win);
 	for (int d = 0; d <= d1; d++)
-		tile_k(t, p->ax[d].taps, p->ax[d].atap * spatial_stride(p->a, d), p->ax[d].wtap * wk[d]);
+		tile_k(t, p->ax[d].taps, p->ax[d].atap * spatial_stride(p->a, d), wtap[d]);
 	if (!stem)
 		tile_k(t, ch.inside, ch.inner_stride, win);
 	if (!t->nk) { /* one product */
@@ -143,8 +180,8 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 		t->k[0] = 1;
 	}
 	affine_add(&number, var1, 1);
-	tile_fetch_ahead(t, p->groups * ws[0], p->tiles, &number);
-	idx[1] = channel_index(c->block, p->pvar, p->groups, t);
+	tile_fetch_ahead(&c->lo->ctx->opts->machine, t, p->ch.groups * ws[0], p->tiles, &number);
+	idx[1] = channel_index(c->block, &p->ch, t);
 	if (d0 >= 0 && !p->flat) {
 		struct affine *x = &idx[2 + d0].whole;
 
@@ -198,7 +235,7 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 	struct body *top = e->body;
 	struct index idx[MAX_RANK];
 	struct affine a = AFFINE(tile_halo(p->a, c->s.spatial));
-	int64_t blocks = (p->r->dims[1] + c->block - 1) / c->block, rows = 0;
+	int64_t rows = 0;
 	int var0, vard;
 
 	p->abuf = emit_buf(e, lower_buffer(c->lo, p->a), false);
@@ -212,7 +249,7 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 	emit_for(e, FOR_PARALLEL, c->s.n, &p->nvar);
 	affine_add(&a, p->nvar, tile_stride(p->a, 0, NULL));
 	affine_add(&idx[0].whole, p->nvar, 1);
-	emit_for(e, FOR_PARALLEL, blocks / p->groups, &p->pvar);
+	channel_loops(e, c->s.group, &p->ch);
 	for (int d = 0; d < c->last - 1; d++) { /* depth */
 		emit_for(e, FOR_PARALLEL, p->ax[d].outputs, &vard);
 		affine_add(&a, vard, p->ax[d].astep * spatial_stride(p->a, d));
@@ -237,7 +274,7 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 		taps *= (double)p->ax[d].taps;
 	for (int d = 0; d < c->last - 1; d++)
 		outs *= (double)p->ax[d].outputs;
-	e->k->flops = 2 * taps * outs * (double)c->s.n * (double)c->s.ic * (double)c->s.oc;
+	e->k->flops = 2 * taps * outs * (double)c->s.n * (double)c->s.ic * (double)c->s.oc / (double)c->s.group;
 	emit_end(e);
 }
 
@@ -247,12 +284,13 @@ pixel_phase(struct conv *c, struct value *a, struct value *w, const struct axis 
 {
 	struct value *r = c->n->out[0];
 	struct pixels p = {.c = c, .a = a, .w = w, .r = r};
-	int64_t blocks = (r->dims[1] + c->block - 1) / c->block;
+	int64_t blocks = (r->dims[1] / c->s.group + c->block - 1) / c->block;
 	int d1 = c->last, d0 = c->last - 1;
 
 	memcpy(p.ax, ax, sizeof p.ax);
-	p.groups = tile_groups(&c->lo->ctx->opts->machine, blocks);
-	int64_t most = tile_rows(&c->lo->ctx->opts->machine, p.groups);
+	p.ch.blocks = blocks;
+	p.ch.groups = tile_groups(&c->lo->ctx->opts->machine, blocks);
+	int64_t most = tile_rows(&c->lo->ctx->opts->machine, p.ch.groups);
 	int64_t wide = p.ax[d1].outputs, tall = d0 >= 0 ? p.ax[d0].outputs : 1;
 	/* pointwise over whole planes: the plane is one row of pixels */
 	if (d0 >= 0 && p.ax[d0].taps == 1 && p.ax[d1].taps == 1 && p.ax[d0].astep == 1 && p.ax[d1].astep == 1 &&
@@ -263,7 +301,7 @@ pixel_phase(struct conv *c, struct value *a, struct value *w, const struct axis 
 		p.ax[d1].outputs = wide *= tall;
 		p.ax[d0].outputs = tall = 1;
 	}
-	int64_t h = wide * 2 <= most ? most / wide : 1, pieces = c->s.n * (blocks / p.groups);
+	int64_t h = wide * 2 <= most ? most / wide : 1, pieces = c->s.n * c->s.group * (blocks / p.ch.groups);
 	struct grid g = {split_even(tall, h > tall ? tall : h), split_even(wide, most)};
 	for (int d = 0; d < d0; d++)
 		pieces *= p.ax[d].outputs;
@@ -279,18 +317,6 @@ pixel_phase(struct conv *c, struct value *a, struct value *w, const struct axis 
 		pixel_kernel(&p, g, 1);
 }
 
-static bool
-forward(struct conv *c)
-{
-	struct axis ax[3] = {{.outputs = 1}};
-	const struct conv_shape *s = &c->s;
-
-	for (int d = 0; d < s->spatial; d++)
-		ax[d] = (struct axis){.outputs = s->out[d], .stride = 1, .astep = s->stride[d], .abase = -s->lo[d],
-		    .taps = s->kernel[d], .atap = s->dilation[d], .wtap = 1};
-	pixel_phase(c, c->n->in[0], c->n->in[1], ax);
-	return true;
-}
 
 /* Phases that no tap reaches: zero through the epilogue. */
 static void
@@ -323,6 +349,38 @@ zero_phase(struct conv *c, const struct axis *ax)
 	emit_outputs(e, idx);
 	e->body = top;
 	emit_end(e);
+}
+
+/* A phase for each combination of the axes' spans. */
+static bool
+forward(struct conv *c)
+{
+	const struct conv_shape *s = &c->s;
+	struct conv_span span[3][MAX_SPANS];
+	int n[3] = {1, 1, 1}, phases = 1;
+
+	for (int d = 0; d < s->spatial; d++)
+		phases *= n[d] = conv_spans(s, d, span[d]);
+	for (int f = 0; f < phases; f++) {
+		struct axis ax[3] = {{.outputs = 1}};
+		bool taps = true;
+		int rest = f;
+
+		for (int d = s->spatial - 1; d >= 0; d--) {
+			const struct conv_span *p = &span[d][rest % n[d]];
+
+			rest /= n[d];
+			taps &= p->taps > 0;
+			ax[d] = (struct axis){.outputs = p->count, .first = p->first, .stride = 1, .astep = s->stride[d],
+			    .abase = p->first * s->stride[d] + p->tap * s->dilation[d] - s->lo[d], .taps = p->taps,
+			    .atap = s->dilation[d], .wfirst = p->tap, .wtap = 1};
+		}
+		if (taps)
+			pixel_phase(c, c->n->in[0], c->n->in[1], ax);
+		else
+			zero_phase(c, ax);
+	}
+	return true;
 }
 
 static bool
@@ -360,16 +418,16 @@ data_gradient(struct conv *c)
  * One image at a time, its sum kept in registers; dw accumulates in memory from
  * the second image (nvar counts them from 1, -1: the first) on. */
 static void
-weight_tile(struct conv *c, struct emit *e, int64_t groups, int64_t ics, int pvar, int bvar, int nvar, const int *kvar,
+weight_tile(struct conv *c, struct emit *e, const struct channel_loops *l, int64_t ics, int bvar, int nvar, const int *kvar,
             int cvar)
 {
 	const struct conv_shape *s = &c->s;
 	struct value *x = c->n->in[0], *dy = c->n->in[1], *dw = c->n->out[0];
-	struct channels ch = channels_of(x, c->block);
+	struct channels ch = channels_of(x, s->group, c->block);
 	bool stem = !tile_dim_blocked(x, 1);
 	int d1 = c->last;
 	int64_t taps = kvar[d1] >= 0 ? 1 : s->kernel[d1];
-	struct tile *t = tile_begin(e, DT_f32, taps, ics, groups, c->block);
+	struct tile *t = tile_begin(e, DT_f32, taps, ics, l->groups, c->block);
 	struct affine a = AFFINE(tile_halo(x, s->spatial)), b = AFFINE(tile_halo(dy, s->spatial));
 	int64_t yinner, yblock = tile_stride(dy, 1, &yinner);
 	struct index idx[MAX_RANK];
@@ -380,7 +438,9 @@ weight_tile(struct conv *c, struct emit *e, int64_t groups, int64_t ics, int pva
 		affine_add(&a, nvar, tile_stride(x, 0, NULL));
 		affine_add(&b, nvar, tile_stride(dy, 0, NULL));
 	}
-	affine_add(&b, pvar, groups * yblock);
+	add_columns(&b, l, yblock);
+	if (l->gvar >= 0)
+		affine_add(&a, l->gvar, ch.blocks * ch.outer_stride);
 	if (bvar >= 0)
 		affine_add(&a, bvar, ch.outer_stride);
 	affine_add(&a, cvar, ics * ch.inner_stride);
@@ -406,7 +466,7 @@ weight_tile(struct conv *c, struct emit *e, int64_t groups, int64_t ics, int pva
 		t->nk = 1;
 		t->k[0] = 1;
 	}
-	idx[0] = channel_index(c->block, pvar, groups, t);
+	idx[0] = channel_index(c->block, l, t);
 	struct index *ci = &idx[1];
 	if (!stem) {
 		*ci = (struct index){.whole = AFFINE(0), .block = c->block, .outer = AFFINE(0), .inner = AFFINE(0)};
@@ -457,11 +517,11 @@ weight_gradient(struct conv *c)
 {
 	const struct conv_shape *s = &c->s;
 	struct value *x = c->n->in[0];
-	int64_t oblocks = (s->oc + c->block - 1) / c->block;
-	int64_t groups = tile_groups(&c->lo->ctx->opts->machine, oblocks);
-	int64_t most = tile_rows(&c->lo->ctx->opts->machine, groups);
-	int d1 = c->last, kvar[3] = {-1, -1, -1}, pvar, bvar = -1, cvar, nvar;
-	struct channels ch = channels_of(x, c->block);
+	struct channel_loops l = {.blocks = (s->oc / s->group + c->block - 1) / c->block};
+	l.groups = tile_groups(&c->lo->ctx->opts->machine, l.blocks);
+	int64_t most = tile_rows(&c->lo->ctx->opts->machine, l.groups);
+	int d1 = c->last, kvar[3] = {-1, -1, -1}, bvar = -1, cvar, nvar;
+	struct channels ch = channels_of(x, s->group, c->block);
 	bool stem = !tile_dim_blocked(x, 1);
 
 	if (c->cl->nodes.n != 1)
@@ -472,7 +532,7 @@ weight_gradient(struct conv *c)
 	int64_t ics = divisor_upto(lanes, loop_taps ? most : most / s->kernel[d1]);
 	struct emit *e = emit_begin(c->lo, c->cl, "conv_grad_weight");
 	struct body *top = e->body;
-	emit_for(e, FOR_PARALLEL, oblocks / groups, &pvar);
+	channel_loops(e, s->group, &l);
 	if (!stem)
 		emit_for(e, FOR_PARALLEL, ch.blocks, &bvar);
 	for (int d = 0; d < d1; d++)
@@ -482,14 +542,14 @@ weight_gradient(struct conv *c)
 	emit_for(e, FOR_PARALLEL, lanes / ics, &cvar);
 	/* the first image stores, the others add */
 	struct body *piece = e->body;
-	weight_tile(c, e, groups, ics, pvar, bvar, -1, kvar, cvar);
+	weight_tile(c, e, &l, ics, bvar, -1, kvar, cvar);
 	if (s->n > 1) {
 		e->body = piece;
 		emit_for(e, FOR_SERIAL, s->n - 1, &nvar);
-		weight_tile(c, e, groups, ics, pvar, bvar, nvar, kvar, cvar);
+		weight_tile(c, e, &l, ics, bvar, nvar, kvar, cvar);
 	}
 	e->body = top;
-	e->k->flops = 2.0 * (double)s->n * (double)s->oc * (double)s->ic;
+	e->k->flops = 2.0 * (double)s->n * (double)s->oc * (double)s->ic / (double)s->group;
 	for (int d = 0; d <= d1; d++)
 		e->k->flops *= (double)(s->kernel[d] * s->out[d]);
 	emit_end(e);
@@ -499,11 +559,10 @@ weight_gradient(struct conv *c)
 bool
 lower_conv_tile(struct lower *lo, struct cluster *cl)
 {
-	struct conv c = {.lo = lo, .cl = cl, .n = cl->anchor};
+	struct conv c = {.lo = lo, .cl = cl, .n = cl->anchor, .block = tile_block(&lo->ctx->opts->machine)};
 
-	if (!conv_tiled(c.n, &c.s))
+	if (!conv_tiled(c.n, c.block, &c.s))
 		return false;
-	c.block = tile_block(&lo->ctx->opts->machine);
 	c.last = c.s.spatial - 1;
 	for (int i = 0; i < 2; i++)
 		if (!c.n->in[i]->layout)

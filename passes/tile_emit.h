@@ -19,8 +19,9 @@ bool tile_mergeable(const struct cluster *, int d);
 struct tile *tile_begin(struct emit *, enum dtype, int64_t rows0, int64_t rows1, int64_t groups, int64_t cols);
 /* `count` tiles use the same `panel` elements of B, one after the other, and those that
  * follow the next as many; this is one of them, by number.  Has it prefetch its part of the
- * panel to come.  Call when k is known. */
-void tile_fetch_ahead(struct tile *, int64_t panel, int64_t count, const struct affine *number);
+ * panel to come, unless the second cache would not keep it.  Call when k is known. */
+void tile_fetch_ahead(
+    const struct machine *, struct tile *, int64_t panel, int64_t count, const struct affine *number);
 /* Their index runs over merged dims: no range checks on it. */
 void tile_unranged(struct emit *, int var, int rowvar);
 void tile_epilogue(struct emit *, struct tile *, const struct index *);

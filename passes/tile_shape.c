@@ -171,9 +171,11 @@ conv_shape_of(const struct node *node, struct conv_shape *s)
 }
 
 bool
-conv_tiled(const struct node *node, struct conv_shape *s)
+conv_tiled(const struct node *node, int64_t block, struct conv_shape *s)
 {
-	if (!conv_shape_of(node, s) || s->group != 1 || node->out[0]->dtype != DT_f32)
+	if (!conv_shape_of(node, s) || node->out[0]->dtype != DT_f32)
+		return false;
+	if (s->group > 1 && (s->ic / s->group % block || s->oc / s->group % block))
 		return false;
 	/* the data gradient steps through phases; dilated and strided at once is rare */
 	if (node->op == OP_conv_grad_data)
@@ -189,21 +191,76 @@ conv_stem(const struct conv_shape *s, int64_t block)
 	return s->ic < block / 2;
 }
 
+/* Taps that read inside the image at output p; in order, as lo and hi of a range. */
+static void
+taps_inside(const struct conv_shape *s, int d, int64_t p, int64_t *tap, int64_t *taps)
+{
+	int64_t end = 0;
+
+	*tap = s->kernel[d];
+	for (int64_t k = 0; k < s->kernel[d]; k++) {
+		int64_t at = p * s->stride[d] + k * s->dilation[d] - s->lo[d];
+
+		if (at < 0 || at >= s->in[d])
+			continue;
+		if (k < *tap)
+			*tap = k;
+		end = k + 1;
+	}
+	*taps = end > *tap ? end - *tap : 0;
+	if (!*taps)
+		*tap = 0;
+}
+
+int
+conv_spans(const struct conv_shape *s, int d, struct conv_span *spans)
+{
+	int64_t work = 0;
+	int n = 0;
+
+	for (int64_t p = 0; p < s->out[d] && n <= MAX_SPANS; p++) {
+		struct conv_span x = {.first = p, .count = 1};
+
+		taps_inside(s, d, p, &x.tap, &x.taps);
+		work += x.taps;
+		if (n && spans[n - 1].tap == x.tap && spans[n - 1].taps == x.taps)
+			spans[n - 1].count++;
+		else if (n++ < MAX_SPANS)
+			spans[n - 1] = x;
+	}
+	if (n <= MAX_SPANS && s->dilation[d] > 1 && 3 * work <= 2 * s->out[d] * s->kernel[d])
+		return n;
+	spans[0] = (struct conv_span){0, s->out[d], 0, s->kernel[d]};
+	return 1;
+}
+
+bool
+conv_phases_apart(const struct conv_shape *s, int d)
+{
+	return s->stride[d] > 1 && s->kernel[d] % s->stride[d] == 0;
+}
+
 const struct layout *
 conv_weight_layout(struct arena *a, const struct conv_shape *s, int64_t block, bool swap)
 {
 	struct layout *l = arena_new(a, struct layout);
 	int out = swap ? 1 : 0, in = swap ? 0 : 1; /* dims of OIHW */
-	int64_t nout = swap ? s->ic : s->oc, nin = swap ? s->oc : s->ic;
+	int64_t nout = swap ? s->ic / s->group : s->oc, nin = swap ? s->oc : s->ic / s->group;
 	bool stem = !swap && conv_stem(s, block);
 
+	for (int d = 0; d < s->spatial && swap; d++)
+		if (conv_phases_apart(s, d))
+			l->phys[l->n++] = (struct phys){2 + d, s->stride[d], 1};
 	l->phys[l->n++] = (struct phys){out, (nout + block - 1) / block, block};
 	if (stem)
 		l->phys[l->n++] = (struct phys){in, nin, 1};
 	else
 		l->phys[l->n++] = (struct phys){in, (nin + block - 1) / block, block};
-	for (int d = 0; d < s->spatial; d++)
-		l->phys[l->n++] = (struct phys){2 + d, s->kernel[d], 1};
+	for (int d = 0; d < s->spatial; d++) {
+		int64_t step = swap && conv_phases_apart(s, d) ? s->stride[d] : 1;
+
+		l->phys[l->n++] = (struct phys){2 + d, s->kernel[d] / step, step};
+	}
 	if (!stem)
 		l->phys[l->n++] = (struct phys){in, block, 1};
 	l->phys[l->n++] = (struct phys){out, block, 1};

@@ -31,7 +31,7 @@ winograd_serves(const struct conv_layer *l, const struct machine *m)
 	const struct conv_shape *s = &l->s;
 	int64_t block = tile_block(m);
 
-	if (!conv_tiled(l->n, &(struct conv_shape){0}) || s->spatial != 2 || s->ic < block / 2 || s->oc < block / 2)
+	if (!conv_tiled(l->n, block, &(struct conv_shape){0}) || s->group > 1 || s->spatial != 2 || s->ic < block / 2 || s->oc < block / 2)
 		return false;
 	for (int d = 0; d < 2; d++)
 		if (s->kernel[d] != 3 || s->stride[d] != 1 || s->dilation[d] != 1 || s->lo[d] > 2 || s->hi[d] > 2)
@@ -45,7 +45,8 @@ winograd_write(struct build *b, const struct conv_layer *l, int m, const struct 
 	const struct node *n = l->n;
 	const struct conv_shape *s = &l->s;
 	bool back = n->op == OP_conv_grad_data, weight = n->op == OP_conv_grad_weight;
-	struct value *g = kernel_transform(b, winograd_of(m), back), *in[2] = {n->in[0], n->in[1]}, *r;
+	struct value *g = kernel_transform(b, winograd_of(m), back), *in[2] = {n->in[0], n->in[1]},
+		     *r;
 	int64_t flat[3] = {s->oc, s->ic, 9}, pads[4];
 
 	for (int d = 0; d < 2; d++) {
@@ -55,7 +56,8 @@ winograd_write(struct build *b, const struct conv_layer *l, int m, const struct 
 	struct attr a[2] = {{.name = "pads", .kind = ATTR_INTS, .n = 4, .ints = pads},
 	    {.name = "tile", .kind = ATTR_INT, .i = m}};
 	if (!weight)
-		in[1] = b_contract(b, back ? "pk,oik->poi" : "pk,oik->pio", g, b_reshape(b, in[1], 3, flat));
+		in[1] = b_contract(
+		    b, back ? "pk,oik->poi" : "pk,oik->pio", g, b_reshape(b, in[1], 3, flat));
 	r = b_op(b, weight ? OP_winograd_grad_weight : OP_winograd_conv, 2, in, 2, a);
 	*made = r ? r->def : NULL;
 	return weight ? b_reshape(b, b_contract(b, "pk,pio->oik", g, r), 4, n->out[0]->dims) : r;

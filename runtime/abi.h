@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RT_ABI 2u
+#define RT_ABI 3u
 #define RT_ALIGN 64
 
 /* element types: the ONNX enumerators */
@@ -33,8 +33,9 @@ struct rt_sym {
 /* Memory of one run: base[0] work, base[1] constants, base[2] state, base[3...]
  * inputs then outputs in order.  All aligned to RT_ALIGN but inputs and outputs,
  * which need their element's alignment only.  sym: the sizes of the run (NULL if
- * none); inputs and outputs are dense in them. */
-typedef void rt_call_fn(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end);
+ * none); inputs and outputs are dense in them.  slot: a piece of the call whose thread
+ * memory (kernel.buf_slot) no one else uses meanwhile; begin always will do. */
+typedef void rt_call_fn(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end, int64_t slot);
 
 struct rt_program {
 	uint32_t abi;
@@ -59,8 +60,8 @@ struct rt_program {
 	                                0: runs cannot fail */
 };
 
-/* ---- pool.c: SPMD threads.  rt_run walks the calls, every thread takes a fixed
- * slice of each call's pieces, a spin barrier stands between calls. */
+/* ---- pool.c: SPMD threads.  rt_run walks the calls; every thread claims pieces of its
+ * slice of a call, then those that others have not come to. */
 struct rt_pool;
 struct rt_pool *rt_pool_create(int threads);  /* NULL: out of memory; 1 thread needs none */
 void rt_pool_destroy(struct rt_pool *);

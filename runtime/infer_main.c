@@ -7,10 +7,12 @@
 #include "runtime/rt_int.h"
 
 #include <math.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { RT_MAX_SYMS = 64 };
+#define FLOPS_PER_THREAD 500e6 /* of a run: some milliseconds; less is not worth starting a thread */
 
 struct port {
 	const struct rt_tensor *t;
@@ -56,7 +58,10 @@ usage(FILE *f, const char *exe, const struct rt_program *p)
 	fprintf(f,
 	    "Runs %s. Without -o every output is written to OUTPUT.npy in the current folder.\n",
 	    p->name);
-	fprintf(f, "--bench N times N runs and prints JSON; inputs not given are zero. Inputs:\n");
+	fprintf(f, "--threads N: by default one for every %g MFLOP of a run, as many as there are CPUs;\n",
+	    FLOPS_PER_THREAD / 1e6);
+	fprintf(f, "never changes a byte of the result. --bench N times N runs and prints JSON; inputs\n"
+		   "not given are zero. Inputs:\n");
 	for (int i = 0; i < p->ninputs; i++)
 		print_shape(f, p, &p->inputs[i]);
 	fprintf(f, "Outputs:\n");
@@ -256,6 +261,28 @@ load(struct infer *f, struct port *in)
 	return true;
 }
 
+static double
+run_flops(const struct rt_program *p)
+{
+	double flops = 0;
+
+	for (int c = 0; p->flops && c < p->ncalls; c++)
+		flops += p->flops[c];
+	return flops;
+}
+
+static int
+enough_threads(const struct rt_program *p)
+{
+	double wanted = run_flops(p) / FLOPS_PER_THREAD;
+	int cpus = 1;
+	cpu_set_t set;
+
+	if (sched_getaffinity(0, sizeof set, &set) == 0)
+		cpus = CPU_COUNT(&set);
+	return wanted < 2 ? 1 : wanted < cpus ? (int)wanted : cpus;
+}
+
 static bool
 prepare(struct infer *f)
 {
@@ -291,7 +318,7 @@ prepare(struct infer *f)
 		if (!o->buf || (i >= p->ninputs && !o->all))
 			return rt_fail(&f->msg, RT_INTERNAL, "out of memory");
 	}
-	f->pool = rt_pool_create(f->threads);
+	f->pool = rt_pool_create(f->threads ? f->threads : enough_threads(p));
 	return f->pool || rt_fail(&f->msg, RT_INTERNAL, "%d threads cannot be started", f->threads);
 }
 
@@ -398,7 +425,7 @@ order(const void *a, const void *b)
 static bool
 bench(struct infer *f)
 {
-	double *ms = malloc(sizeof *ms * (size_t)f->bench), flops = 0;
+	double *ms = malloc(sizeof *ms * (size_t)f->bench);
 
 	if (!ms)
 		return rt_fail(&f->msg, RT_INTERNAL, "out of memory");
@@ -411,12 +438,10 @@ bench(struct infer *f)
 		run(f, f->batch);
 		ms[i] = 1e3 * (rt_seconds() - t);
 	}
-	for (int c = 0; f->p->flops && c < f->p->ncalls; c++)
-		flops += f->p->flops[c];
 	qsort(ms, (size_t)f->bench, sizeof *ms, order);
 	printf("{\"ms_min\": %.6g, \"ms_median\": %.6g, \"threads\": %d, \"runs\": %d, \"gflop\": "
 	       "%.6g, \"arena_bytes\": %lld}\n",
-	    ms[0], ms[f->bench / 2], rt_pool_threads(f->pool), f->bench, 1e-9 * flops,
+	    ms[0], ms[f->bench / 2], rt_pool_threads(f->pool), f->bench, 1e-9 * run_flops(f->p),
 	    (long long)f->p->work_bytes);
 	free(ms);
 	return true;
@@ -482,7 +507,7 @@ infer(struct infer *f, int argc, char **argv)
 int
 rt_infer_main(const struct rt_program *p, int argc, char **argv)
 {
-	struct infer f = {.p = p, .threads = 1};
+	struct infer f = {.p = p};
 
 	for (int i = 1; i < argc; i++)
 		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {

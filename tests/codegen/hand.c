@@ -178,8 +178,8 @@ hand_run(struct hand *h)
 		hand_compile(h);
 	p = jit_program(h->jit);
 	n = p->pieces[0];
-	p->call(0, h->base, NULL, n / 2, n);
-	p->call(0, h->base, NULL, 0, n / 2);
+	p->call(0, h->base, NULL, n / 2, n, n / 2);
+	p->call(0, h->base, NULL, 0, n / 2, 0);
 }
 
 double

@@ -418,7 +418,7 @@ symbols(void **state)
 
 		memset(y, 0, sizeof y);
 		assert_int_equal(p->nsyms, 1);
-		p->call(0, h.base, &sym, 0, MAX);
+		p->call(0, h.base, &sym, 0, MAX, 0);
 		for (int k = 0; k < MAX * ROW; k++)
 			assert_true(y[k] == (k / ROW < sym && k % ROW < cols ? 2 * x[k] : 0));
 	}

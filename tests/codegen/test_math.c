@@ -17,13 +17,22 @@ rsqrt(double x)
 	return 1 / sqrt(x);
 }
 
+/* exp, and sigmoid made of it, may give 0 below the normal numbers */
+static bool
+flushes(enum op op)
+{
+	return op == OP_exp || op == OP_sigmoid;
+}
+
 static double
-ulp(float y, double want)
+ulp(enum op op, float y, double want)
 {
 	float w = (float)want;
 	double unit;
 	int e;
 
+	if (y == 0 && flushes(op) && fabs(want) <= 0x1p-126)
+		return 0;
 	if (isnan(want) || isnan(y))
 		return isnan(want) && isnan(y) ? 0 : 1e30;
 	if (isinf(w) || isinf(y))
@@ -88,7 +97,7 @@ accuracy(void **state)
 		}
 		apply(fns[f].op, DT_f32, N, x, y);
 		for (int i = 0; i < N; i++) {
-			double e = ulp(y[i], fns[f].f(x[i]));
+			double e = ulp(fns[f].op, y[i], fns[f].f(x[i]));
 
 			if (e > worst) {
 				worst = e;
@@ -116,7 +125,7 @@ specials(void **state)
 		for (int i = 0; i < M; i++) {
 			double want = fns[f].f(x[i]);
 
-			if (ulp(y[i], want) > 4 || (want == 0 && !signbit(want) != !signbit(y[i])))
+			if (ulp(fns[f].op, y[i], want) > 4 || (want == 0 && !signbit(want) != !signbit(y[i])))
 				fail_msg("%s(%g) = %g, not %g", op_info[fns[f].op].id, x[i], y[i], want);
 		}
 	}
@@ -163,7 +172,7 @@ powers(void **state)
 		    hand_op(&h, OP_pow, DT_f32, hand_load(&h, bx, AT(0, j, 1, -1, 0)), c, -1));
 		hand_run(&h);
 		for (int i = 0; i < 40; i++)
-			if (ulp(y[i], pow(x[i], (float)es[e])) > 1.6)
+			if (ulp(OP_pow, y[i], pow(x[i], (float)es[e])) > 1.6)
 				fail_msg("%g^%g = %g, not %g", x[i], es[e], y[i], pow(x[i], es[e]));
 		hand_free(&h);
 	}

@@ -179,10 +179,10 @@ run_native(const struct program *p, void **base, struct diag *d)
 		memcpy(base[1], r->constants, (size_t)r->const_bytes);
 	for (int c = 0; c < r->ncalls; c++) /* pieces in two goes, the later first */
 		if (r->pieces[c] > 1) {
-			r->call(c, base, NULL, r->pieces[c] / 2, r->pieces[c]);
-			r->call(c, base, NULL, 0, r->pieces[c] / 2);
+			r->call(c, base, NULL, r->pieces[c] / 2, r->pieces[c], r->pieces[c] / 2);
+			r->call(c, base, NULL, 0, r->pieces[c] / 2, 0);
 		} else {
-			r->call(c, base, NULL, 0, r->pieces[c]);
+			r->call(c, base, NULL, 0, r->pieces[c], 0);
 		}
 	jit_close(j);
 	target_close(t);

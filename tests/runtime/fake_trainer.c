@@ -103,12 +103,12 @@ slow(void)
 }
 
 static void
-train_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end)
+train_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end, int64_t slot)
 {
 	struct piece *work = base[0];
 	struct states *s = base[2];
 
-	(void)sym;
+	(void)sym, (void)slot;
 	if (call == 0) {
 		for (int64_t i = begin; i < end; i++) {
 			memset(&work[i], 0, sizeof work[i]);
@@ -140,9 +140,9 @@ train_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t
 
 #ifndef FAKE_NO_MAIN
 static void
-teacher_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end)
+teacher_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end, int64_t slot)
 {
-	(void)call, (void)sym, (void)begin, (void)end;
+	(void)call, (void)sym, (void)begin, (void)end, (void)slot;
 	if (getenv("FAKE_TEACHER_SAYS"))
 		puts("teacher at work");
 	for (int i = 0; i < B * C; i++)
@@ -150,14 +150,14 @@ teacher_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64
 }
 
 static void
-cached_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end)
+cached_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end, int64_t slot)
 {
 	/* as train_call sees it: x, label, $lr, $step, $seed, outputs */
 	int64_t step = 0;
 	void *shifted[12] = {base[0], base[1], base[2], base[3], base[4], base[5], &step, &step,
 	    base[7], base[8], base[9], base[10]};
 
-	train_call(call, shifted, sym, begin, end);
+	train_call(call, shifted, sym, begin, end, slot);
 	for (int i = 0; call == 1 && i < B * C; i++)
 		if (((const float *)base[6])[i] != ((const float *)base[3])[i / C * D + i % C])
 			*(float *)base[7] = NAN;
@@ -165,12 +165,12 @@ cached_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_
 #endif
 
 static void
-eval_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end)
+eval_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end, int64_t slot)
 {
 	struct piece p = {0};
 	int64_t valid = *(const int64_t *)base[5];
 
-	(void)call, (void)sym, (void)begin, (void)end;
+	(void)call, (void)sym, (void)begin, (void)end, (void)slot;
 	rows((const float *)((const char *)base[2] + 128), base[3], base[4], 0, valid, 1, &p);
 	*(float *)base[6] = p.loss;
 	*(float *)base[7] = (float)valid;

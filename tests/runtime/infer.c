@@ -4,12 +4,12 @@
 #include "tests/runtime/tmp.h"
 
 static void
-call(int32_t c, void *const *base, int64_t *sym, int64_t begin, int64_t end)
+call(int32_t c, void *const *base, int64_t *sym, int64_t begin, int64_t end, int64_t slot)
 {
 	const float *x = base[3];
 	float *y = base[4], *z = base[5];
 
-	(void)c, (void)sym;
+	(void)c, (void)sym, (void)slot;
 	for (int64_t r = begin; r < end; r++) {
 		z[r] = 0;
 		for (int i = 0; i < 3; i++) {
@@ -20,6 +20,7 @@ call(int32_t c, void *const *base, int64_t *sym, int64_t begin, int64_t end)
 }
 
 static const int64_t dx[] = {4, 3}, dz[] = {4}, pieces[] = {4};
+static const double flops[] = {4e9}; /* more than one thread where there are processors */
 static const struct rt_tensor in[] = {{"x", RT_F32, 2, dx, NULL, 48, 0}};
 static const struct rt_tensor out[] = {{"y", RT_F32, 2, dx, NULL, 48, 0}, {"a/z", RT_F32, 1, dz, NULL, 16, 1}};
 static const struct rt_program model = {.abi = RT_ABI,
@@ -28,6 +29,7 @@ static const struct rt_program model = {.abi = RT_ABI,
     .ninputs = 1,
     .noutputs = 2,
     .pieces = pieces,
+    .flops = flops,
     .call = call,
     .inputs = in,
     .outputs = out};
