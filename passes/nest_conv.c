@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-enum { MAX_TAPS = 32, MAX_RUN = 8 };
+enum { MAX_TAPS = 32, MAX_RUN = 8, MANY_BLOCKS = 32, BANDS = 8, BAND = 4 };
 
 struct conv {
 	struct lower *lo;
@@ -259,6 +259,30 @@ forward_taps(struct conv *c, int run, const int *acc)
 	} while (nest_next_tap(&c->win, tap));
 }
 
+/* Few channel blocks: bands of rows are the outermost loop, for the tiled convolutions
+ * around take such layers by rows, too (tile_conv.c). */
+static void
+rows_outermost(struct nest_order *o, int64_t images)
+{
+	int at = -1;
+	int64_t blocks = images, bands;
+
+	for (int i = 0; i < o->n - 1; i++) {
+		if (o->d[i].axis == 1)
+			blocks *= o->d[i].extent;
+		if (o->d[i].axis == 2 && o->d[i].step == 1)
+			at = i;
+	}
+	if (at < 0 || blocks >= MANY_BLOCKS || o->n == MAX_DIGITS || o->d[o->n - 1].axis != 1)
+		return;
+	bands = shape_divisor(o->d[at].extent, o->d[at].extent / BAND < BANDS ? o->d[at].extent / BAND : BANDS);
+	if (bands <= 1)
+		return;
+	o->d[at].extent /= bands;
+	memmove(o->d + 1, o->d, sizeof *o->d * (size_t)o->n++);
+	o->d[0] = (struct nest_digit){2, bands, o->d[at + 1].extent};
+}
+
 static bool
 lower_forward(struct conv *c)
 {
@@ -276,6 +300,8 @@ lower_forward(struct conv *c)
 			c->o.d[i].extent /= run;
 			c->o.d[i].step = run;
 		}
+	if (last > 2)
+		rows_outermost(&c->o, c->y->dims[0]);
 	nest_loops(c->e, &c->o, ~0u, c->var);
 	nest_index(&c->o, c->var, c->y->rank, c->idx);
 	if (run > 1)

@@ -12,6 +12,8 @@
 
 #include <string.h>
 
+enum { FEW_PIECES = 16 };
+
 struct conv {
 	struct lower *lo;
 	struct cluster *cl;
@@ -118,6 +120,8 @@ struct pixels {
 	struct channel_loops ch;
 	int abuf, bbuf, nvar;
 	bool flat;                   /* the two inner dims run as one */
+	int64_t strips;              /* of as many pixels of a flat plane */
+	bool rows_first;             /* pieces by rows or strips before channels */
 	int64_t tiles, across;       /* that share a panel of weights in a kernel; in a row of them */
 };
 
@@ -208,7 +212,8 @@ pixel_rows(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 	struct affine number = AFFINE(first * p->across);
 	int var;
 
-	affine_add(&number, var0, p->across);
+	if (!p->rows_first)
+		affine_add(&number, var0, p->across);
 	if (w.nhigh) {
 		emit_for(p->e, FOR_SERIAL, w.nhigh, &var);
 		pixel_tile(p, at, a, base0, h0, var0, 0, w.high, var, number);
@@ -249,14 +254,26 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 	emit_for(e, FOR_PARALLEL, c->s.n, &p->nvar);
 	affine_add(&a, p->nvar, tile_stride(p->a, 0, NULL));
 	affine_add(&idx[0].whole, p->nvar, 1);
-	channel_loops(e, c->s.group, &p->ch);
+	if (p->strips > 1) {
+		int64_t len = p->ax[c->last].outputs / p->strips;
+		int var;
+
+		emit_for(e, FOR_PARALLEL, p->strips, &var);
+		tile_unranged(e, var, var);
+		affine_add(&a, var, len * spatial_stride(p->a, c->last));
+		affine_add(&idx[1 + c->s.spatial].whole, var, len);
+	}
+	if (!p->rows_first)
+		channel_loops(e, c->s.group, &p->ch);
 	for (int d = 0; d < c->last - 1; d++) { /* depth */
 		emit_for(e, FOR_PARALLEL, p->ax[d].outputs, &vard);
 		affine_add(&a, vard, p->ax[d].astep * spatial_stride(p->a, d));
 		affine_add(&idx[2 + d].whole, vard, p->ax[d].stride);
 	}
 	p->across = g.w.nhigh + g.w.nlow;
-	p->tiles = p->across * (part == 2 ? g.h.nhigh + g.h.nlow : part ? g.h.nlow : g.h.nhigh);
+	p->tiles = p->across;
+	if (!p->rows_first)
+		p->tiles *= (part == 2 ? g.h.nhigh + g.h.nlow : part ? g.h.nlow : g.h.nhigh);
 	struct body *piece = e->body;
 	for (int i = 0; i < 2; i++) {
 		int64_t count = i ? g.h.nlow : g.h.nhigh, h = i ? g.h.low : g.h.high;
@@ -265,11 +282,13 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 			continue;
 		e->body = piece;
 		emit_for(e, part == 2 ? FOR_SERIAL : FOR_PARALLEL, count, &var0);
+		if (p->rows_first)
+			channel_loops(e, c->s.group, &p->ch);
 		pixel_rows(p, idx, a, i ? g.h.high * g.h.nhigh : 0, h, var0, g.w, part == 2 && i ? g.h.nhigh : 0);
 		rows += count * h;
 	}
 	e->body = top;
-	double taps = 1, outs = (double)(g.w.high * g.w.nhigh + g.w.low * g.w.nlow) * (double)rows;
+	double taps = 1, outs = (double)((g.w.high * g.w.nhigh + g.w.low * g.w.nlow) * p->strips * rows);
 	for (int d = 0; d <= c->last; d++)
 		taps *= (double)p->ax[d].taps;
 	for (int d = 0; d < c->last - 1; d++)
@@ -278,13 +297,29 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 	emit_end(e);
 }
 
+/* Strips of a plane of n pixels, a piece each, which take hardly more tiles of `most` than
+ * the plane. */
+static int64_t
+strips_of(int64_t n, int64_t most)
+{
+	int64_t tiles = (n + most - 1) / most, best = 1;
+
+	for (int64_t k = 2; k <= FEW_PIECES && 2 * k * most <= n; k++)
+		if (n % k == 0 && k * ((n / k + most - 1) / most) <= tiles + tiles / 8)
+			best = k;
+	return best;
+}
+
 /* One phase (all of it, forward): the result's pixels that the axes describe. */
 static void
 pixel_phase(struct conv *c, struct value *a, struct value *w, const struct axis *ax)
 {
 	struct value *r = c->n->out[0];
-	struct pixels p = {.c = c, .a = a, .w = w, .r = r};
+	struct pixels p = {.c = c, .a = a, .w = w, .r = r, .strips = 1};
 	int64_t blocks = (r->dims[1] / c->s.group + c->block - 1) / c->block;
+	/* weights that stay in the cache while rows go by: threads had better share rows, of
+	 * which they made the inputs and will read the results */
+	bool small = layout_count(w->layout) * 4 <= c->lo->ctx->opts->machine.l2 / 4;
 	int d1 = c->last, d0 = c->last - 1;
 
 	memcpy(p.ax, ax, sizeof p.ax);
@@ -292,25 +327,33 @@ pixel_phase(struct conv *c, struct value *a, struct value *w, const struct axis 
 	p.ch.groups = tile_groups(&c->lo->ctx->opts->machine, blocks);
 	int64_t most = tile_rows(&c->lo->ctx->opts->machine, p.ch.groups);
 	int64_t wide = p.ax[d1].outputs, tall = d0 >= 0 ? p.ax[d0].outputs : 1;
+	int64_t pieces = c->s.n * c->s.group * (blocks / p.ch.groups);
 	/* pointwise over whole planes: the plane is one row of pixels */
 	if (d0 >= 0 && p.ax[d0].taps == 1 && p.ax[d1].taps == 1 && p.ax[d0].astep == 1 && p.ax[d1].astep == 1 &&
 	    p.ax[d0].stride == 1 && p.ax[d1].stride == 1 &&
 	    spatial_stride(a, d0) == spatial_stride(a, d1) * a->dims[2 + d1] && a->dims[2 + d1] == wide &&
 	    wide == r->dims[2 + d1] && tile_mergeable(c->cl, 2 + d0)) {
-		p.flat = true;
-		p.ax[d1].outputs = wide *= tall;
-		p.ax[d0].outputs = tall = 1;
+		int64_t plane = wide * tall, tiles = (plane + most - 1) / most;
+
+		p.strips = small ? strips_of(plane, most) : 1;
+		p.flat = p.strips > 1 || pieces >= FEW_PIECES || tiles < 4 ||
+			 tall * ((wide + most - 1) / most) > tiles + tiles / 8;
+		if (p.flat) {
+			p.ax[d1].outputs = wide = plane;
+			p.ax[d0].outputs = tall = 1;
+		}
 	}
-	int64_t h = wide * 2 <= most ? most / wide : 1, pieces = c->s.n * c->s.group * (blocks / p.ch.groups);
-	struct grid g = {split_even(tall, h > tall ? tall : h), split_even(wide, most)};
+	int64_t h = wide * 2 <= most ? most / wide : 1;
+	struct grid g = {split_even(tall, h > tall ? tall : h), split_even(wide / p.strips, most)};
 	for (int d = 0; d < d0; d++)
 		pieces *= p.ax[d].outputs;
 	/* rows in a piece share its weights in cache; where that leaves too few pieces
 	 * for the threads, rows are pieces */
-	if (pieces >= 16 || g.h.nhigh + g.h.nlow == 1) {
+	if (pieces >= FEW_PIECES || g.h.nhigh + g.h.nlow == 1) {
 		pixel_kernel(&p, g, 2);
 		return;
 	}
+	p.rows_first = small;
 	if (g.h.nhigh)
 		pixel_kernel(&p, g, 0);
 	if (g.h.nlow)
