@@ -16,6 +16,7 @@
 struct lay {
 	struct graph *g;
 	struct arena *a;             /* the graph's */
+	const struct machine *m;
 	int64_t block;
 	int n;                       /* values known at the start */
 	bool *blocked;               /* by value id */
@@ -218,7 +219,7 @@ contract_operands(struct lay *l, struct node *n)
 		return;
 	if (b->kind != VAL_CONST && (rows < 4 || cols < 4))
 		return; /* packing costs more than the nest */
-	n->in[r.b] = in_layout(l, b, contract_panels(l->a, &r, l->block));
+	n->in[r.b] = in_layout(l, b, contract_panels(l->a, &r, l->block, contract_blocks(l->m, &r).parts));
 }
 
 static void
@@ -333,7 +334,8 @@ pass_layout(struct graph *g, struct pass_ctx *ctx)
 	struct mark mark = arena_mark(ctx->arena);
 	struct lay l = {.g = g, .a = g->arena, .n = g->nvalue};
 
-	l.block = tile_block(&ctx->opts->machine);
+	l.m = &ctx->opts->machine;
+	l.block = tile_block(l.m);
 	struct arena *s = ctx->arena;
 	l.blocked = arena_array(s, bool, g->nvalue);
 	l.lo = arena_alloc(s, sizeof *l.lo * (size_t)g->nvalue);

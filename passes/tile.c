@@ -5,6 +5,7 @@
  * operand is which, and how B is packed, was settled by layout.c with the same
  * questions (tile.h).  Row tails are spread: M rows in ceil(M/most) tiles of two
  * heights that differ by one, so no tile is much smaller than the best. */
+#include "passes/nest.h"
 #include "passes/tile_emit.h"
 
 #include <string.h>
@@ -185,6 +186,9 @@ struct gemm {
 	int nrows, ncols, nbatch, nk;
 	int64_t block;
 	int64_t step;                /* elements of B from one column group to the next */
+	struct contract_blocks cut;
+	int64_t part, part_step;     /* of k: number, elements of B */
+	struct value *sums;          /* of the parts so far */
 };
 
 static int
@@ -200,12 +204,15 @@ letter(const struct gemm *g, char c)
 {
 	struct letter l = {.c = c, .size = g->r.size[(int)c]};
 	int a = position(g->r.sa, g->r.na, c), b = position(g->r.sb, g->r.nb, c);
+	int64_t inner = 0;
 
 	l.dim_c = position(g->r.sc, g->r.nc, c);
 	if (a >= 0)
 		l.stride_a = tile_stride(g->a, a, NULL);
 	if (b >= 0)
-		l.stride_b = tile_stride(g->b, b, NULL);
+		l.stride_b = tile_stride(g->b, b, &inner);
+	if (inner && c != g->r.col) /* parts of k; its size is that of one */
+		l.stride_b = inner;
 	l.first.dim = l.dim_c;
 	l.first.size = l.size;
 	l.first.stride_a = l.stride_a;
@@ -253,6 +260,28 @@ merge_k(struct gemm *g)
 /* A range of column groups: ntiles times `groups` of them from block0 on. The last
  * group of a width that is no multiple of the block is alone and `valid` wide. */
 struct columns { int64_t block0, ntiles, groups, valid; };
+/* Blocks of rows from `first` on, alike. */
+struct rows { int64_t first, nblocks, size; };
+
+/* The epilogue follows the last part of k. */
+static void
+gemm_epilogue(struct gemm *g, struct emit *e, struct tile *t, const struct index *idx)
+{
+	struct body *outer = e->body;
+	int sum = t->acc;
+
+	emit_forget(e);
+	e->body = &t->epilogue;
+	if (g->part > 0)
+		sum = emit_op(e, OP_add, t->dtype, emit_load(e, g->sums, idx, -1), sum, -1);
+	e->memo[g->c->id] = sum;
+	if (g->part + 1 < g->cut.parts)
+		emit_store(e, g->sums, idx, sum);
+	else
+		emit_outputs(e, idx);
+	e->body = outer;
+	emit_forget(e);
+}
 
 /* The tiles of one of the two heights, at the loops' place. */
 static void
@@ -277,7 +306,7 @@ gemm_tiles(struct gemm *g, struct emit *e, const struct columns *col, const stru
 	t->b = (struct tile_operand){.buf = bbuf, .index = b, .cstride = 1, .cbstride = g->step};
 	t->nk = g->nk;
 	for (int i = 0; i < g->nk; i++) {
-		t->k[i] = g->k[i].size;
+		t->k[i] = g->k[i].size / g->cut.parts;
 		t->a.kstride[i] = g->k[i].stride_a;
 		t->b.kstride[i] = g->k[i].stride_b;
 	}
@@ -296,7 +325,7 @@ gemm_tiles(struct gemm *g, struct emit *e, const struct columns *col, const stru
 	}
 	affine_add(&idx[coldim].whole, t->cblockvar, g->block);
 	affine_add(&idx[coldim].whole, t->colvar, 1);
-	tile_epilogue(e, t, idx);
+	gemm_epilogue(g, e, t, idx);
 	e->body = outer;
 }
 
@@ -311,10 +340,11 @@ letters_size(const struct letter *l, int n, char but)
 	return size;
 }
 
-/* part 0, 1: the tiles of one height, each a piece; 2: both, serially in a piece */
+/* heights 0, 1: the tiles of one height, each a piece; 2: both, serially in a piece */
 static void
-gemm_kernel(struct gemm *g, const struct columns *col, struct split s, int part)
+gemm_kernel(struct gemm *g, const struct rows *rows, const struct columns *col, struct split s, int heights)
 {
+	const struct letter *row = g->nrows ? &g->rows[g->nrows - 1] : NULL;
 	struct emit *e = emit_begin(g->lo, g->cl, "gemm");
 	struct index idx[MAX_RANK];
 	struct body *top = e->body;
@@ -331,6 +361,17 @@ gemm_kernel(struct gemm *g, const struct columns *col, struct split s, int part)
 		affine_add(&a, var, g->batch[i].stride_a);
 		affine_add(&b, var, g->batch[i].stride_b);
 	}
+	if (rows->first) {
+		idx[row->dim_c].whole.c = rows->first;
+		a.c = rows->first * row->stride_a;
+	}
+	if (rows->nblocks > 1) {
+		emit_for(e, FOR_PARALLEL, rows->nblocks, &var);
+		affine_add(&idx[row->dim_c].whole, var, rows->size);
+		affine_add(&a, var, rows->size * row->stride_a);
+	}
+	a.c += g->part * (g->k[0].size / g->cut.parts) * g->k[0].stride_a;
+	b.c += g->part * g->part_step;
 	for (int i = 0; i + 1 < g->nrows; i++) { /* all but the last, the tiled one */
 		emit_for(e, FOR_PARALLEL, g->rows[i].size, &var);
 		affine_add(&idx[g->rows[i].dim_c].whole, var, 1);
@@ -348,14 +389,14 @@ gemm_kernel(struct gemm *g, const struct columns *col, struct split s, int part)
 	affine_add(&idx[coldim].whole, var, col->groups * g->block);
 	b.c += col->block0 * g->step;
 	affine_add(&b, var, col->groups * g->step);
-	enum for_kind loop = part == 2 ? FOR_SERIAL : FOR_PARALLEL;
-	if (part != 1 && s.nhigh)
+	enum for_kind loop = heights == 2 ? FOR_SERIAL : FOR_PARALLEL;
+	if (heights != 1 && s.nhigh)
 		gemm_tiles(g, e, col, idx, a, b, abuf, bbuf, s, false, loop);
-	if (part != 0 && s.nlow)
+	if (heights != 0 && s.nlow)
 		gemm_tiles(g, e, col, idx, a, b, abuf, bbuf, s, true, loop);
 	e->body = top;
-	double rows = part == 0 ? (double)(s.high * s.nhigh) : part == 1 ? (double)(s.low * s.nlow) : (double)(s.high * s.nhigh + s.low * s.nlow);
-	e->k->flops = 2 * rows * (double)(col->ntiles * col->groups * col->valid) * letters_size(g->batch, g->nbatch, 0) *
+	double tiled = (double)((heights == 1 ? 0 : s.high * s.nhigh) + (heights == 0 ? 0 : s.low * s.nlow));
+	e->k->flops = 2 * tiled * (double)rows->nblocks / (double)g->cut.parts * (double)(col->ntiles * col->groups * col->valid) * letters_size(g->batch, g->nbatch, 0) *
 	              letters_size(g->rows, g->nrows - 1, 0) * letters_size(g->cols, g->ncols, g->r.col) *
 	              letters_size(g->k, g->nk, 0);
 	emit_end(e);
@@ -363,24 +404,38 @@ gemm_kernel(struct gemm *g, const struct columns *col, struct split s, int part)
 
 /* Few columns and many rows: the row tiles are the pieces. */
 static void
-gemm_columns(struct gemm *g, const struct columns *col)
+gemm_rows(struct gemm *g, const struct rows *rows, const struct columns *col, int64_t most)
 {
-	int64_t most = tile_rows(&g->lo->ctx->opts->machine, col->groups);
-	int64_t rows = g->nrows ? g->rows[g->nrows - 1].size : 1;
-
-	if (g->c->dtype == DT_f64 && most > 1)
-		most /= 2;
-	struct split s = split_even(rows, most);
-	double pieces = (double)col->ntiles * letters_size(g->batch, g->nbatch, 0) *
+	struct split s = split_even(rows->size, most);
+	double pieces = (double)(rows->nblocks * col->ntiles) * letters_size(g->batch, g->nbatch, 0) *
 	                letters_size(g->rows, g->nrows - 1, 0) * letters_size(g->cols, g->ncols, g->r.col);
+
 	if (pieces >= 16 || s.nhigh + s.nlow < 4) {
-		gemm_kernel(g, col, s, 2);
+		gemm_kernel(g, rows, col, s, 2);
 		return;
 	}
 	if (s.nhigh)
-		gemm_kernel(g, col, s, 0);
+		gemm_kernel(g, rows, col, s, 0);
 	if (s.nlow)
-		gemm_kernel(g, col, s, 1);
+		gemm_kernel(g, rows, col, s, 1);
+}
+
+static void
+gemm_columns(struct gemm *g, const struct columns *col)
+{
+	int64_t most = tile_rows(&g->lo->ctx->opts->machine, col->groups);
+	int64_t rows = g->nrows ? g->rows[g->nrows - 1].size : 1, size = rows;
+
+	if (g->c->dtype == DT_f64 && most > 1)
+		most /= 2;
+	if (rows > g->cut.rows + g->cut.rows / 4) { /* blocks of whole tiles, alike but the last */
+		int64_t n = (rows + g->cut.rows - 1) / g->cut.rows;
+
+		size = ((rows + n - 1) / n + most - 1) / most * most;
+	}
+	gemm_rows(g, &(struct rows){0, rows / size, size}, col, most);
+	if (rows % size)
+		gemm_rows(g, &(struct rows){rows / size * size, 1, rows % size}, col, most);
 }
 
 bool
@@ -421,6 +476,13 @@ lower_contract_tile(struct lower *lo, struct cluster *cl)
 			g.rows[i] = g.rows[g.nrows - 1];
 			g.rows[g.nrows - 1] = t;
 		}
+	g.cut = contract_blocks(m, &g.r);
+	if (!panels) /* layout cuts k where it packs */
+		g.cut.parts = 1;
+	if (g.cut.parts > 1) {
+		g.part_step = tile_stride(g.b, position(g.r.sb, g.r.nb, g.r.k[0]), NULL);
+		g.sums = lower_fresh(lo, g.c->dtype, g.c->rank, g.c->dims);
+	}
 	int64_t width = g.r.size[(int)g.r.col], full = width / g.block;
 	/* few rows need many groups for enough independent sums */
 	int64_t rows = g.nrows ? g.rows[g.nrows - 1].size : 1, groups = tile_groups(m, full);
@@ -430,11 +492,13 @@ lower_contract_tile(struct lower *lo, struct cluster *cl)
 		groups = tile_groups(m, 2);
 	if (groups > full)
 		groups = full;
-	if (full)
-		gemm_columns(&g, &(struct columns){0, full / groups, groups, g.block});
-	if (full && full % groups)
-		gemm_columns(&g, &(struct columns){full / groups * groups, 1, full % groups, g.block});
-	if (width % g.block)
-		gemm_columns(&g, &(struct columns){full, 1, 1, width % g.block});
+	for (g.part = 0; g.part < g.cut.parts; g.part++) {
+		if (full)
+			gemm_columns(&g, &(struct columns){0, full / groups, groups, g.block});
+		if (full && full % groups)
+			gemm_columns(&g, &(struct columns){full / groups * groups, 1, full % groups, g.block});
+		if (width % g.block)
+			gemm_columns(&g, &(struct columns){full, 1, 1, width % g.block});
+	}
 	return true;
 }

@@ -24,8 +24,12 @@ struct contract_roles {
 	int64_t size[128];
 };
 bool contract_roles(const struct node *, struct contract_roles *); /* false: not for tiles */
-/* The panels B is packed in: batch, cols, k in order, the col letter in blocks. */
-const struct layout *contract_panels(struct arena *, const struct contract_roles *, int64_t block);
+/* How large contractions are cut, so that what all columns read of A stays in the second
+ * cache: k in `parts` whose sums are added up, rows in blocks of at most `rows`. */
+struct contract_blocks { int64_t parts, rows; };
+struct contract_blocks contract_blocks(const struct machine *, const struct contract_roles *);
+/* The panels B is packed in: parts of k, batch, cols, k in order, the col letter in blocks. */
+const struct layout *contract_panels(struct arena *, const struct contract_roles *, int64_t block, int64_t parts);
 
 /* A convolution and its gradients; false: not for tiles. */
 struct conv_shape {

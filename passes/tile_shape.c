@@ -105,12 +105,52 @@ contract_roles(const struct node *node, struct contract_roles *r)
 	return strlen(r->k) >= 1 && strlen(r->k) <= 5;
 }
 
+static int64_t
+letters_product(const struct contract_roles *r, const char *letters)
+{
+	int64_t n = 1;
+
+	for (; *letters; letters++)
+		n *= r->size[(int)*letters];
+	return n;
+}
+
+/* Every 32 or 48 columns read all of A: from the third cache that is 16 operations a
+ * byte.  Weights read again for each block of 256 rows are 128 a byte.  Beside A stay
+ * this panel of B and the next: as much as PANELS more rows. */
+struct contract_blocks
+contract_blocks(const struct machine *m, const struct contract_roles *r)
+{
+	enum { ROWS = 256, PANELS = 64, LEAST_K = 256 };
+	int64_t k = letters_product(r, r->k), rows = letters_product(r, r->rows);
+	int64_t room = m->l2 * 11 / 16 / (int64_t)sizeof(float), wanted = (rows < ROWS ? rows : ROWS) + PANELS;
+	struct contract_blocks b = {1, rows};
+
+	if (*r->batch || (rows + PANELS) * k <= room || letters_product(r, r->cols) <= 4 * tile_block(m))
+		return b;
+	if (strlen(r->k) == 1 && wanted * k > room)
+		for (int64_t p = 2; k / p >= LEAST_K; p++)
+			if (k % p == 0) {
+				b.parts = p;
+				if (wanted * (k / p) <= room)
+					break;
+			}
+	b.rows = room / (k / b.parts) - PANELS;
+	if (b.rows < ROWS / 2)
+		b.rows = ROWS / 2;
+	return b;
+}
+
 const struct layout *
-contract_panels(struct arena *a, const struct contract_roles *r, int64_t block)
+contract_panels(struct arena *a, const struct contract_roles *r, int64_t block, int64_t parts)
 {
 	struct layout *l = arena_new(a, struct layout);
 	int col = 0;
 
+	if (parts > 1)
+		for (int i = 0; i < r->nb; i++)
+			if (r->sb[i] == r->k[0])
+				l->phys[l->n++] = (struct phys){i, parts, r->size[(int)r->k[0]] / parts};
 	for (int pass = 0; pass < 3; pass++) /* batch, other columns, k */
 		for (int i = 0; i < r->nb; i++) {
 			char c = r->sb[i];
@@ -122,7 +162,7 @@ contract_panels(struct arena *a, const struct contract_roles *r, int64_t block)
 					l->phys[l->n++] = (struct phys){
 					    i, (r->size[(int)c] + block - 1) / block, block};
 			} else if (strchr(set, c)) {
-				l->phys[l->n++] = (struct phys){i, r->size[(int)c], 1};
+				l->phys[l->n++] = (struct phys){i, r->size[(int)c] / (pass == 2 ? parts : 1), 1};
 			}
 		}
 	l->phys[l->n++] = (struct phys){col, block, 1};
