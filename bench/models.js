@@ -34,11 +34,11 @@ function difference(got, want) {
     if (g.length !== w.length) throw new Error(`${file}: ${g.length} elements, not ${w.length}`);
     for (let i = 0; i < w.length; i++) {
       most = Math.max(most, Math.abs(Number(w[i])));
-      far = Math.max(far, g[i] === w[i] ? 0 : Math.abs(Number(g[i]) - Number(w[i])));
-      if (Number.isNaN(far)) return;
+      far = Math.max(far, Object.is(g[i], w[i]) ? 0 : Math.abs(Number(g[i]) - Number(w[i])));
+      if (Number.isNaN(far)) throw new Error(`${file}: element ${i} is ${g[i]}, not ${w[i]}`);
     }
   });
-  return far / most;
+  return far && far / most;
 }
 
 function compiled(model, exe, flags) {
@@ -99,6 +99,7 @@ const MB = 1e6;
 const mb = bytes => (bytes / MB).toFixed(bytes < 9.95 * MB ? 1 : 0);
 const ratio = x => x.toFixed(2);
 const mean = v => Math.exp(v.reduce((s, x) => s + Math.log(x), 0) / v.length);
+const share = x => (x ? x.toExponential(1) : '0');
 const ms_text = x => (x < 10 ? x.toFixed(1) : x.toFixed(0));
 
 function table(head, rows) {
@@ -135,7 +136,7 @@ which reads its input from a file and writes its output to one, beside the creat
 process that has started already; as many threads as processors, medians.
 
 ${table(['model', 'difference', 'with --precise', 'first result, ms', 'ONNX Runtime, ms', 'times sooner'],
-    models.map(m => [m.name, m.error.toExponential(1), m.error_precise.toExponential(1), ms_text(m.first_ours),
+    models.map(m => [m.name, share(m.error), share(m.error_precise), ms_text(m.first_ours),
       ms_text(m.first_theirs), (m.first_theirs / m.first_ours).toFixed(1)]))}
 Resident memory: the peak of the executable and of ONNX Runtime's process, of which ${mb(1024 * median(models.map(m => m.node_kb)))} MB are Node's. The executable
 carries its weights and needs libc and libm; ONNX Runtime's library alone is ${mb(library)} MB beside the model. Compiling: elapsed time,
