@@ -19,6 +19,9 @@ struct target_opts {
 struct target;
 struct target *target_open(const struct target_opts *, struct diag *); /* NULL: reported */
 void target_close(struct target *);
+/* Puts the targets of one object in order, lowest first; false and reported where the
+ * code could not tell them apart while running: x86-64 and its levels v2, v3, v4 only. */
+bool targets_order(struct target **, int n, struct diag *);
 const struct machine *target_machine(const struct target *);
 const char *target_triple(const struct target *);
 const char *target_cpu(const struct target *);
@@ -35,8 +38,13 @@ enum emit { EMIT_OBJECT, EMIT_STATIC, EMIT_SHARED, EMIT_EXE, EMIT_ASM, EMIT_LLVM
 /* The inference library's C entry points (NAME_run and so on, see header.c). */
 bool emit_library(struct target *, const struct program *, const char *name, const char *manifest,
                   enum emit, const char *path, struct diag *);
-/* Writes NAME.h beside. */
-bool emit_header(const struct program *, const char *name, const char *manifest, const char *path, struct diag *);
+/* The same for several CPUs, in targets_order; the entry points choose among them.
+ * The programs have the same inputs, outputs and work memory. */
+enum { MAX_VARIANTS = 4 };
+struct variant { struct target *t; const struct program *p; const char *manifest; };
+bool emit_variants(const struct variant *, int n, const char *name, enum emit, const char *path, struct diag *);
+/* Writes NAME.h beside; cpus: how many variants. */
+bool emit_header(const struct program *, const char *name, int cpus, const char *path, struct diag *);
 
 struct trainer_image {
 	const char *config;

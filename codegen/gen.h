@@ -12,6 +12,7 @@ struct target {
 	LLVMTargetMachineRef tm;
 	char *triple, *cpu, *features;
 	bool native, x86, elf;
+	int level;                /* of x86-64: 0 the baseline, 1 to 3 v2 to v4; -1: another CPU */
 	struct machine machine;
 	bool fma, f16c, avx512;
 	int opt_level;
@@ -22,7 +23,8 @@ struct target {
 
 /* ---- module.c: one LLVM module, one object */
 struct module {
-	struct target *t;
+	struct target *t;         /* of what is being made */
+	struct target *base;      /* of the object: the lowest of its variants */
 	struct arena *a;
 	LLVMContextRef c;
 	LLVMModuleRef m;
@@ -40,6 +42,7 @@ struct module {
 };
 struct module *module_open(struct target *, const char *name);
 void module_close(struct module *);
+void module_retarget(struct module *, struct target *); /* what follows is for t, and shares no kernels with the rest */
 /* NAME_call of the program; its kernels are made or shared. */
 LLVMValueRef module_call(struct module *, const struct program *, const char *symbol, bool exported);
 /* struct rt_program as a constant; constants and states by their symbols. */
@@ -170,9 +173,8 @@ bool blobs_ready(struct blobs *, struct module *, struct diag *);
 void blobs_close(struct blobs *, bool done);
 bool module_write(struct module *, const struct blobs *, enum emit, const char *path, struct diag *);
 
-/* ---- library.c: the C entry points around a program's call function */
-struct entry_points { LLVMValueRef call, constants, state; };
-void library_entries(struct module *, const struct program *, const char *name, const char *manifest, struct entry_points);
+/* ---- dispatch.c */
+void dispatch(struct module *, const struct variant *, int n, const char *name, LLVMValueRef *fn);
 
 /* ---- link.c */
 bool link_run(const char *const *argv, struct diag *);

@@ -13,11 +13,14 @@
 #include <string.h>
 
 enum { MAX_SYMS = 64, TASKS = 64 };
+/* Of one variant: `prefix` before its functions' names, `exported` where it is the only
+ * one; where there are several, dispatch.c makes what is exported. */
 struct entry {
 	struct module *m;
 	const struct program *p;
-	struct entry_points e;
-	LLVMValueRef f, pieces, body;
+	const char *prefix;
+	bool exported;
+	LLVMValueRef call, constants, state, f, pieces, body;
 	int nsym;
 	int64_t sym[MAX_SYMS];
 };
@@ -35,11 +38,11 @@ block(struct entry *x, const char *name)
 }
 
 static void
-begin(struct entry *x, const char *name, const char *suffix, LLVMTypeRef ret, LLVMTypeRef *arg, int n, bool exported)
+begin(struct entry *x, const char *suffix, LLVMTypeRef ret, LLVMTypeRef *arg, int n, bool exported)
 {
 	struct module *m = x->m;
 
-	x->f = module_function(m, arena_printf(m->a, "%s_%s", name, suffix), LLVMFunctionType(ret, arg, (unsigned)n, 0), exported);
+	x->f = module_function(m, arena_printf(m->a, "%s_%s", x->prefix, suffix), LLVMFunctionType(ret, arg, (unsigned)n, 0), exported);
 	LLVMPositionBuilderAtEnd(m->b, block(x, "entry"));
 }
 
@@ -91,20 +94,20 @@ job_type(struct module *m)
 /* body(job, i): slice i of n of the pieces of one call.  Slices do not depend on
  * the number of threads. */
 static LLVMValueRef
-task(struct entry *x, const char *name)
+task(struct entry *x)
 {
 	struct module *m = x->m;
 	LLVMValueRef v[5], i, from, to, job;
 	LLVMTypeRef t = job_type(m);
 
-	begin(x, name, "task", m->void_, (LLVMTypeRef[]){m->ptr, m->i32}, 2, false);
+	begin(x, "task", m->void_, (LLVMTypeRef[]){m->ptr, m->i32}, 2, false);
 	job = LLVMGetParam(x->f, 0);
 	for (int k = 0; k < 5; k++)
 		v[k] = LLVMBuildLoad2(m->b, LLVMStructGetTypeAtIndex(t, (unsigned)k), LLVMBuildStructGEP2(m->b, t, job, (unsigned)k, ""), "");
 	i = LLVMBuildSExt(m->b, LLVMGetParam(x->f, 1), m->i64, "");
 	from = LLVMBuildSDiv(m->b, LLVMBuildMul(m->b, v[3], i, ""), v[4], "");
 	to = LLVMBuildSDiv(m->b, LLVMBuildMul(m->b, v[3], LLVMBuildAdd(m->b, i, n64(m, 1), ""), ""), v[4], "");
-	LLVMBuildCall2(m->b, m->call_type, x->e.call, (LLVMValueRef[]){v[0], v[1], v[2], from, to, from}, 6, "");
+	LLVMBuildCall2(m->b, m->call_type, x->call, (LLVMValueRef[]){v[0], v[1], v[2], from, to, from}, 6, "");
 	LLVMBuildRetVoid(m->b);
 	return x->f;
 }
@@ -120,7 +123,7 @@ parallel(struct entry *x, LLVMValueRef i, LLVMValueRef base, LLVMValueRef sym, L
 
 	LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntSGT, n, n64(m, 1), ""), all, one);
 	LLVMPositionBuilderAtEnd(m->b, one);
-	LLVMBuildCall2(m->b, m->call_type, x->e.call, (LLVMValueRef[]){i32, base, sym, n64(m, 0), n, n64(m, 0)}, 6, "");
+	LLVMBuildCall2(m->b, m->call_type, x->call, (LLVMValueRef[]){i32, base, sym, n64(m, 0), n, n64(m, 0)}, 6, "");
 	LLVMBuildBr(m->b, next);
 	LLVMPositionBuilderAtEnd(m->b, all);
 	many = LLVMBuildICmp(m->b, LLVMIntSGT, n, n64(m, TASKS), "");
@@ -148,8 +151,8 @@ report(struct entry *x, LLVMValueRef sym, int k, LLVMValueRef to)
 	LLVMPositionBuilderAtEnd(m->b, next);
 }
 
-static void
-run(struct entry *x, const char *name, bool mt)
+static LLVMValueRef
+run(struct entry *x, bool mt)
 {
 	struct module *m = x->m;
 	int nio = x->p->inputs.n + x->p->outputs.n, n = 0, first = x->nsym, nmeasured = x->p->nsym - x->nsym;
@@ -166,7 +169,7 @@ run(struct entry *x, const char *name, bool mt)
 		arg[n++] = m->ptr;
 		arg[n++] = m->ptr;
 	}
-	begin(x, name, mt ? "run_mt" : "run", m->i32, arg, n, true);
+	begin(x, mt ? "run_mt" : "run", m->i32, arg, n, x->exported);
 	base = LLVMBuildArrayAlloca(m->b, m->ptr, n64(m, 3 + nio), "base");
 	sym = LLVMBuildArrayAlloca(m->b, m->i64, n64(m, x->p->nsym + 1), "sym");
 	if (mt)
@@ -192,8 +195,8 @@ run(struct entry *x, const char *name, bool mt)
 	ok = LLVMBuildAnd(m->b, LLVMBuildPtrToInt(m->b, ws, m->i64, ""), n64(m, RT_ALIGN - 1), "");
 	demand(x, LLVMBuildICmp(m->b, LLVMIntEQ, ok, n64(m, 0), ""), 4);
 	put(m, base, m->ptr, 0, ws);
-	put(m, base, m->ptr, 1, x->e.constants ? x->e.constants : null);
-	put(m, base, m->ptr, 2, x->e.state ? x->e.state : null);
+	put(m, base, m->ptr, 1, x->constants ? x->constants : null);
+	put(m, base, m->ptr, 2, x->state ? x->state : null);
 	for (int k = 0; k < nio; k++)
 		put(m, base, m->ptr, 3 + k, LLVMGetParam(x->f, (unsigned)(first + k)));
 	if (x->p->calls.n) {
@@ -206,7 +209,7 @@ run(struct entry *x, const char *name, bool mt)
 		if (mt)
 			parallel(x, i, base, sym, job, LLVMGetParam(x->f, (unsigned)(n - 2)), LLVMGetParam(x->f, (unsigned)(n - 1)));
 		else
-			LLVMBuildCall2(m->b, m->call_type, x->e.call, (LLVMValueRef[]){LLVMBuildTrunc(m->b, i, m->i32, ""),
+			LLVMBuildCall2(m->b, m->call_type, x->call, (LLVMValueRef[]){LLVMBuildTrunc(m->b, i, m->i32, ""),
 			    base, sym, n64(m, 0), pieces_of(x, i), n64(m, 0)}, 6, "");
 		next = LLVMBuildAdd(m->b, i, n64(m, 1), "");
 		LLVMAddIncoming(i, (LLVMValueRef[]){n64(m, 0), next}, (LLVMBasicBlockRef[]){pre, LLVMGetInsertBlock(m->b)}, 2);
@@ -222,10 +225,11 @@ run(struct entry *x, const char *name, bool mt)
 	} else {
 		LLVMBuildRet(m->b, LLVMConstInt(m->i32, 0, 0));
 	}
+	return x->f;
 }
 
 static void
-workspace_size(struct entry *x, const char *name)
+workspace_size(struct entry *x)
 {
 	struct module *m = x->m;
 	LLVMTypeRef arg[MAX_SYMS];
@@ -233,14 +237,22 @@ workspace_size(struct entry *x, const char *name)
 
 	for (int k = 0; k < x->nsym; k++)
 		arg[k] = m->i64;
-	begin(x, name, "workspace_size", m->i64, arg, x->nsym, true);
+	begin(x, "workspace_size", m->i64, arg, x->nsym, true);
 	for (int k = 0; k < x->nsym; k++)
 		ok = ok ? LLVMBuildAnd(m->b, ok, in_range(x, k), "") : in_range(x, k);
 	LLVMBuildRet(m->b, ok ? LLVMBuildSelect(m->b, ok, size, n64(m, 0), "") : size);
 }
 
+static LLVMValueRef
+manifest_text(struct entry *x, const char *text)
+{
+	begin(x, "manifest", x->m->ptr, NULL, 0, x->exported);
+	LLVMBuildRet(x->m->b, module_string(x->m, text ? text : "{}"));
+	return x->f;
+}
+
 static void
-texts(struct entry *x, const char *name, const char *manifest)
+status_text(struct entry *x)
 {
 	static const char *const text[] = {
 		"ok", "an input, output or workspace pointer is NULL", "a dimension is out of range",
@@ -254,33 +266,26 @@ texts(struct entry *x, const char *name, const char *manifest)
 	for (int k = 0; k < N; k++)
 		s[k] = module_string(m, text[k]);
 	table = module_array(m, m->ptr, s, N, "status");
-	begin(x, name, "strerror", m->ptr, (LLVMTypeRef[]){m->i32}, 1, true);
+	begin(x, "strerror", m->ptr, (LLVMTypeRef[]){m->i32}, 1, true);
 	i = LLVMBuildZExt(m->b, LLVMGetParam(x->f, 0), m->i64, "");
 	known = LLVMBuildICmp(m->b, LLVMIntULT, i, n64(m, N - 1), "");
 	i = LLVMBuildSelect(m->b, known, i, n64(m, N - 1), "");
 	LLVMBuildRet(m->b, LLVMBuildLoad2(m->b, m->ptr, LLVMBuildInBoundsGEP2(m->b, m->ptr, table, &i, 1, ""), ""));
-	begin(x, name, "manifest", m->ptr, NULL, 0, true);
-	LLVMBuildRet(m->b, module_string(m, manifest ? manifest : "{}"));
 }
 
-void
-library_entries(struct module *m, const struct program *p, const char *name, const char *manifest, struct entry_points e)
+/* ---- one variant */
+static void
+variant_open(struct entry *x, struct module *m, const struct program *p, const char *prefix)
 {
-	struct entry x = {.m = m, .p = p, .e = e};
 	int64_t *pieces = arena_array(m->a, int64_t, p->calls.n + 1);
 
-	x.nsym = p->ngiven;
+	*x = (struct entry){.m = m, .p = p, .prefix = prefix, .nsym = p->ngiven};
 	require(p->nsym <= MAX_SYMS);
 	if (p->nsym)
-		memcpy(x.sym, p->sym, sizeof *p->sym * (size_t)p->nsym);
+		memcpy(x->sym, p->sym, sizeof *p->sym * (size_t)p->nsym);
 	for (int i = 0; i < p->calls.n; i++)
 		pieces[i] = call_pieces(&p->calls.v[i]);
-	x.pieces = module_i64s(m, pieces, p->calls.n, "pieces");
-	x.body = task(&x, name);
-	run(&x, name, false);
-	run(&x, name, true);
-	workspace_size(&x, name);
-	texts(&x, name, manifest);
+	x->pieces = module_i64s(m, pieces, p->calls.n, "pieces");
 }
 
 /* ---- emission of inference code */
@@ -306,34 +311,86 @@ writes_state(const struct program *p)
 	return false;
 }
 
-static bool
-build(struct module *m, struct blobs *b, const struct program *p, const char *name, const char *manifest, bool exe, struct diag *d)
+static enum host_use
+most(enum host_use a, enum host_use b)
 {
-	struct entry_points e;
-	LLVMValueRef rt, ref;
+	return a > b ? a : b;
+}
 
-	e.constants = blobs_space(b, m, arena_printf(m->a, "%s_constants", name), p, SPACE_CONST);
-	e.state = blobs_space(b, m, arena_printf(m->a, "%s_state", name), p, SPACE_STATE);
-	e.call = module_call(m, p, arena_printf(m->a, "%s_call", name), false);
-	if (exe) {
-		rt = module_program(m, p, e.call, e.constants, e.state, arena_printf(m->a, "%s_program", name), manifest, false);
-		ref = LLVMAddGlobal(m->m, m->ptr, "retort_model");
-		LLVMSetInitializer(ref, rt);
-		LLVMSetGlobalConstant(ref, 1);
-	} else
-		library_entries(m, p, name, manifest, e);
+/* Where the constants of a program lie among all of the object's. */
+struct placed { const int64_t *at; int64_t end; };
+
+static struct placed
+place(struct blobs *b, const struct program *p)
+{
+	struct placed x;
+
+	x.at = blobs_share(b, p, &x.end);
+	return x;
+}
+
+/* const struct rt_program *retort_program(void), of one variant */
+static LLVMValueRef
+program_function(struct entry *x, const char *manifest)
+{
+	struct module *m = x->m;
+	LLVMValueRef rt = module_program(m, x->p, x->call, x->constants, x->state, arena_printf(m->a, "%s_table", x->prefix), manifest, false);
+
+	begin(x, "program", m->ptr, NULL, 0, x->exported);
+	LLVMBuildRet(m->b, rt);
+	return x->f;
+}
+
+enum { RUN, RUN_MT, MANIFEST, NENTRIES };
+static const char *const entry_names[NENTRIES] = {"run", "run_mt", "manifest"};
+
+static bool
+build(struct module *m, struct blobs *b, const struct variant *v, int n, const char *name, bool exe, struct diag *d)
+{
+	LLVMValueRef fn[NENTRIES][MAX_VARIANTS], constants;
+	struct placed at[MAX_VARIANTS];
+	const char *base = exe ? "retort" : name;
+	struct entry x;
+
+	for (int k = 0; k < n; k++)
+		at[k] = place(b, v[k].p);
+	constants = blobs_shared(b, m, arena_printf(m->a, "%s_constants", name));
+	for (int k = 0; k < n; k++) {
+		const struct program *p = v[k].p;
+
+		module_retarget(m, v[k].t);
+		m->const_at = at[k].at;
+		m->const_bytes = at[k].end;
+		variant_open(&x, m, p, n == 1 ? base : arena_printf(m->a, "%s_%s", base, path_ident(m->a, v[k].t->cpu)));
+		x.exported = n == 1;
+		x.constants = constants;
+		x.state = blobs_space(b, m, arena_printf(m->a, "%s_state", n == 1 ? name : x.prefix), p, SPACE_STATE);
+		x.call = module_call(m, p, arena_printf(m->a, "%s_call", n == 1 ? name : x.prefix), false);
+		if (exe) {
+			fn[0][k] = program_function(&x, v[k].manifest);
+			continue;
+		}
+		x.body = task(&x);
+		fn[RUN][k] = run(&x, false);
+		fn[RUN_MT][k] = run(&x, true);
+		fn[MANIFEST][k] = manifest_text(&x, v[k].manifest);
+	}
+	module_retarget(m, m->base);
+	m->const_at = NULL;
+	x.prefix = name;
+	if (!exe) {
+		workspace_size(&x);
+		status_text(&x);
+	}
+	for (int e = 0; n > 1 && e < (exe ? 1 : NENTRIES); e++)
+		dispatch(m, v, n, arena_printf(m->a, "%s_%s", base, exe ? "program" : entry_names[e]), fn[e]);
 	return blobs_ready(b, m, d);
 }
 
-bool
-emit_library(struct target *t, const struct program *p, const char *name, const char *manifest,
-             enum emit kind, const char *path, struct diag *d)
+/* What cannot be emitted so. */
+static bool
+emittable(const struct program *p, bool exe, const char *path, struct diag *d)
 {
-	bool exe = kind == EMIT_EXE, linked = exe || kind == EMIT_STATIC || kind == EMIT_SHARED, ok;
-	struct module *m;
-	struct blobs b;
-	const char *object = path;
-
 	if (p->nsym > MAX_SYMS)
 		return diag_unsupported(d, LOC_FILE(path), "%d sizes known at run time; at most %d are possible", p->nsym, MAX_SYMS);
 	for (int i = 0; exe && i < p->inputs.n + p->outputs.n; i++)
@@ -343,26 +400,50 @@ emit_library(struct target *t, const struct program *p, const char *name, const 
 		return diag_unsupported(d, LOC_FILE(path), "libraries need nothing but libm: compile without --blas, or an executable");
 	if (!exe && writes_state(p))
 		return diag_unsupported(d, LOC_FILE(path), "the program updates its states; a library keeps none");
+	return true;
+}
+
+bool
+emit_variants(const struct variant *v, int n, const char *name, enum emit kind, const char *path, struct diag *d)
+{
+	bool exe = kind == EMIT_EXE, linked = exe || kind == EMIT_STATIC || kind == EMIT_SHARED, ok, blas = false;
+	enum host_use host = HOST_NONE;
+	struct target *t = v[0].t;
+	struct module *m;
+	struct blobs b;
+	const char *object = path;
+
+	for (int k = 0; k < n; k++) {
+		if (!emittable(v[k].p, exe, path, d))
+			return false;
+		blas |= uses_blas(v[k].p);
+		host = most(host, program_host(v[k].p));
+	}
 	m = module_open(t, name);
 	if (linked) /* the archive's member name shows: no process ids; apart for kinds made at once */
 		object = arena_printf(m->a, "%s/%s.retort%s.o", path_dir(m->a, path), name,
 		    exe ? "-exe" : kind == EMIT_SHARED ? "-so" : "");
 	blobs_open(&b, kind, path);
-	ok = build(m, &b, p, name, manifest, exe, d) && module_write(m, &b, kind, object, d);
+	ok = build(m, &b, v, n, name, exe, d) && module_write(m, &b, kind, object, d);
 	blobs_close(&b, ok);
 	if (ok && linked)
-		ok = exe ? link_exe(t, object, path, false, uses_blas(p), program_host(p), d)
-		    : kind == EMIT_STATIC ? link_static(t, object, path, program_host(p), d)
-		    : link_shared(t, object, path, program_host(p), d);
+		ok = exe ? link_exe(t, object, path, false, blas, host, d)
+		    : kind == EMIT_STATIC ? link_static(t, object, path, host, d)
+		    : link_shared(t, object, path, host, d);
 	if (linked && !t->keep_temps)
 		remove(object);
 	module_close(m);
 	return ok;
 }
 
-/* ---- a trainer: many programs, one object */
-struct placed { const int64_t *at; int64_t end; };
+bool
+emit_library(struct target *t, const struct program *p, const char *name, const char *manifest,
+             enum emit kind, const char *path, struct diag *d)
+{
+	return emit_variants(&(struct variant){t, p, manifest}, 1, name, kind, path, d);
+}
 
+/* ---- a trainer: many programs, one object */
 static LLVMValueRef
 trainer_program(struct module *m, struct blobs *b, const struct program *p, struct placed at, LLVMValueRef constants, const char *prefix)
 {
@@ -374,15 +455,6 @@ trainer_program(struct module *m, struct blobs *b, const struct program *p, stru
 	v = module_program(m, p, call, constants, state, arena_printf(m->a, "%s_program", prefix), "", false);
 	m->const_at = NULL;
 	return v;
-}
-
-static struct placed
-place(struct blobs *b, const struct program *p)
-{
-	struct placed x;
-
-	x.at = blobs_share(b, p, &x.end);
-	return x;
 }
 
 static void
@@ -424,12 +496,6 @@ trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 	g = LLVMAddGlobal(m->m, LLVMTypeOf(v), "retort_trainer");
 	LLVMSetInitializer(g, v);
 	LLVMSetGlobalConstant(g, 1);
-}
-
-static enum host_use
-most(enum host_use a, enum host_use b)
-{
-	return a > b ? a : b;
 }
 
 bool

@@ -26,7 +26,7 @@ module_open(struct target *t, const char *name)
 	struct module *m = xcalloc(1, sizeof *m);
 	LLVMTargetDataRef dl = LLVMCreateTargetDataLayout(t->tm);
 
-	m->t = t;
+	m->t = m->base = t;
 	m->a = arena_create();
 	m->c = LLVMContextCreate();
 	m->m = LLVMModuleCreateWithNameInContext(name, m->c);
@@ -63,6 +63,13 @@ module_close(struct module *m)
 	free(m);
 }
 
+void
+module_retarget(struct module *m, struct target *t)
+{
+	m->t = t;
+	m->kernels = map_create(m->a);
+}
+
 static void
 attribute(struct module *m, LLVMValueRef f, const char *key, const char *value)
 {
@@ -82,6 +89,10 @@ module_function(struct module *m, const char *name, LLVMTypeRef type, bool expor
 	attribute(m, f, "prefer-vector-width", bits);
 	if (m->t->x86)
 		attribute(m, f, "min-legal-vector-width", bits);
+	if (m->t != m->base) {
+		attribute(m, f, "target-cpu", m->t->cpu);
+		attribute(m, f, "target-features", m->t->features);
+	}
 	attribute(m, f, "no-builtins", ""); /* no memset or memcpy out of our loops */
 	LLVMAddAttributeAtIndex(f, LLVMAttributeFunctionIndex, LLVMCreateEnumAttribute(m->c, nounwind, 0));
 	if (!exported)

@@ -160,6 +160,18 @@ named(struct target *t, const char *cpu, enum unit *u, struct diag *d)
 	    t->triple, near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 }
 
+/* of x86-64: 0 the baseline, 1 to 3 v2 to v4; -1: another CPU */
+static int
+level_of(const char *cpu)
+{
+	static const char *const name[] = {"x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"};
+
+	for (int i = 0; i < 4; i++)
+		if (strcmp(cpu, name[i]) == 0)
+			return i;
+	return -1;
+}
+
 struct target *
 target_open(const struct target_opts *o, struct diag *d)
 {
@@ -194,6 +206,7 @@ target_open(const struct target_opts *o, struct diag *d)
 		u = host(t);
 	} else if (!named(t, cpu, &u, d))
 		goto fail;
+	t->level = t->x86 ? level_of(t->cpu) : -1;
 	facts(t, u, strcmp(cpu, "native") == 0);
 	if (LLVMGetTargetFromTriple(t->triple, &ref, &err)) {
 		diag_error(d, STATUS_UNSUPPORTED, LOC_NONE, "--target=%s: %s", t->triple, err);
@@ -208,6 +221,25 @@ target_open(const struct target_opts *o, struct diag *d)
 fail:
 	target_close(t);
 	return NULL;
+}
+
+static int
+by_level(const void *a, const void *b)
+{
+	return (*(struct target *const *)a)->level - (*(struct target *const *)b)->level;
+}
+
+bool
+targets_order(struct target **t, int n, struct diag *d)
+{
+	for (int i = 0; n > 1 && i < n; i++)
+		if (t[i]->level < 0)
+			return diag_usage(d, "--cpu=%s in a list: which CPU this is can be told for x86-64, x86-64-v2, x86-64-v3 and x86-64-v4 only", t[i]->cpu);
+	qsort(t, (size_t)n, sizeof *t, by_level);
+	for (int i = 1; i < n; i++)
+		if (t[i]->level == t[i - 1]->level)
+			return diag_usage(d, "--cpu: %s stands in the list twice", t[i]->cpu);
+	return true;
 }
 
 void

@@ -70,23 +70,43 @@ dims_bounded(struct driver *d, struct graph *g, const char *path)
 	return d->diag.errors == 0;
 }
 
+/* A program for every target, of copies of the graph; work memory is enough for each. */
 static bool
-emit_all(struct driver *d, struct target *t, struct graph *g, const char *model, const char *out, enum emit kind)
+compile_all(struct driver *d, struct target *const *t, int n, struct graph *g, const char *model, struct variant *v)
+{
+	struct program *p[MAX_VARIANTS];
+	int64_t work = 0;
+
+	for (int i = 0; i < n; i++) {
+		struct graph *own = i + 1 < n ? graph_copy(g) : g;
+
+		v[i].t = t[i];
+		v[i].manifest = model_manifest(d, t[i], model, own);
+		v[i].p = p[i] = model_compile(d, t[i], own);
+		if (!p[i] || !opt_report(d, p[i], NULL))
+			return false;
+		work = p[i]->work_bytes > work ? p[i]->work_bytes : work;
+	}
+	for (int i = 0; i < n; i++)
+		p[i]->work_bytes = work;
+	return tune_nodes_seen(d);
+}
+
+static bool
+emit_all(struct driver *d, struct target *const *t, int n, struct graph *g, const char *model, const char *out, enum emit kind)
 {
 	const char *name = d->o.name ? d->o.name : entry_name(d, out);
-	const char *manifest = model_manifest(d, t, model, g);
-	struct program *p = model_compile(d, t, g);
 	const char *header = arena_printf(d->arena, "%s/%s.h", path_dir(d->arena, out), name);
-	int64_t start = now_ns();
+	struct variant v[MAX_VARIANTS];
+	int64_t start;
 
-	if (!p || d->o.stop_after)
-		return p || d->diag.errors == 0;
-	if (!tune_nodes_seen(d) || !opt_report(d, p, NULL))
-		return false;
+	if (!compile_all(d, t, n, g, model, v))
+		return d->o.stop_after && d->diag.errors == 0;
+	start = now_ns();
 	if (kind == EMIT_OBJECT || kind == EMIT_STATIC || kind == EMIT_SHARED)
-		if (!emit_header(p, name, manifest, header, &d->diag))
+		if (!emit_header(v[0].p, name, n, header, &d->diag))
 			return false;
-	if (!emit_library(t, p, name, manifest, kind, out, &d->diag)) {
+	if (!emit_variants(v, n, name, kind, out, &d->diag)) {
 		unlink(header);
 		return false;
 	}
@@ -95,14 +115,41 @@ emit_all(struct driver *d, struct target *t, struct graph *g, const char *model,
 	return true;
 }
 
+/* The targets of --cpu=A,B, lowest first: how many; 0: reported. */
+static int
+open_targets(struct driver *d, struct target **t)
+{
+	const char *list = d->o.cpu;
+	int n = 0;
+	bool ok = true;
+
+	while (ok && (n == 0 || list)) {
+		size_t len = list ? strcspn(list, ",") : 0;
+
+		if (n == MAX_VARIANTS) {
+			ok = diag_usage(&d->diag, "--cpu=%s: at most %d CPUs", d->o.cpu, MAX_VARIANTS);
+			break;
+		}
+		t[n] = model_target_for(d, list ? arena_strndup(d->arena, list, len) : NULL);
+		ok = t[n] != NULL;
+		n += ok;
+		list = list && list[len] ? list + len + 1 : NULL;
+	}
+	ok = ok && targets_order(t, n, &d->diag);
+	for (int i = 0; !ok && i < n; i++)
+		target_close(t[i]);
+	return ok ? n : 0;
+}
+
 bool
 verb_compile(struct driver *d)
 {
 	const char *model = opts_one(d, "the model"), *out;
-	struct target *t;
+	struct target *t[MAX_VARIANTS];
 	struct graph *g;
 	enum emit kind = EMIT_EXE;
 	bool ok;
+	int n;
 
 	if (!model)
 		return false;
@@ -118,10 +165,11 @@ verb_compile(struct driver *d)
 	g = model_import(d, model, 0, NULL, NULL);
 	if (!g || !dims_bounded(d, g, model))
 		return false;
-	t = model_target(d);
-	if (!t)
+	n = open_targets(d, t);
+	if (!n)
 		return false;
-	ok = emit_all(d, t, g, model, out, kind);
-	target_close(t);
+	ok = emit_all(d, t, n, g, model, out, kind);
+	for (int i = 0; i < n; i++)
+		target_close(t[i]);
 	return ok && (!d->o.depfile || d->o.stop_after || model_depfile(d, out, 1, &model));
 }

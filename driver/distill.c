@@ -276,7 +276,7 @@ emit_student(struct job *j)
 		return false;
 	manifest = model_manifest(d, t, onnx, g);
 	p = model_compile(d, t, g);
-	ok = p && opt_report(d, p, NULL) && emit_header(p, name, manifest, arena_printf(a, "%s/%s.h", j->out, name), &d->diag);
+	ok = p && opt_report(d, p, NULL) && emit_header(p, name, 1, arena_printf(a, "%s/%s.h", j->out, name), &d->diag);
 	for (int i = 0; ok && i < 3; i++)
 		if (e[i].wanted)
 			ok = emit_library(t, p, name, manifest, e[i].emit, e[i].path, &d->diag);

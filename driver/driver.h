@@ -93,6 +93,7 @@ void diag_release(struct driver *, struct diag held, bool drop);
 /* For check: everything reported, and with training the student's view (states). */
 struct graph *model_import_for(struct driver *, const char *path, bool keep_going, bool training);
 struct target *model_target(struct driver *);
+struct target *model_target_for(struct driver *, const char *cpu); /* NULL: this machine's */
 struct pass_opts model_pass_opts(struct driver *, const struct target *);
 struct program *model_compile(struct driver *, const struct target *, struct graph *);
 /* JSON: model, digest, inputs, outputs, target, flags; goes into what is emitted. */

@@ -195,9 +195,19 @@ model_import_for(struct driver *d, const char *path, bool keep_going, bool train
 struct target *
 model_target(struct driver *d)
 {
+	if (d->o.cpu && strchr(d->o.cpu, ',')) {
+		diag_usage(&d->diag, "--cpu=%s: several CPUs are for retort compile", d->o.cpu);
+		return NULL;
+	}
+	return model_target_for(d, d->o.cpu);
+}
+
+struct target *
+model_target_for(struct driver *d, const char *cpu)
+{
 	struct target_opts t = {
 		.triple = d->o.target,
-		.cpu = d->o.cpu,
+		.cpu = cpu,
 		.opt_level = (int)d->o.opt_level,
 		.time = d->o.time_passes,
 		.keep_temps = d->o.save_temps,

@@ -30,7 +30,7 @@ static const struct option options[] = {
 	{"max-trips", 0, INT, AT(max_trips), "N", MODELS, "turns that a loop is unrolled to where a run decides (default: what is known, else 64)"},
 	{"opt-level", 'O', INT, AT(opt_level), "0..3", COMPILES, "optimisation (default 2)"},
 	{"target", 0, WORD, AT(target), "TRIPLE", COMPILES, "machine to compile for (default: this one)"},
-	{"cpu", 0, WORD, AT(cpu), "CPU", COMPILES, "native (default), x86-64-v3, ...; retort targets lists them"},
+	{"cpu", 0, WORD, AT(cpu), "CPU", COMPILES, "native (default), x86-64-v3, ...; retort targets lists them; compile: x86-64-v2,x86-64-v4 carries both and chooses"},
 	{"weights", 0, WORD, AT(weights), "embed", "compile", "where weights live: embed (in the object)"},
 	{"precision", 0, WORD, AT(precision), "f32", COMPILES, "arithmetic: f32"},
 	{"blas", 0, WORD, AT(blas), "never|auto|always", COMPILES, "let OpenBLAS do contractions (default never)"},

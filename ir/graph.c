@@ -432,6 +432,20 @@ graph_clone_into(struct graph *dst, const struct graph *src, struct value **map,
 	}
 }
 
+struct graph *
+graph_copy(struct graph *g)
+{
+	struct graph *c = graph_create(g->arena, g->name);
+	struct value **map = arena_array(g->arena, struct value *, g->nvalue + 1);
+
+	graph_clone_into(c, g, map, NULL);
+	for (int i = 0; i < g->outputs.n; i++)
+		graph_output(c, g->output_names.v[i], map[g->outputs.v[i]->id]);
+	for (int i = 0; i < g->updates.n; i++)
+		vec_push(c->arena, &c->updates, ((struct update){map[g->updates.v[i].state->id], map[g->updates.v[i].next->id]}));
+	return c;
+}
+
 /* ---- attributes */
 const struct attr *
 attr_find(const struct node *n, const char *name)

@@ -113,8 +113,9 @@ int rt_trainer_main(const struct rt_trainer *, int argc, char **argv);
 extern const struct rt_trainer retort_trainer;
 
 /* ---- infer_main.c: the standalone executable of a model: NAME x=x.npy -o y=y.npy
- * [--threads N] [--bench N]; the object defines `retort_model`. */
+ * [--threads N] [--bench N]; the object defines
+ * `retort_program`, the program for this CPU. */
 int rt_infer_main(const struct rt_program *, int argc, char **argv);
-extern const struct rt_program *const retort_model;
+const struct rt_program *retort_program(void);
 
 #endif

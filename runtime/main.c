@@ -8,15 +8,15 @@
 #pragma weak rt_trainer_main
 #pragma weak rt_infer_main
 #pragma weak retort_trainer
-#pragma weak retort_model
+#pragma weak retort_program
 
 int
 main(int argc, char **argv)
 {
 	if (rt_trainer_main && &retort_trainer)
 		return rt_trainer_main(&retort_trainer, argc, argv);
-	if (rt_infer_main && &retort_model)
-		return rt_infer_main(retort_model, argc, argv);
+	if (rt_infer_main && retort_program)
+		return rt_infer_main(retort_program(), argc, argv);
 	fprintf(stderr, "this executable was linked without a program\n");
 	return 70;
 }

@@ -165,7 +165,7 @@ archive(void **state)
 	assert_int_equal(shell(&h, "cp libtwo.a first.a"), 0);
 	emit(&h, &p, EMIT_STATIC, "libtwo.a");
 	assert_int_equal(shell(&h, "cmp first.a libtwo.a"), 0);
-	assert_true(emit_header(&p, "two", "", at(&h, "two.h"), &d));
+	assert_true(emit_header(&p, "two", 1, at(&h, "two.h"), &d));
 	assert_int_equal(shell(&h, arena_printf(h.a, "printf \"%s\" > main.c", program)), 0);
 	assert_int_equal(shell(&h, "cc -std=c11 -Wall -Wextra -pedantic -Werror main.c libtwo.a -lm -o main && ./main > said"), 0);
 	assert_int_equal(shell(&h, "echo '#include \"two.h\"' > h.c && cc -std=c99 -pedantic -Werror -c h.c"), 0);
@@ -234,7 +234,7 @@ dynamic(void **state)
 	vec_push(h.a, &p.outputs, (struct io){"y", v, h.arg[1]});
 	t = target_open(&o, &d);
 	assert_true(emit_library(t, &p, "dyn", "", EMIT_STATIC, at(&h, "libtwodyn.a"), &d));
-	assert_true(emit_header(&p, "dyn", "", at(&h, "dyn.h"), &d));
+	assert_true(emit_header(&p, "dyn", 1, at(&h, "dyn.h"), &d));
 	target_close(t);
 	assert_int_equal(shell(&h, arena_printf(h.a, "printf \"%s\" > main.c", program)), 0);
 	assert_int_equal(shell(&h, "cc -std=c99 -Wall -Wextra -pedantic -Werror main.c libtwodyn.a -o main && ./main && rm dyn.h"), 0);
