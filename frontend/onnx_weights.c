@@ -357,7 +357,7 @@ onnx_sparse_tensor(
 {
 	struct tensor *v, *ix, *out;
 	enum dtype dtype;
-	int rank, k;
+	int rank = 0, k;
 	int64_t dims[MAX_RANK], n, i, count;
 	const int64_t *at;
 	size_t width;

@@ -239,7 +239,7 @@ nearest_of(struct build *b, const struct resize *r, struct value *in, struct val
 static struct value *
 times(struct build *b, struct value *x, int axis, struct value *m)
 {
-	char spec[3 * MAX_RANK];
+	char spec[4 * MAX_RANK];
 	int k = 0;
 
 	if (!m)
