@@ -239,17 +239,13 @@ nearest_of(struct build *b, const struct resize *r, struct value *in, struct val
 static struct value *
 times(struct build *b, struct value *x, int axis, struct value *m)
 {
-	char spec[4 * MAX_RANK];
-	int k = 0;
+	static const char letter[] = "abcdefghijklmnopqrstuvwxy";
+	const char *spec;
 
 	if (!m)
 		return NULL;
-	for (int i = 0; i < x->rank; i++)
-		spec[k++] = (char)('a' + i);
-	k += sprintf(spec + k, ",%cz->", 'a' + axis);
-	for (int i = 0; i < x->rank; i++)
-		spec[k++] = i == axis ? 'z' : (char)('a' + i);
-	spec[k] = 0;
+	spec = arena_printf(b->g->arena, "%.*s,%cz->%.*sz%s", x->rank, letter, letter[axis], axis, letter,
+	    arena_strndup(b->g->arena, letter + axis + 1, (size_t)(x->rank - axis - 1)));
 	return b_contract(b, spec, x, b_cast(b, m, x->dtype));
 }
 
