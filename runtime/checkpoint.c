@@ -70,7 +70,7 @@ save(struct run *r, const char *name, const void *states)
 		h.bytes = sizeof r->cur + n + (uint64_t)r->states.bytes;
 		for (int i = 1; i < 4; i++)
 			h.hash = rt_hash(h.hash, iov[i].data, iov[i].bytes);
-		ok = rt_write_file(path, iov, 4, &r->msg);
+		ok = rt_write_file(path, iov, 4, true, &r->msg);
 	}
 	free(sums);
 	free(path);

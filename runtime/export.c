@@ -42,7 +42,7 @@ export_onnx(struct run *r, const unsigned char *states, const char *path)
 	}
 	struct rt_iov iov = {p, (size_t)t->onnx_bytes};
 
-	ok = ok && rt_write_file(path, &iov, 1, &r->msg);
+	ok = ok && rt_write_file(path, &iov, 1, true, &r->msg);
 	free(p);
 	return ok;
 }

@@ -111,7 +111,7 @@ sync_folder(const char *path)
 }
 
 bool
-rt_write_file(const char *path, const struct rt_iov *iov, int n, struct rt_msg *m)
+rt_write_file(const char *path, const struct rt_iov *iov, int n, bool durable, struct rt_msg *m)
 {
 	size_t len = strlen(path) + 8;
 	char *tmp = malloc(len);
@@ -125,7 +125,7 @@ rt_write_file(const char *path, const struct rt_iov *iov, int n, struct rt_msg *
 	ok = fd >= 0;
 	for (int i = 0; ok && i < n; i++)
 		ok = write_all(fd, iov[i].data, iov[i].bytes);
-	ok = ok && fsync(fd) == 0;
+	ok = ok && (!durable || fsync(fd) == 0);
 	if (fd >= 0 && close(fd) != 0)
 		ok = false;
 	ok = ok && rename(tmp, path) == 0;
@@ -133,7 +133,7 @@ rt_write_file(const char *path, const struct rt_iov *iov, int n, struct rt_msg *
 		rt_fail(m, RT_IO, "%s: cannot be written: %s", path, strerror(errno));
 		if (fd >= 0)
 			unlink(tmp);
-	} else {
+	} else if (durable) {
 		sync_folder(path);
 	}
 	free(tmp);

@@ -178,7 +178,7 @@ rt_npy_write(const char *path, int32_t dtype, int rank, const int64_t *dims, con
 
 	struct rt_iov iov[2] = {
 	    {head, total}, {data, (size_t)count * (size_t)rt_dtype_bytes(dtype)}};
-	return rt_write_file(path, iov, 2, m);
+	return rt_write_file(path, iov, 2, false, m);
 }
 
 /* Mapped, not read: a data set may be larger than memory. */

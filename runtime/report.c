@@ -418,7 +418,7 @@ report_write(struct run *r)
 	if (ok) {
 		struct rt_iov iov = {text, n};
 
-		ok = rt_write_file(path, &iov, 1, &r->msg);
+		ok = rt_write_file(path, &iov, 1, true, &r->msg);
 	}
 	for (int i = 0; h && i < h->nseries; i++)
 		free(h->s[i].v);

@@ -22,12 +22,12 @@ enum {
 void *rt_read_file(const char *path, size_t *size, struct rt_msg *);
 /* Inflates gzip (or copies what is not) up to limit bytes. */
 void *rt_read_gz(const char *path, size_t *size, struct rt_msg *);
-/* Writes beside and renames: write, flush, fsync, rename, fsync of the folder. */
+/* Writes beside and renames; durable: with fsync of the file before and of the folder after. */
 struct rt_iov {
 	const void *data;
 	size_t bytes;
 };
-bool rt_write_file(const char *path, const struct rt_iov *, int n, struct rt_msg *);
+bool rt_write_file(const char *path, const struct rt_iov *, int n, bool durable, struct rt_msg *);
 bool rt_make_dirs(const char *path, struct rt_msg *);
 bool rt_is_dir(const char *path);
 char *rt_join(const char *dir, const char *name); /* heap */
@@ -44,6 +44,7 @@ struct rt_npy {
 };
 /* Parses the header of n bytes at p; sizes are checked against n. */
 bool rt_npy_parse(struct rt_npy *, const void *p, size_t n, const char *name, struct rt_msg *);
+/* Whole or not at all, but not durable: whoever made it can make it again. */
 bool rt_npy_write(const char *path, int32_t dtype, int rank, const int64_t *dims, const void *data,
     struct rt_msg *);
 
