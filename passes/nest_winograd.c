@@ -28,8 +28,8 @@ struct wino {
 	struct winograd_shape s;
 	struct value *x, *u, *dy, *y;
 	int64_t lanes, icb, ocb;
-	/* the block at hand: `images` images, `rows` rows of tiles from row0 on */
-	int64_t images, rows, row0;
+	/* the block at hand: `images` images from image0 on, `rows` rows of tiles from row0 on */
+	int64_t images, image0, rows, row0;
 	int64_t tiles;               /* images * rows * across */
 	int64_t vpoint, mpoint;      /* elements from a point to the next in V, M */
 	struct buffer *v, *m;
@@ -168,7 +168,7 @@ add_tile(const struct wino *w, struct affine *a, const int *var, int64_t coef)
 static struct affine
 image_of(const struct wino *w, const int *var)
 {
-	struct affine a = AFFINE(0);
+	struct affine a = AFFINE(w->image0);
 
 	if (w->gvar >= 0)
 		affine_add(&a, w->gvar, w->inside);
@@ -377,11 +377,10 @@ slot_of(const struct wino *w, int64_t point)
 	return (w->s.w->n * w->s.w->n * point + PAD) / PAD * PAD;
 }
 
-/* `count` blocks of `rows` rows of tiles from row0 on, over all images. */
+/* `count` blocks of `rows` rows of tiles from row0 on, of `groups` times w->images images. */
 static void
-blocks(struct wino *w, int64_t row0, int64_t rows, int64_t count)
+blocks(struct wino *w, int64_t groups, int64_t row0, int64_t rows, int64_t count)
 {
-	int64_t groups = w->s.n / w->images;
 	bool serial = groups >= MANY_PIECES;
 
 	if (!count)
@@ -591,12 +590,15 @@ lower_winograd(struct lower *lo, struct cluster *cl)
 	/* a block: whole images if they are small, else rows of one */
 	int64_t per = w.s.tiles[0] * w.s.tiles[1], room = block_tiles(&w), most = room / w.s.tiles[1];
 
-	w.images = 1;
-	if (per <= room)
-		while (w.images * 2 * per <= room && w.s.n % (w.images * 2) == 0)
-			w.images *= 2;
+	struct split images = split_even(w.s.n, per <= room ? room / per : 1);
 	struct split rows = split_even(w.s.tiles[0], most < 1 ? 1 : most);
-	blocks(&w, 0, rows.high, rows.nhigh);
-	blocks(&w, rows.high * rows.nhigh, rows.low, rows.nlow);
+	for (int i = 0; i < 2; i++) {
+		int64_t groups = i ? images.nlow : images.nhigh;
+
+		w.images = i ? images.low : images.high;
+		blocks(&w, groups, 0, rows.high, groups ? rows.nhigh : 0);
+		blocks(&w, groups, rows.high * rows.nhigh, rows.low, groups ? rows.nlow : 0);
+		w.image0 += groups * w.images;
+	}
 	return true;
 }
