@@ -122,6 +122,7 @@ struct pixels {
 	bool flat;                   /* the two inner dims run as one */
 	int64_t strips;              /* of as many pixels of a flat plane */
 	bool rows_first;             /* pieces by rows or strips before channels */
+	bool images_inside;          /* pieces by channels before images */
 	int64_t tiles, across;       /* that share a panel of weights in a kernel; in a row of them */
 };
 
@@ -214,6 +215,8 @@ pixel_rows(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 
 	if (!p->rows_first)
 		affine_add(&number, var0, p->across);
+	if (p->images_inside)
+		affine_add(&number, p->nvar, p->tiles / p->c->s.n);
 	if (w.nhigh) {
 		emit_for(p->e, FOR_SERIAL, w.nhigh, &var);
 		pixel_tile(p, at, a, base0, h0, var0, 0, w.high, var, number);
@@ -251,6 +254,8 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 		a.c += p->ax[d].abase * spatial_stride(p->a, d);
 		idx[2 + d].whole.c = p->ax[d].first;
 	}
+	if (p->images_inside)
+		channel_loops(e, c->s.group, &p->ch);
 	emit_for(e, FOR_PARALLEL, c->s.n, &p->nvar);
 	affine_add(&a, p->nvar, tile_stride(p->a, 0, NULL));
 	affine_add(&idx[0].whole, p->nvar, 1);
@@ -263,7 +268,7 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 		affine_add(&a, var, len * spatial_stride(p->a, c->last));
 		affine_add(&idx[1 + c->s.spatial].whole, var, len);
 	}
-	if (!p->rows_first)
+	if (!p->rows_first && !p->images_inside)
 		channel_loops(e, c->s.group, &p->ch);
 	for (int d = 0; d < c->last - 1; d++) { /* depth */
 		emit_for(e, FOR_PARALLEL, p->ax[d].outputs, &vard);
@@ -274,6 +279,8 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 	p->tiles = p->across;
 	if (!p->rows_first)
 		p->tiles *= (part == 2 ? g.h.nhigh + g.h.nlow : part ? g.h.nlow : g.h.nhigh);
+	if (p->images_inside)
+		p->tiles *= c->s.n;
 	struct body *piece = e->body;
 	for (int i = 0; i < 2; i++) {
 		int64_t count = i ? g.h.nlow : g.h.nhigh, h = i ? g.h.low : g.h.high;
@@ -308,6 +315,16 @@ strips_of(int64_t n, int64_t most)
 		if (n % k == 0 && k * ((n / k + most - 1) / most) <= tiles + tiles / 8)
 			best = k;
 	return best;
+}
+
+/* Whether a panel of weights had better serve all images before the next one comes: bytes
+ * that pass through the second cache either way.  w, x: bytes of all weights, of an image. */
+static bool
+images_share(const struct machine *m, int64_t n, int64_t panels, int64_t w, int64_t x)
+{
+	int64_t each = w <= m->l2 / 2 ? w : n * w, together = n * x <= m->l2 / 2 ? n * x : panels * n * x;
+
+	return together < each;
 }
 
 /* One phase (all of it, forward): the result's pixels that the axes describe. */
@@ -347,19 +364,20 @@ pixel_phase(struct conv *c, struct value *a, struct value *w, const struct axis 
 	struct grid g = {split_even(tall, h > tall ? tall : h), split_even(wide / p.strips, most)};
 	for (int d = 0; d < d0; d++)
 		pieces *= p.ax[d].outputs;
+	p.rows_first = small && pieces < FEW_PIECES && g.h.nhigh + g.h.nlow > 1;
+	p.images_inside = !p.rows_first && images_share(&c->lo->ctx->opts->machine, c->s.n, blocks / p.ch.groups,
+	    layout_count(w->layout) * 4 / c->s.group, layout_count(a->layout) * 4 / (c->s.n * c->s.group));
 	/* rows in a piece share its weights in cache; where that leaves too few pieces
 	 * for the threads, rows are pieces */
 	if (pieces >= FEW_PIECES || g.h.nhigh + g.h.nlow == 1) {
 		pixel_kernel(&p, g, 2);
 		return;
 	}
-	p.rows_first = small;
 	if (g.h.nhigh)
 		pixel_kernel(&p, g, 0);
 	if (g.h.nlow)
 		pixel_kernel(&p, g, 1);
 }
-
 
 /* Phases that no tap reaches: zero through the epilogue. */
 static void
