@@ -150,16 +150,17 @@ trial_close(struct trial *r)
 }
 
 /* Whether the call is part of the layer, and not a copy of its input or output between
- * plain memory and the layout that its neighbours would share. */
+ * the caller's memory and the layout that its neighbours would share. */
 static bool
 counts(const struct program *p, int call)
 {
-	const struct loc *l = p->calls.v[call].layer ? &p->layers.v[p->calls.v[call].layer - 1].loc : NULL;
+	const struct call *c = &p->calls.v[call];
+	const struct loc *l = c->layer ? &p->layers.v[c->layer - 1].loc : NULL;
+	bool copy = l && l->maker && strcmp(l->maker, "layout") == 0, io = false;
 
-	if (!l || !l->name)
-		return false;
-	return strcmp(l->name, "weights") == 0 ||
-	       (strcmp(l->name, "layer") == 0 && !(l->maker && strcmp(l->maker, "layout") == 0));
+	for (int i = 0; i < c->kernel->nbuf; i++)
+		io |= c->arg[i]->space == SPACE_IO;
+	return l && l->name && (strcmp(l->name, "weights") == 0 || strcmp(l->name, "layer") == 0) && !(copy && io);
 }
 
 /* Runs for about ROUND_NS and keeps the least time of a run. */

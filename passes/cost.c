@@ -1,6 +1,9 @@
 /* cost -- see cost.h.  Cycles of one core. */
 #include "passes/cost.h"
 
+#include <math.h>
+#include <stdlib.h>
+
 /* Fitted with bench/cost on Sapphire Rapids (AVX-512); cycles, and shares of 1. */
 static const struct {
 	double fma;          /* share of the peak that the k loop of a full tile reaches */
@@ -9,13 +12,12 @@ static const struct {
 	double hidden, hidden_winograd; /* share of the lesser of computing and fetching that the greater hides */
 	double transform;    /* each vector instruction of Winograd's transforms */
 	double pack;         /* each element of weights that are packed at run time */
-	double kernel;       /* each product of 9 taps that transforms a weight at run time */
-	double add;          /* each vector of the sums of a weight gradient, for each block */
+	double kernel, kernel_bytes; /* weights transformed at run time: each product of 9 taps, each byte moved */
 	double gradient;     /* share of the peak of a direct weight gradient */
 	double op, slow_op;  /* each vector of an elementwise operator */
 } fit = {
 	.fma = 0.89, .tile = 4, .store = 1, .hidden = 0.88, .hidden_winograd = 0.5, .transform = 0.8,
-	.pack = 1.5, .kernel = 0.5, .add = 4, .gradient = 0.8, .op = 0.5, .slow_op = 8,
+	.pack = 1.5, .kernel = 0.5, .kernel_bytes = 4, .gradient = 0.8, .op = 0.5, .slow_op = 8,
 };
 
 const char *const residence_names[] = {"l2", "l3", "memory"};
@@ -171,43 +173,35 @@ cost_direct(const struct machine *m, enum op op, const struct conv_shape *s, enu
 	return overlapped(compute, 4 * count / rate(m, where), fit.hidden) + (fixed ? 0 : fit.pack * count);
 }
 
-/* Blocks of tiles as nest_winograd.c takes them: rows of one image, or a few small images. */
-enum { BLOCK_TILES = 28 };
-static int64_t
-winograd_blocks(int64_t n, int64_t down, int64_t across)
-{
-	int64_t images = 1, rows = BLOCK_TILES / across;
-
-	if (down * across > BLOCK_TILES)
-		return n * ceil_div(down, rows < 1 ? 1 : rows);
-	while (images * 2 * down * across <= BLOCK_TILES && n % (images * 2) == 0)
-		images *= 2;
-	return n / images;
-}
-
 double
 cost_winograd(const struct machine *m, enum op op, const struct conv_shape *s, int tile, enum residence where, bool fixed)
 {
 	/* loads, sums and stores of the two-dimensional transforms, by tile */
 	static const double in_ops[] = {[2] = 64, [4] = 228}, out_ops[] = {[2] = 44, [4] = 182};
 	int64_t lanes = tile_block(m);
-	bool back = op == OP_conv_grad_data;
+	bool back = op == OP_conv_grad_data, gradient = op == OP_conv_grad_weight;
 	const int64_t *size = back ? s->in : s->out;
 	int64_t down = ceil_div(size[0], tile), across = ceil_div(size[1], tile), tiles = s->n * down * across;
 	int64_t in = padded(back ? s->oc : s->ic, lanes), out = padded(back ? s->ic : s->oc, lanes);
-	int64_t blocks = winograd_blocks(s->n, down, across), groups = tile_groups(m, out / lanes), most = tile_rows(m, groups);
-	double points = (tile + 2) * (tile + 2), u = points * (double)(in * out), v = vectors_of(m) / (double)lanes;
+	struct winograd_cut cut = winograd_cut(m, &(struct winograd_shape){.w = winograd_of(tile), .n = s->n, .ic = in, .oc = out,
+	    .out = {size[0], size[1]}, .tiles = {down, across}, .gradient = gradient});
+	int64_t blocks = ceil_div(s->n, cut.images) * ceil_div(down, cut.rows), groups = tile_groups(m, out / lanes), most = tile_rows(m, groups);
+	double points = (tile + 2) * (tile + 2), u = 4 * points * (double)(in * out), v = vectors_of(m) / (double)lanes;
 	double transforms = fit.transform * v * (double)tiles * ((double)in * in_ops[tile] + (double)out * out_ops[tile]);
-	double kernel = fixed ? 0 : fit.kernel * points * (double)(s->ic * s->oc);
+	/* u, or the gradient of the weights, as a contraction that is packed: through memory a few times */
+	double kernel = fixed ? 0 : fit.kernel * u / 4 + fit.kernel_bytes * u / rate(m, cost_residence(m, 2 * u));
 
-	if (op == OP_conv_grad_weight) /* dU += V^T D: rows are input channels, the sum is over the tiles of a block */
-		return transforms + kernel + (double)blocks * (u * v * fit.add +
-		       points * product_cycles(m, in, most, groups, out / lanes, (double)tiles / (double)blocks));
+	if (gradient) { /* dU += V^T D: rows are input channels, the sum is over the tiles of a block; then over groups */
+		double product = points * product_cycles(m, in, most, groups, out / lanes, (double)tiles / (double)blocks);
+		double sums = 2 * u / rate(m, cost_residence(m, 2 * u));
+
+		return transforms + kernel + (double)blocks * overlapped(product, sums, fit.hidden_winograd) + (double)cut.groups * sums;
+	}
 	/* u comes from where it lies once; the blocks that follow find it as near as it fits */
 	double block = points * product_cycles(m, ceil_div(tiles, blocks), most, groups, out / lanes, (double)in);
-	double first = 4 * u / rate(m, where), again = 4 * u / rate(m, cost_residence(m, 8 * u));
+	double first = u / rate(m, where), again = u / rate(m, cost_residence(m, 2 * u));
 	return transforms + kernel + overlapped(block, first, fit.hidden_winograd) +
-	       (double)(blocks - 1) * overlapped(block, again, 8 * u <= (double)m->l2 ? 1 : fit.hidden_winograd);
+	       (double)(blocks - 1) * overlapped(block, again, 2 * u <= (double)m->l2 ? 1 : fit.hidden_winograd);
 }
 
 /* ---- kernels as they are */
@@ -235,42 +229,52 @@ op_cycles(enum op op)
 	}
 }
 
-static double
-body_cycles(const struct machine *m, const struct body *b)
+/* Of one kernel: cycles of its statements, and by buffer the bytes that loads and stores
+ * move; tiles move all there is. */
+struct pricing { const struct machine *m; const struct kernel *k; double cycles, *moved; };
+
+/* b, run `turns` times; wide: inside a VECTOR loop */
+static void
+price(struct pricing *p, const struct body *b, double turns, bool wide)
 {
-	double total = 0;
+	int64_t lanes = p->m->vector_bits / 32;
 
 	for (int i = 0; i < b->s.n; i++) {
 		const struct stmt *s = b->s.v[i];
-		double k = 1, rows, v, turns;
+		const struct tile *t = s->tile;
+		double k = 1, rows, v, extent;
 
 		switch (s->kind) {
 		case S_FOR:
-			turns = s->extent < 0 ? 1 : (double)s->extent; /* a size of the run: one */
+			extent = s->extent < 0 ? 1 : (double)s->extent; /* a size of the run: one */
 			if (s->loop == FOR_VECTOR)
-				turns = (double)ceil_div((int64_t)turns, m->vector_bits / 32);
-			total += turns * body_cycles(m, &s->body);
+				extent = (double)ceil_div((int64_t)extent, lanes);
+			price(p, &s->body, turns * extent, wide || s->loop == FOR_VECTOR);
 			break;
 		case S_TILE:
-			for (int d = 0; d < s->tile->nk; d++)
-				k *= (double)s->tile->k[d];
-			rows = (double)(s->tile->rows[0] * s->tile->rows[1]);
-			v = (double)s->tile->cblocks * (double)ceil_div(s->tile->cols * dtype_info[s->tile->dtype].bits, m->vector_bits);
-			total += tile_cycles(m, rows, v, k) + rows * v * body_cycles(m, &s->tile->epilogue);
+			for (int d = 0; d < t->nk; d++)
+				k *= (double)t->k[d];
+			rows = (double)(t->rows[0] * t->rows[1]);
+			v = (double)t->cblocks * (double)ceil_div(t->cols * dtype_info[t->dtype].bits, p->m->vector_bits);
+			p->cycles += turns * tile_cycles(p->m, rows, v, k);
+			p->moved[t->a.buf] = p->moved[t->b.buf] = HUGE_VAL;
+			price(p, &t->epilogue, turns * rows * v, true);
 			break;
 		case S_OP:
-			total += op_cycles(s->op);
+			p->cycles += turns * op_cycles(s->op);
 			break;
 		case S_LOAD:
 		case S_STORE:
+			p->moved[s->buf] += turns * dtype_info[p->k->buf_type[s->buf]].bits / 8.0 * (wide ? (double)lanes : 1);
+			p->cycles += turns * fit.op;
+			break;
 		case S_REDUCE:
-			total += fit.op;
+			p->cycles += turns * fit.op / 2; /* half of them are one with a product */
 			break;
 		default:
 			break;
 		}
 	}
-	return total;
 }
 
 double
@@ -280,18 +284,22 @@ cost_calls(const struct machine *m, const struct call *call, int n, enum residen
 
 	for (int c = 0; c < n; c++) {
 		const struct kernel *k = call[c].kernel;
+		struct pricing p = {m, k, 0, xcalloc((size_t)k->nbuf + 1, sizeof *p.moved)};
 
-		compute += body_cycles(m, &k->body);
+		price(&p, &k->body, 1, false);
+		compute += p.cycles;
 		for (int i = 0; i < k->nbuf; i++) {
 			const struct buffer *b = call[c].arg[i];
-			bool fixed = b->space == SPACE_CONST || b->space == SPACE_STATE, seen = k->buf_slot[i];
+			double bytes = (double)b->bytes < p.moved[i] ? (double)b->bytes : p.moved[i];
+			bool seen = k->buf_slot[i];
 
 			for (int j = 0; j <= c && !seen; j++)
 				for (int q = 0; q < (j < c ? call[j].kernel->nbuf : i) && !seen; q++)
 					seen = call[j].arg[q] == b;
 			if (!seen)
-				memory += (double)b->bytes / rate(m, fixed ? where : cost_residence(m, 2 * (double)b->bytes));
+				memory += bytes / rate(m, b->space == SPACE_WORK ? cost_residence(m, (double)b->bytes) : where);
 		}
+		free(p.moved);
 	}
 	return overlapped(compute, memory, fit.hidden);
 }

@@ -427,6 +427,44 @@ blocks(struct wino *w, int64_t groups, int64_t row0, int64_t rows, int64_t count
 	end(w, top, flops(w, (double)(w->tiles * groups * count)));
 }
 
+/* ---- blocks */
+
+/* How many tiles a block should have.  Weights that stay in the second cache from block to
+ * block share it with V and M; of larger ones each block is a pass over memory, so V and M
+ * take most of the cache. */
+static int64_t
+block_tiles(const struct machine *m, const struct winograd_shape *s, int64_t channels, int64_t u)
+{
+	int64_t tiles = (u > m->l2 / 2 ? m->l2 * 4 / 5 : m->l2 * 3 / 5 - u) / (4 * s->w->n * s->w->n * channels);
+
+	return tiles < BLOCK_TILES ? BLOCK_TILES : tiles;
+}
+
+struct winograd_cut
+winograd_cut(const struct machine *m, const struct winograd_shape *s)
+{
+	int64_t lanes = tile_block(m), ic = (s->ic + lanes - 1) / lanes * lanes, oc = (s->oc + lanes - 1) / lanes * lanes;
+	int64_t points = s->w->n * s->w->n, u = 4 * points * ic * oc, per = s->tiles[0] * s->tiles[1];
+	struct winograd_cut c = {1, s->tiles[0], 1};
+
+	if (s->gradient) {
+		int64_t most = GRADIENT_BYTES / (4 * points * (ic + oc));
+
+		c.groups = divisor_upto(s->n, u * MOST_GROUPS > SUM_BYTES ? MOST_GROUPS / 2 : MOST_GROUPS);
+		c.images = per < most ? divisor_upto(s->n / c.groups, most / per) : 1;
+		if (c.images == 1)
+			c.rows = divisor_upto(s->tiles[0], most / s->tiles[1]);
+		return c;
+	}
+	int64_t room = block_tiles(m, s, ic + oc, u), most = room / s->tiles[1];
+
+	if (per <= room)
+		c.images = room / per;
+	else
+		c.rows = most < 1 ? 1 : most;
+	return c;
+}
+
 /* ---- the gradient of the weights */
 static void
 add_products(struct wino *w, struct buffer *sums)
@@ -524,13 +562,11 @@ weight_gradient(struct wino *w)
 {
 	static const int64_t none[2] = {0, 0};
 	int64_t points = w->s.w->n * w->s.w->n, count = points * w->icb * w->ocb * w->lanes * w->lanes;
-	int64_t most = GRADIENT_BYTES / (4 * points * (w->icb + w->ocb) * w->lanes), per = w->s.tiles[0] * w->s.tiles[1];
-	int64_t groups = divisor_upto(w->s.n, count * 4 * MOST_GROUPS > SUM_BYTES ? MOST_GROUPS / 2 : MOST_GROUPS), inside = w->s.n / groups;
+	struct winograd_cut cut = winograd_cut(&w->lo->ctx->opts->machine, &w->s);
+	int64_t groups = cut.groups, inside = w->s.n / groups, per = w->s.tiles[0] * w->s.tiles[1];
 
-	w->images = per < most ? divisor_upto(inside, most / per) : 1;
-	w->rows = divisor_upto(w->s.tiles[0], most / w->s.tiles[1]);
-	if (w->images > 1)
-		w->rows = w->s.tiles[0];
+	w->images = cut.images;
+	w->rows = cut.rows;
 	w->tiles = w->images * w->rows * w->s.tiles[1];
 	w->vpoint = w->tiles * w->icb * w->lanes + PAD;
 	w->mpoint = w->tiles * w->ocb * w->lanes + PAD;
@@ -557,19 +593,6 @@ weight_gradient(struct wino *w)
 	add_groups(w, sums, groups);
 }
 
-/* How many tiles a block should have.  Weights that stay in the second cache from block to
- * block share it with V and M; of larger ones each block is a pass over memory, so V and M
- * take most of the cache. */
-static int64_t
-block_tiles(const struct wino *w)
-{
-	int64_t points = w->s.w->n * w->s.w->n, l2 = w->lo->ctx->opts->machine.l2, lane = w->lanes * (int64_t)sizeof(float);
-	int64_t tile = points * (w->icb + w->ocb) * lane, u = points * w->icb * w->ocb * w->lanes * lane;
-	int64_t tiles = (u > l2 / 2 ? l2 * 4 / 5 : l2 * 3 / 5 - u) / tile;
-
-	return tiles < BLOCK_TILES ? BLOCK_TILES : tiles;
-}
-
 bool
 lower_winograd(struct lower *lo, struct cluster *cl)
 {
@@ -588,10 +611,9 @@ lower_winograd(struct lower *lo, struct cluster *cl)
 		return true;
 	}
 	/* a block: whole images if they are small, else rows of one */
-	int64_t per = w.s.tiles[0] * w.s.tiles[1], room = block_tiles(&w), most = room / w.s.tiles[1];
+	struct winograd_cut cut = winograd_cut(&lo->ctx->opts->machine, &w.s);
+	struct split images = split_even(w.s.n, cut.images), rows = split_even(w.s.tiles[0], cut.rows);
 
-	struct split images = split_even(w.s.n, per <= room ? room / per : 1);
-	struct split rows = split_even(w.s.tiles[0], most < 1 ? 1 : most);
 	for (int i = 0; i < 2; i++) {
 		int64_t groups = i ? images.nlow : images.nhigh;
 

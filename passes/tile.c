@@ -293,6 +293,7 @@ gemm_tiles(struct gemm *g, struct emit *e, const struct columns *col, const stru
 	struct body *outer = e->body;
 	struct index idx[MAX_RANK];
 	int64_t count = low ? s.nlow : s.nhigh, height = low ? s.low : s.high, base = low ? s.high * s.nhigh : 0;
+	int64_t k = 1;
 	int coldim = position(g->r.sc, g->r.nc, g->r.col), var;
 
 	memcpy(idx, at, sizeof idx);
@@ -309,8 +310,10 @@ gemm_tiles(struct gemm *g, struct emit *e, const struct columns *col, const stru
 		t->k[i] = g->k[i].size / g->cut.parts;
 		t->a.kstride[i] = g->k[i].stride_a;
 		t->b.kstride[i] = g->k[i].stride_b;
+		k *= g->k[i].size;
 	}
-	if (g->step > g->block) {
+	/* a panel that holds other columns too is not what the next tile reads */
+	if (g->step > g->block && g->step == g->block * k) {
 		struct affine number = AFFINE(low ? s.nhigh : 0);
 
 		affine_add(&number, var, 1);

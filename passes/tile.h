@@ -64,6 +64,10 @@ struct winograd_shape {
 	bool gradient;                  /* of the weights */
 };
 bool winograd_shape_of(const struct node *, struct winograd_shape *);
+/* Blocks of tiles that go through all phases: at most `images` images, `rows` rows of
+ * tiles each; the weights' gradient keeps sums for each of `groups` groups of images. */
+struct winograd_cut { int64_t images, rows, groups; };
+struct winograd_cut winograd_cut(const struct machine *, const struct winograd_shape *); /* nest_winograd.c */
 /* {points}{out/b}{in}{out b}: a panel of [in, b] for each point and block */
 const struct layout *winograd_weight_layout(struct arena *, const struct winograd_shape *, int64_t block);
 /* Taps of one phase of the strided data gradient along dim d: output positions
