@@ -1,9 +1,18 @@
-// .npy files of float32 and int64 tensors
+// .npy files of tensors, by ONNX Runtime's names of their types
 'use strict';
 const fs = require('fs');
-const types = {float32: ['<f4', Float32Array], int64: ['<i8', BigInt64Array]};
+const types = {
+  float32: ['<f4', Float32Array], float64: ['<f8', Float64Array], int32: ['<i4', Int32Array], int64: ['<i8', BigInt64Array],
+  uint8: ['|u1', Uint8Array], bool: ['|b1', Uint8Array]};
 
-exports.make = (type, n, value) => types[type][1].from({length: n}, (_, i) => value(i));
+// floats are noise in [-1, 1), integers small indices
+exports.make = (type, n) => {
+  let z = 12345;
+  const value = {
+    float: () => (z = (z * 1103515245 + 12345) & 0x7fffffff) / 0x40000000 - 1,
+    int: i => (i * 37) % 1000, bool: i => (i * 37) % 3 > 0 ? 1 : 0, uint: i => (i * 37) % 256}[type.replace(/\d+$/, '')];
+  return types[type][1].from({length: n}, (_, i) => (type === 'int64' ? BigInt(value(i)) : value(i)));
+};
 
 exports.write = (path, type, dims, data) => {
   const shape = dims.length === 1 ? `(${dims[0]},)` : `(${dims.join(', ')})`;
