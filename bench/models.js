@@ -49,7 +49,7 @@ function compiled(model, exe, flags) {
 function measure(model, name) {
   const dir = path.join(work, name), exe = path.join(dir, 'model'), precise = path.join(dir, 'precise');
   fs.mkdirSync(dir, {recursive: true});
-  const m = {name, model_bytes: fs.statSync(model).size, ...compiled(model, exe, [])};
+  const m = {name, rounds, ms, model_bytes: fs.statSync(model).size, ...compiled(model, exe, [])};
   compiled(model, precise, ['--precise']);
 
   // outputs
@@ -159,7 +159,8 @@ fs.mkdirSync(work, {recursive: true});
 run('cc', ['-O2', '-o', path.join(work, 'measure'), path.join(__dirname, 'measure.c')]);
 const models = fs.readdirSync(folder).filter(f => f.endsWith('.onnx')).sort().map(file => {
   const model = path.join(folder, file), name = file.slice(0, -5), kept = path.join(work, `${name}.json`);
-  if (!fs.existsSync(kept) || fs.statSync(kept).mtimeMs < newest(model, retort)) {
+  const known = fs.existsSync(kept) && fs.statSync(kept).mtimeMs > newest(model, retort) && JSON.parse(fs.readFileSync(kept));
+  if (!known || known.rounds !== rounds || known.ms !== ms) {
     const start = Date.now(), m = measure(model, name);
     fs.writeFileSync(kept, JSON.stringify(m));
     fs.rmSync(path.join(work, name), {recursive: true});
