@@ -171,7 +171,15 @@ const int64_t *blobs_share(struct blobs *, const struct program *, int64_t *end)
 LLVMValueRef blobs_shared(struct blobs *, struct module *, const char *symbol);
 bool blobs_ready(struct blobs *, struct module *, struct diag *);
 void blobs_close(struct blobs *, bool done);
-bool module_write(struct module *, const struct blobs *, enum emit, const char *path, struct diag *);
+/* lib: the object becomes the last member, `name`, of this archive; or NULL */
+struct archive;
+bool module_write(struct module *, const struct blobs *, enum emit, struct archive *lib, const char *name, const char *path, struct diag *);
+
+/* ---- archive.c */
+struct archive *archive_open(void);
+bool archive_add(struct archive *, const char *path, struct diag *); /* the members of that archive */
+bool archive_begin(struct archive *, FILE *, const char *name, const char *object, size_t head, size_t size);
+void archive_close(struct archive *);
 
 /* ---- dispatch.c */
 void dispatch(struct module *, const struct variant *, int n, const char *name, LLVMValueRef *fn);
@@ -179,7 +187,7 @@ void dispatch(struct module *, const struct variant *, int n, const char *name, 
 /* ---- link.c */
 bool link_run(const char *const *argv, struct diag *);
 /* host: the object calls functions of libretort_host.a, which the result carries */
-bool link_static(struct target *, const char *object, const char *path, enum host_use, struct diag *);
+bool link_static(struct target *, struct module *, const struct blobs *, const char *object, const char *path, enum host_use, struct diag *);
 bool link_shared(struct target *, const char *object, const char *path, enum host_use, struct diag *);
 bool link_exe(struct target *, const char *object, const char *path, bool trainer, bool blas, enum host_use, struct diag *);
 

@@ -406,7 +406,7 @@ emittable(const struct program *p, bool exe, const char *path, struct diag *d)
 bool
 emit_variants(const struct variant *v, int n, const char *name, enum emit kind, const char *path, struct diag *d)
 {
-	bool exe = kind == EMIT_EXE, linked = exe || kind == EMIT_STATIC || kind == EMIT_SHARED, ok, blas = false;
+	bool exe = kind == EMIT_EXE, linked = exe || kind == EMIT_SHARED, ok, blas = false;
 	enum host_use host = HOST_NONE;
 	struct target *t = v[0].t;
 	struct module *m;
@@ -420,16 +420,18 @@ emit_variants(const struct variant *v, int n, const char *name, enum emit kind, 
 		host = most(host, program_host(v[k].p));
 	}
 	m = module_open(t, name);
-	if (linked) /* the archive's member name shows: no process ids; apart for kinds made at once */
+	if (linked) /* apart for kinds made at once */
 		object = arena_printf(m->a, "%s/%s.retort%s.o", path_dir(m->a, path), name,
 		    exe ? "-exe" : kind == EMIT_SHARED ? "-so" : "");
 	blobs_open(&b, kind, path);
-	ok = build(m, &b, v, n, name, exe, d) && module_write(m, &b, kind, object, d);
+	ok = build(m, &b, v, n, name, exe, d);
+	if (kind == EMIT_STATIC)
+		ok = ok && link_static(t, m, &b, arena_printf(m->a, "%s.retort.o", name), path, host, d);
+	else
+		ok = ok && module_write(m, &b, kind, NULL, NULL, object, d);
 	blobs_close(&b, ok);
 	if (ok && linked)
-		ok = exe ? link_exe(t, object, path, false, blas, host, d)
-		    : kind == EMIT_STATIC ? link_static(t, object, path, host, d)
-		    : link_shared(t, object, path, host, d);
+		ok = exe ? link_exe(t, object, path, false, blas, host, d) : link_shared(t, object, path, host, d);
 	if (linked && !t->keep_temps)
 		remove(object);
 	module_close(m);
@@ -513,7 +515,7 @@ emit_trainer(struct target *t, const struct trainer_image *im, const char *path,
 		blas |= uses_blas(im->cached[i]), host = most(host, program_host(im->cached[i]));
 	blobs_open(&b, EMIT_EXE, path);
 	trainer_table(m, &b, im);
-	ok = blobs_ready(&b, m, d) && module_write(m, &b, EMIT_OBJECT, object, d);
+	ok = blobs_ready(&b, m, d) && module_write(m, &b, EMIT_OBJECT, NULL, NULL, object, d);
 	blobs_close(&b, ok);
 	if (ok)
 		ok = link_exe(t, object, path, true, blas, host, d);

@@ -1,9 +1,9 @@
-/* link -- the system's compiler driver and archiver.  They write beside the final
- * name; only a complete file is renamed to it. */
+/* link -- executables and shared libraries by the system's compiler driver, and what
+ * goes into a static library.  All is written beside the final name; only a complete
+ * file is renamed to it. */
 #include "codegen/gen.h"
 #include "runtime/link_flags.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -127,38 +127,6 @@ image_flags(struct arena *a, bool archives, const char **argv)
 	return n;
 }
 
-/* The members of archives as files of a new folder, in the order of their names. */
-struct members {
-	struct arena *a;
-	VEC(const char *) dirs, files;
-};
-
-static int
-by_text(const void *a, const void *b)
-{
-	return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static bool
-members_of(struct members *m, const char *ar, const char *lib, const char *dir, struct diag *d)
-{
-	struct dirent *e;
-	DIR *dp;
-
-	if (mkdir(dir, 0700))
-		return diag_io(d, LOC_FILE(dir), "cannot be made: %s", strerror(errno));
-	vec_push(m->a, &m->dirs, dir);
-	if (!link_run((const char *[]){ar, "x", arena_printf(m->a, "--output=%s", dir), lib, NULL}, d))
-		return false;
-	dp = opendir(dir);
-	while (dp && (e = readdir(dp)))
-		if (e->d_name[0] != '.')
-			vec_push(m->a, &m->files, arena_printf(m->a, "%s/%s", dir, e->d_name));
-	if (dp)
-		closedir(dp);
-	return true;
-}
-
 /* Where the system keeps its archives. */
 static const char *
 system_archive(struct arena *a, const struct target *t, const char *name, int n)
@@ -175,77 +143,28 @@ system_archive(struct arena *a, const struct target *t, const char *name, int n)
 	return NULL;
 }
 
-static bool
-members_open(struct members *m, const struct target *t, const char *ar, const char *lib, const char *path, enum host_use host,
+/* The module's object, and beside it the members of the host archives: a linker takes of
+ * them what the object needs. */
+bool
+link_static(struct target *t, struct module *m, const struct blobs *b, const char *object, const char *path, enum host_use host,
     struct diag *d)
 {
-	const char *dir = arena_printf(m->a, "%s.%ld.members", path, (long)getpid());
+	struct archive *lib = archive_open();
+	char *tmp = beside(path), *own = host ? host_library(path, d) : NULL;
+	bool ok = !host || (own && archive_add(lib, own, d));
 
-	if (!members_of(m, ar, lib, dir, d))
-		return false;
-	for (const char *s = image_archives; host == HOST_IMAGES && *s; s += *s == ':') {
+	for (const char *s = image_archives; ok && host == HOST_IMAGES && *s; s += *s == ':') {
 		size_t len = strcspn(s, ":");
 		const char *archive = system_archive(m->a, t, s, (int)len);
 
-		if (!archive)
-			return diag_io(d, LOC_FILE(path), "%.*s, which reads images, is not where the system keeps libraries", (int)len, s);
-		if (!members_of(m, ar, archive, arena_printf(m->a, "%s.%d", dir, m->dirs.n), d))
-			return false;
+		ok = archive ? archive_add(lib, archive, d)
+		    : diag_io(d, LOC_FILE(path), "%.*s, which reads images, is not where the system keeps libraries", (int)len, s);
 		s += len;
 	}
-	if (m->files.n)
-		qsort(m->files.v, (size_t)m->files.n, sizeof *m->files.v, by_text);
-	return true;
-}
-
-static void
-members_close(struct members *m)
-{
-	for (int i = 0; i < m->files.n; i++)
-		unlink(m->files.v[i]);
-	for (int i = 0; i < m->dirs.n; i++)
-		rmdir(m->dirs.v[i]);
-	arena_destroy(m->a);
-}
-
-/* The object, and beside it the members of the host archive: a linker takes of them
- * what the object needs. */
-static bool
-archive(const struct target *t, const char *ar, const char *tmp, const char *object, const char *path, enum host_use host,
-    struct diag *d)
-{
-	struct members m = {.a = arena_create()};
-	char *lib = host_library(path, d);
-	bool ok = lib && members_open(&m, t, ar, lib, path, host, d);
-
-	if (ok) {
-		const char **argv = arena_array(m.a, const char *, m.files.n + 5);
-		int n = 0;
-
-		argv[n++] = ar;
-		argv[n++] = "qcsD"; /* members of one name from two archives both stay */
-		argv[n++] = tmp;
-		argv[n++] = object;
-		for (int i = 0; i < m.files.n; i++)
-			argv[n++] = m.files.v[i];
-		ok = link_run(argv, d);
-	}
-	free(lib);
-	members_close(&m);
-	return ok;
-}
-
-bool
-link_static(struct target *t, const char *object, const char *path, enum host_use host, struct diag *d)
-{
-	const char *e = getenv("AR");
-	char *tmp = beside(path);
-	const char *ar = e && *e && !strchr(e, ' ') ? e : t->native ? "ar" : t->x86 ? "x86_64-linux-gnu-ar" : "aarch64-linux-gnu-ar";
-	bool ok;
-
-	unlink(tmp);
-	ok = host ? archive(t, ar, tmp, object, path, host, d) : link_run((const char *[]){ar, "rcsD", tmp, object, NULL}, d);
+	ok = ok && module_write(m, b, EMIT_STATIC, lib, object, tmp, d);
 	ok = moved(tmp, path, ok, d);
+	archive_close(lib);
+	free(own);
 	free(tmp);
 	return ok;
 }

@@ -305,20 +305,22 @@ set_section(char *object, size_t size, int64_t at, int64_t bytes)
 	die("the object has no section " SECTION);
 }
 
+/* With the constants behind what LLVM made; in lib, if there is one. */
 static bool
-write_object(LLVMMemoryBufferRef buf, const struct blobs *b, const char *path, struct diag *d)
+write_object(LLVMMemoryBufferRef buf, const struct blobs *b, struct archive *lib, const char *name, const char *path, struct diag *d)
 {
-	size_t size = LLVMGetBufferSize(buf);
+	size_t size = LLVMGetBufferSize(buf), at = b->at ? (size_t)padded((int64_t)size) : size, full = at + (size_t)b->at;
 	char *object = xmalloc(size + 1);
-	int64_t at = padded((int64_t)size);
 	bool ok;
 	FILE *f;
 
 	memcpy(object, LLVMGetBufferStart(buf), size);
 	LLVMDisposeMemoryBuffer(buf);
-	set_section(object, size, at, b->at);
+	if (b->at)
+		set_section(object, size, (int64_t)at, b->at);
 	f = fopen(path, "wb");
-	ok = f && fwrite(object, 1, size, f) == size && zeros(f, at - (int64_t)size) && write_pieces(b, f);
+	ok = f && (!lib || archive_begin(lib, f, name, object, size, full)) && fwrite(object, 1, size, f) == size &&
+	     zeros(f, (int64_t)(at - size)) && write_pieces(b, f) && zeros(f, lib ? (int64_t)(full % 2) : 0);
 	if (f && fclose(f))
 		ok = false;
 	free(object);
@@ -340,7 +342,8 @@ write_buffer(const char *path, LLVMMemoryBufferRef buf, struct diag *d)
 
 /* The finished module as what `kind` says; linked kinds come as their object. */
 bool
-module_write(struct module *m, const struct blobs *b, enum emit kind, const char *path, struct diag *d)
+module_write(struct module *m, const struct blobs *b, enum emit kind, struct archive *lib, const char *name, const char *path,
+    struct diag *d)
 {
 	char *text;
 	bool ok;
@@ -352,7 +355,7 @@ module_write(struct module *m, const struct blobs *b, enum emit kind, const char
 		LLVMDisposeMessage(text);
 		return ok;
 	}
-	if (kind != EMIT_ASM && b->at)
-		return write_object(module_object(m, LLVMObjectFile), b, path, d);
-	return write_buffer(path, module_object(m, kind == EMIT_ASM ? LLVMAssemblyFile : LLVMObjectFile), d);
+	if (kind == EMIT_ASM)
+		return write_buffer(path, module_object(m, LLVMAssemblyFile), d);
+	return write_object(module_object(m, LLVMObjectFile), b, lib, name, path, d);
 }

@@ -10,6 +10,8 @@ done
 grep -q 'net_run' net.h || fail "net.h has no net_run"
 expect 0 '' "$RETORT" compile "$model" -o again.o --name net
 same net.o again.o
+mkdir members && (cd members && ar x ../libnet.a && ar rcsD again.a net.retort.o) || fail "ar does not read libnet.a"
+same libnet.a members/again.a
 expect 0 '"retort"' "$RETORT" inspect libnet.a
 expect 0 '' "$RETORT" compile "$model" -o dep.o --depfile dep.d
 grep -q "^dep.o: .*teacher.onnxtxt" dep.d || fail "dep.d: $(cat dep.d)"
