@@ -515,14 +515,47 @@ emit_load_at(struct emit *e, struct value *v, struct affine at, int fill, const 
 	return s->dst = kernel_reg(e->lo->a, e->k, v->dtype);
 }
 
+/* An element of the value that is held. */
+static struct affine
+held_at(struct emit *e, const struct index *idx)
+{
+	const struct held *h = &e->held;
+	struct affine at = AFFINE(h->lo * h->lanes), block = idx[1].outer;
+
+	affine_add(&block, h->pvar, -h->groups);
+	affine_plus(e, &at, &block, h->block);
+	affine_plus(e, &at, &idx[1].inner, 1);
+	affine_plus(e, &at, &idx[2].whole, h->row);
+	affine_plus(e, &at, &h->first, -h->row);
+	affine_plus(e, &at, &idx[3].whole, h->lanes);
+	return at;
+}
+
+static struct stmt *
+held_stmt(struct emit *e, enum stmt_kind kind, const struct index *idx)
+{
+	struct affine at = held_at(e, idx);
+	struct stmt *s = stmt_new(e->lo->a, e->body, kind);
+
+	s->buf = e->held.buf;
+	s->type = e->held.v->dtype;
+	s->index = at;
+	s->src[0] = -1;
+	return s;
+}
+
 /* Guards of v's own dims: anywhere within the buffer when loads may read the
  * zeroes of halos and spare lanes. */
 int
 emit_load(struct emit *e, struct value *v, const struct index *idx, int fill)
 {
-	struct affine at = emit_address(e, v, idx);
 	struct guard own[MAX_RANK];
+	struct affine at;
 	int n = 0;
+
+	if (v == e->held.v)
+		return held_stmt(e, S_LOAD, idx)->dst = kernel_reg(e->lo->a, e->k, v->dtype);
+	at = emit_address(e, v, idx);
 
 	for (int d = 0; d < v->rank; d++) {
 		int64_t min, max, lo = 0, hi = v->dims[d];
@@ -546,6 +579,10 @@ emit_store(struct emit *e, struct value *v, const struct index *idx, int reg)
 	struct stmt *s;
 	int n;
 
+	if (v == e->held.v) {
+		held_stmt(e, S_STORE, idx)->src[0] = reg;
+		return;
+	}
 	memcpy(ix, idx, sizeof *ix * (size_t)v->rank);
 	for (int d = 0; d < v->rank; d++) {
 		int64_t min, max;

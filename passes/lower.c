@@ -509,7 +509,9 @@ plan_outputs(struct lower *lo, struct copies *c)
 static bool
 lower_cluster(struct lower *lo, struct cluster *c)
 {
-	if (!c->outputs.n) /* nobody reads it */
+	if (!c->outputs.n || band_joins_reader(lo, c)) /* nobody reads it, or it is made where it is read */
+		return true;
+	if (lower_band(lo, c))
 		return true;
 	switch (c->kind) {
 	case CL_NEST:

@@ -79,6 +79,18 @@ void lower_zero_spare(struct lower *, struct value *);
 struct index { struct affine whole; int64_t block; struct affine outer, inner; };
 static inline struct index index_of(struct affine e) { return (struct index){.whole = e}; }
 
+/* A value of which a kernel keeps some rows and channel blocks in its thread's memory:
+ * stores and loads of it go there.  Strides in elements. */
+struct held {
+	struct value *v;                 /* NULL: none */
+	int buf;
+	struct affine first;             /* its row that is the memory's row 0 */
+	int64_t lo;                      /* columns before column 0 */
+	int64_t lanes, row, block;
+	int pvar;                        /* its block groups*pvar is the memory's block 0 */
+	int64_t groups;
+};
+
 /* One kernel being made. */
 struct emit {
 	struct lower *lo;
@@ -94,6 +106,7 @@ struct emit {
 	VEC(struct scope { struct body *body, *parent; }) scopes;
 	VEC(struct value *) written;
 	VEC(struct value *) spare;       /* written, but not in the lanes past a blocked dim */
+	struct held held;
 };
 struct emit *emit_begin(struct lower *, struct cluster *, const char *name);
 void emit_end(struct emit *);            /* lower_call; halos of what was written */
@@ -135,6 +148,10 @@ void layer_note(struct lower *, const struct cluster *, int first);
 /* host.c */
 void lower_host_begin(struct lower *); /* the call that opens the room for strings, where a host row is */
 bool lower_host(struct lower *, struct cluster *);
+
+/* nest_band.c: a convolution and its only reader, a window operator, as one; false: as two */
+bool lower_band(struct lower *, struct cluster *reader);
+bool band_joins_reader(struct lower *, struct cluster *); /* its reader's lowering is its own */
 
 /* nest.c */
 bool lower_nest(struct lower *, struct cluster *);

@@ -98,6 +98,10 @@ void shape_outer(struct emit *, bool vector, int64_t work_inside);
 void shape_inner_vector(struct body *); /* innermost SERIAL loop of every nest becomes VECTOR */
 void shape_hoist(struct emit *);	/* loop invariants go before their loops */
 int64_t shape_divisor(int64_t n, int64_t max); /* largest divisor <= max */
+/* One element of an anchor's result, `run` of them along the last axis, and the cluster's
+ * outputs there: of a depthwise convolution, of a pooling */
+void nest_depthwise_at(struct emit *, struct cluster *, const struct index *, int run);
+void nest_pool_at(struct emit *, struct cluster *, const struct index *);
 /* nest_conv.c: a SERIAL loop unless it runs once; *a: its variable, or zero */
 void nest_loop_over(struct emit *, int64_t extent, struct affine *a);
 

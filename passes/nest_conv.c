@@ -259,6 +259,23 @@ forward_taps(struct conv *c, int run, const int *acc)
 	} while (nest_next_tap(&c->win, tap));
 }
 
+/* The outputs at c->idx and run - 1 behind it. */
+static void
+forward_run(struct conv *c, int run)
+{
+	int last = c->y->rank - 1, acc[MAX_RUN] = {0};
+	struct body *inside = c->e->body;
+
+	for (int r = 0; r < run; r++)
+		acc[r] = emit_acc(c->e, OP_add, c->y->dtype);
+	forward_taps(c, run, acc);
+	c->e->body = inside;
+	for (int r = 0; r < run; r++) {
+		finish(c->e, c->cl, c->idx, acc[r]);
+		c->idx[last].whole.c++;
+	}
+}
+
 /* Few channel blocks: bands of rows are the outermost loop, for the tiled convolutions
  * around take such layers by rows, too (tile_conv.c). */
 static void
@@ -286,9 +303,8 @@ rows_outermost(struct nest_order *o, int64_t images)
 static bool
 lower_forward(struct conv *c)
 {
-	int last = c->y->rank - 1, acc[MAX_RUN], run = 1;
+	int last = c->y->rank - 1, run = 1;
 	bool lanes;
-	struct body *inside;
 
 	nest_order_of(c->y, NULL, &c->o);
 	lanes = c->o.n > 0;
@@ -306,17 +322,19 @@ lower_forward(struct conv *c)
 	nest_index(&c->o, c->var, c->y->rank, c->idx);
 	if (run > 1)
 		c->idx[last].block = 0;
-	inside = c->e->body;
-	for (int r = 0; r < run; r++)
-		acc[r] = emit_acc(c->e, OP_add, c->y->dtype);
-	forward_taps(c, run, acc);
-	c->e->body = inside;
-	for (int r = 0; r < run; r++) {
-		finish(c->e, c->cl, c->idx, acc[r]);
-		c->idx[last].whole.c++;
-	}
+	forward_run(c, run);
 	done(c, lanes, c->cin * taps(c) * run);
 	return true;
+}
+
+void
+nest_depthwise_at(struct emit *e, struct cluster *cl, const struct index *idx, int run)
+{
+	struct conv c = {.lo = e->lo, .cl = cl, .n = cl->anchor, .e = e};
+
+	open_conv(&c);
+	memcpy(c.idx, idx, sizeof *idx * (size_t)c.y->rank);
+	forward_run(&c, run);
 }
 
 /* ---- gradient of the image: dx[i] = sum of dy[o]*w[k] where o*stride - lo + k*dilation = i */

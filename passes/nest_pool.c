@@ -261,6 +261,19 @@ close_loops(struct pool *p, const struct value *over)
 	emit_end(p->e);
 }
 
+void
+nest_pool_at(struct emit *e, struct cluster *c, const struct index *idx)
+{
+	struct pool p = {.lo = e->lo, .e = e, .n = c->anchor};
+	struct value *y = p.n->out[0];
+	const int64_t *kernel;
+
+	attr_ints(p.n, "kernel", &kernel);
+	nest_window_of(p.n, y->rank - 2, kernel, &p.w);
+	memcpy(p.idx, idx, sizeof *idx * (size_t)y->rank);
+	emit_store(e, y, idx, forward(&p));
+}
+
 bool
 lower_pool(struct lower *lo, struct cluster *c)
 {

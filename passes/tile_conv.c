@@ -618,18 +618,68 @@ weight_gradient(struct conv *c)
 }
 
 bool
+tile_conv_serves(struct lower *lo, const struct cluster *cl, struct conv_shape *s)
+{
+	const struct node *n = cl->anchor;
+
+	if (!conv_tiled(n, tile_block(&lo->ctx->opts->machine), s))
+		return false;
+	return n->in[0]->layout && n->in[1]->layout && n->out[0]->layout;
+}
+
+void
+tile_conv_rows(struct emit *e, int nvar, int pvar, int64_t groups, const struct affine *from, int64_t count)
+{
+	struct lower *lo = e->lo;
+	struct conv c = {.lo = lo, .cl = e->cl, .n = e->cl->anchor, .block = tile_block(&lo->ctx->opts->machine), .last = 1};
+	struct pixels p = {.c = &c, .e = e, .a = c.n->in[0], .w = c.n->in[1], .r = c.n->out[0], .nvar = nvar, .strips = 1};
+	const struct conv_shape *s = &c.s;
+	struct body *outer = e->body;
+	struct index idx[MAX_RANK];
+	int64_t most = tile_rows(&lo->ctx->opts->machine, groups), wide, h;
+	int var;
+
+	require(conv_tiled(c.n, c.block, &c.s));
+	wide = s->out[1];
+	h = wide * 2 <= most ? most / wide : 1;
+	struct split rows = split_even(count, h > count ? count : h), columns = split_even(wide, most);
+	struct affine a = AFFINE(tile_halo(p.a, 2));
+
+	p.ch = (struct channel_loops){.gvar = -1, .pvar = pvar, .blocks = (s->oc + c.block - 1) / c.block, .groups = groups};
+	p.abuf = emit_buf(e, lower_buffer(lo, p.a), false);
+	p.bbuf = emit_buf(e, lower_buffer(lo, p.w), false);
+	for (int i = 0; i < MAX_RANK; i++)
+		idx[i] = index_of(AFFINE(0));
+	for (int d = 0; d < 2; d++) {
+		p.ax[d] = (struct axis){.outputs = s->out[d], .stride = 1, .astep = s->stride[d], .taps = s->kernel[d], .atap = 1, .wtap = 1};
+		a.c -= s->lo[d] * spatial_stride(p.a, d);
+	}
+	affine_add(&a, nvar, tile_stride(p.a, 0, NULL));
+	affine_add(&idx[0].whole, nvar, 1);
+	affine_plus(e, &a, from, s->stride[0] * spatial_stride(p.a, 0));
+	idx[2].whole = *from;
+	p.across = columns.nhigh + columns.nlow;
+	p.tiles = p.across * (rows.nhigh + rows.nlow);
+	for (int i = 0; i < 2; i++) {
+		int64_t n = i ? rows.nlow : rows.nhigh;
+
+		if (!n)
+			continue;
+		e->body = outer;
+		emit_for(e, FOR_SERIAL, n, &var);
+		pixel_rows(&p, idx, a, i ? rows.high * rows.nhigh : 0, i ? rows.low : rows.high, var, columns, i ? rows.nhigh : 0);
+	}
+	e->body = outer;
+}
+
+bool
 lower_conv_tile(struct lower *lo, struct cluster *cl)
 {
 	struct conv c = {.lo = lo, .cl = cl, .n = cl->anchor, .block = tile_block(&lo->ctx->opts->machine)};
 
-	if (!conv_tiled(c.n, c.block, &c.s))
+	if (!tile_conv_serves(lo, cl, &c.s))
 		return false;
 	c.last = c.s.spatial - 1;
-	for (int i = 0; i < 2; i++)
-		if (!c.n->in[i]->layout)
-			return false;
-	if (!c.n->out[0]->layout)
-		return false;
 	if (c.n->op == OP_conv)
 		return forward(&c);
 	if (c.n->op == OP_conv_grad_data)

@@ -26,4 +26,10 @@ void tile_fetch_ahead(
 void tile_unranged(struct emit *, int var, int rowvar);
 void tile_epilogue(struct emit *, struct tile *, const struct index *);
 
+/* Whether lower_conv_tile takes it, and what it is. */
+bool tile_conv_serves(struct lower *, const struct cluster *, struct conv_shape *);
+/* Rows [*from, *from + count) of the image nvar of e->cl's convolution, of two spatial dims,
+ * channel blocks from groups*pvar on. */
+void tile_conv_rows(struct emit *, int nvar, int pvar, int64_t groups, const struct affine *from, int64_t count);
+
 #endif
