@@ -364,12 +364,14 @@ pixel_phase(struct conv *c, struct value *a, struct value *w, const struct axis 
 	struct grid g = {split_even(tall, h > tall ? tall : h), split_even(wide / p.strips, most)};
 	for (int d = 0; d < d0; d++)
 		pieces *= p.ax[d].outputs;
-	p.rows_first = small && pieces < FEW_PIECES && g.h.nhigh + g.h.nlow > 1;
+	/* an input that would pass the cache once for every panel of weights passes once */
+	bool far = layout_count(a->layout) * 4 / c->s.n > c->lo->ctx->opts->machine.l2 / 2;
+	p.rows_first = small && (pieces < FEW_PIECES || far) && g.h.nhigh + g.h.nlow > 1;
 	p.images_inside = !p.rows_first && images_share(&c->lo->ctx->opts->machine, c->s.n, blocks / p.ch.groups,
 	    layout_count(w->layout) * 4 / c->s.group, layout_count(a->layout) * 4 / (c->s.n * c->s.group));
 	/* rows in a piece share its weights in cache; where that leaves too few pieces
 	 * for the threads, rows are pieces */
-	if (pieces >= FEW_PIECES || g.h.nhigh + g.h.nlow == 1) {
+	if (!p.rows_first && (pieces >= FEW_PIECES || g.h.nhigh + g.h.nlow == 1)) {
 		pixel_kernel(&p, g, 2);
 		return;
 	}
