@@ -44,7 +44,7 @@ static const struct option options[] = {
 	{"stop-after", 0, WORD, AT(stop_after), "PASS", "compile opt", "IR to stderr after this pass, then stop; needs no -o"},
 	{"opt-report", 0, OPTIONAL, AT(opt_report), "FILE", "compile distill run bench", "every layer with its algorithm and predicted time (bench: and measured)"},
 	{"tune", 0, OPTIONAL, AT(tune), "CACHEFILE", "compile distill run bench", "choose algorithms by measuring them here; remembered in ~/.cache/retort/tune"},
-	{"conv", 0, LIST, AT(conv), "NODE=ALG", "compile distill run bench", "a convolution's algorithm: direct, winograd2 or winograd4; repeatable"},
+	{"conv", 0, LIST, AT(conv), "NODE=ALG", "compile distill run bench", "a convolution's algorithm: direct, winograd2, winograd4, dilated2 or dilated4; repeatable"},
 	{"precise", 0, FLAG, AT(precise), NULL, COMPILES, "only algorithms whose rounding error is no worse than that of a sum in order"},
 	{"passes", 0, WORD, AT(passes), "A,B", "opt", "passes to run, in order"},
 	{"ref", 0, LIST, AT(refs), "NAME=Y.npy", "verify", "expected output"},

@@ -28,11 +28,21 @@ winograd(const struct conv_layer *l, const struct machine *m, int tile)
 	return cost_winograd(m, l->n->op, &l->s, tile, l->where, l->fixed);
 }
 
+static double
+dilated(const struct conv_layer *l, const struct machine *m, int tile)
+{
+	struct conv_shape s = dilated_parts(&l->s);
+
+	return cost_winograd(m, OP_conv, &s, tile, l->where, l->fixed) + cost_moved(m, &l->s);
+}
+
 /* the first takes whatever the others do not */
 const struct algorithm algorithms[] = {
     {"direct", 0, true, always, direct, NULL},
     {"winograd2", 2, true, winograd_serves, winograd, winograd_write},
     {"winograd4", 4, false, winograd_serves, winograd, winograd_write},
+    {"dilated2", 2, true, dilated_serves, dilated, dilated_write},
+    {"dilated4", 4, false, dilated_serves, dilated, dilated_write},
 };
 const int nalgorithms = sizeof algorithms / sizeof *algorithms;
 _Static_assert(sizeof algorithms / sizeof *algorithms <= MAX_ALGORITHMS, "candidates have no room");

@@ -51,5 +51,10 @@ const struct decision *decision_of(const struct pass_ctx *, const struct node *)
 /* winograd.c: the node for one convolution; *made: what computes it.  NULL: reported */
 struct value *winograd_write(struct build *, const struct conv_layer *, int m, const struct node **made);
 bool winograd_serves(const struct conv_layer *, const struct machine *);
+/* The same of a dilated convolution, every d-th pixel of an image being an image of its own. */
+struct value *dilated_write(struct build *, const struct conv_layer *, int m, const struct node **made);
+bool dilated_serves(const struct conv_layer *, const struct machine *);
+/* The convolution of these images: no dilation. */
+struct conv_shape dilated_parts(const struct conv_shape *);
 
 #endif

@@ -13,11 +13,12 @@ static const struct {
 	double transform;    /* each vector instruction of Winograd's transforms */
 	double pack;         /* each element of weights that are packed at run time */
 	double kernel, kernel_bytes; /* weights transformed at run time: each product of 9 taps, each byte moved */
+	double move;         /* each element copied to another order, and back */
 	double gradient;     /* share of the peak of a direct weight gradient */
 	double op, slow_op;  /* each vector of an elementwise operator */
 } fit = {
 	.fma = 0.89, .tile = 4, .store = 1, .hidden = 0.88, .hidden_winograd = 0.5, .transform = 0.8,
-	.pack = 1.5, .kernel = 0.5, .kernel_bytes = 4, .gradient = 0.8, .op = 0.5, .slow_op = 8,
+	.pack = 1.5, .kernel = 0.5, .kernel_bytes = 4, .move = 4, .gradient = 0.8, .op = 0.5, .slow_op = 8,
 };
 
 const char *const residence_names[] = {"l2", "l3", "memory"};
@@ -202,6 +203,14 @@ cost_winograd(const struct machine *m, enum op op, const struct conv_shape *s, i
 	double first = u / rate(m, where), again = u / rate(m, cost_residence(m, 2 * u));
 	return transforms + kernel + overlapped(block, first, fit.hidden_winograd) +
 	       (double)(blocks - 1) * overlapped(block, again, 2 * u <= (double)m->l2 ? 1 : fit.hidden_winograd);
+}
+
+double
+cost_moved(const struct machine *m, const struct conv_shape *s)
+{
+	double bytes = 4 * ((double)s->ic * pixels_of(s, s->in) + (double)s->oc * pixels_of(s, s->out));
+
+	return bytes / 4 * fit.move + 4 * bytes / rate(m, cost_residence(m, 2 * bytes));
 }
 
 /* ---- kernels as they are */

@@ -23,6 +23,9 @@ double cost_direct(const struct machine *, enum op, const struct conv_shape *, e
 /* the same through tiles of m x m outputs */
 double cost_winograd(const struct machine *, enum op, const struct conv_shape *, int m, enum residence, bool fixed);
 
+/* Its images and results taken apart and put together, each through two copies. */
+double cost_moved(const struct machine *, const struct conv_shape *);
+
 /* Kernels as they will run: their statements, and the bytes of their arguments, each once. */
 double cost_calls(const struct machine *, const struct call *, int n, enum residence);
 
