@@ -20,6 +20,7 @@ struct lay {
 	int64_t block;
 	int n;                       /* values known at the start */
 	bool *blocked;               /* by value id */
+	bool *wanted;                /* by value id: a convolution reads it in blocks */
 	int64_t (*lo)[3], (*hi)[3];  /* halo wanted of the blocked form, by value id */
 	/* the copies made of a value, by value id */
 	struct copy { struct value *v; struct copy *next; } **copies;
@@ -55,6 +56,16 @@ concat_blocks(const struct lay *l, const struct node *n)
 	return axis != 0 || n->nin > 0;
 }
 
+/* Channels are innermost in what v transposes, as they are in a block. */
+static bool
+channels_last(const struct value *v)
+{
+	const int64_t *perm;
+
+	return v->kind == VAL_NODE && v->def->op == OP_transpose && !v->def->in[0]->layout &&
+	       attr_ints(v->def, "perm", &perm) == v->rank && perm[1] == v->rank - 1;
+}
+
 /* Whether the node's first output comes in blocks, given its operands. */
 static bool
 makes_blocks(const struct lay *l, const struct node *n)
@@ -83,10 +94,16 @@ makes_blocks(const struct lay *l, const struct node *n)
 	}
 	if (op_info[n->op].class != OC_map)
 		return false;
-	for (int i = 0; i < n->nin; i++)
-		if (l->blocked[n->in[i]->id] && same_dims(n->in[i], out))
+	bool all = l->wanted[out->id], any = false;
+	for (int i = 0; i < n->nin; i++) {
+		if (!same_dims(n->in[i], out))
+			continue;
+		if (l->blocked[n->in[i]->id])
 			return true;
-	return false;
+		any |= channels_last(n->in[i]);
+		all &= channels_last(n->in[i]);
+	}
+	return all && any;
 }
 
 static void
@@ -338,11 +355,20 @@ pass_layout(struct graph *g, struct pass_ctx *ctx)
 	l.block = tile_block(l.m);
 	struct arena *s = ctx->arena;
 	l.blocked = arena_array(s, bool, g->nvalue);
+	l.wanted = arena_array(s, bool, g->nvalue);
 	l.lo = arena_alloc(s, sizeof *l.lo * (size_t)g->nvalue);
 	l.hi = arena_alloc(s, sizeof *l.hi * (size_t)g->nvalue);
 	l.copies = arena_array(s, struct copy *, g->nvalue);
 
 	/* 1. which values come in blocks */
+	for (int i = 0; i < g->nodes.n; i++) {
+		const struct node *n = g->nodes.v[i];
+		struct conv_shape shape;
+
+		if (!n->dead && (n->op == OP_winograd_conv ||
+		                    (n->op == OP_conv && (conv_tiled(n, l.block, &shape) || depthwise(n, &shape)))))
+			l.wanted[n->in[0]->id] = true;
+	}
 	for (int i = 0; i < g->nodes.n; i++) {
 		struct node *n = g->nodes.v[i];
 
