@@ -12,6 +12,7 @@ struct target {
 	LLVMTargetMachineRef tm;
 	char *triple, *cpu, *features;
 	bool native, x86, elf;
+	bool runs;                /* in this process */
 	int level;                /* of x86-64: 0 the baseline, 1 to 3 v2 to v4; -1: another CPU */
 	struct machine machine;
 	bool fma, f16c, avx512;

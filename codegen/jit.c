@@ -139,8 +139,8 @@ jit_open(struct target *t, const struct program *p, const char *manifest, struct
 	LLVMMemoryBufferRef obj;
 	LLVMOrcExecutorAddress call;
 
-	if (!t->native) {
-		diag_usage(d, "--target=%s: this machine cannot run that code in process", t->triple);
+	if (!t->runs) {
+		diag_usage(d, "--%s=%s: this machine cannot run that code in process", t->native ? "cpu" : "target", t->native ? t->cpu : t->triple);
 		return NULL;
 	}
 	m = module_open(t, p->name ? p->name : "retort");

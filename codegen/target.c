@@ -113,27 +113,32 @@ facts(struct target *t, enum unit u, bool here)
 	}
 }
 
-/* The CPU of this machine; its vector unit from the features the kernel lets us use. */
+/* This machine's vector unit, from the features the kernel lets us use. */
+static enum unit
+host_unit(const struct target *t)
+{
+	char *f = LLVMGetHostCPUFeatures();
+	enum unit u = !t->x86 ? NEON
+	    : has(f, "avx512f") && has(f, "avx512vl") && has(f, "avx512bw") && has(f, "avx512dq") ? AVX512
+	    : has(f, "avx2") && has(f, "fma") && has(f, "f16c") ? AVX2
+	    : has(f, "sse4.1") ? SSE4
+	                       : SSE2;
+
+	LLVMDisposeMessage(f);
+	return u;
+}
+
+/* The CPU of this machine. */
 static enum unit
 host(struct target *t)
 {
 	char *name = LLVMGetHostCPUName(), *f = LLVMGetHostCPUFeatures();
-	enum unit u;
 
 	t->cpu = strdup(name);
 	t->features = strdup(f);
 	LLVMDisposeMessage(name);
 	LLVMDisposeMessage(f);
-	if (!t->x86)
-		return NEON;
-	if (has(t->features, "avx512f") && has(t->features, "avx512vl") && has(t->features, "avx512bw") &&
-	    has(t->features, "avx512dq"))
-		u = AVX512;
-	else if (has(t->features, "avx2") && has(t->features, "fma") && has(t->features, "f16c"))
-		u = AVX2;
-	else
-		u = has(t->features, "sse4.1") ? SSE4 : SSE2;
-	return u;
+	return host_unit(t);
 }
 
 static bool
@@ -208,6 +213,7 @@ target_open(const struct target_opts *o, struct diag *d)
 		goto fail;
 	t->level = t->x86 ? level_of(t->cpu) : -1;
 	facts(t, u, strcmp(cpu, "native") == 0);
+	t->runs = t->native && (!t->x86 || u <= host_unit(t));
 	if (LLVMGetTargetFromTriple(t->triple, &ref, &err)) {
 		diag_error(d, STATUS_UNSUPPORTED, LOC_NONE, "--target=%s: %s", t->triple, err);
 		LLVMDisposeMessage(err);

@@ -9,7 +9,8 @@ enum { LONGEST = 48 };
 static const char *
 layer_name(struct arena *a, const struct layer *l)
 {
-	const char *name = l->loc.name;
+	bool gradient = l->loc.maker && strcmp(l->loc.maker, "grad") == 0;
+	const char *name = l->loc.name && *l->loc.name && gradient ? arena_printf(a, "%s (grad)", l->loc.name) : l->loc.name;
 	size_t n = name ? strlen(name) : 0;
 
 	if (n > LONGEST)

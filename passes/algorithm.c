@@ -38,11 +38,11 @@ dilated(const struct conv_layer *l, const struct machine *m, int tile)
 
 /* the first takes whatever the others do not */
 const struct algorithm algorithms[] = {
-    {"direct", 0, true, always, direct, NULL},
-    {"winograd2", 2, true, winograd_serves, winograd, winograd_write},
-    {"winograd4", 4, false, winograd_serves, winograd, winograd_write},
-    {"dilated2", 2, true, dilated_serves, dilated, dilated_write},
-    {"dilated4", 4, false, dilated_serves, dilated, dilated_write},
+    {"direct", 0, 1, true, always, direct, NULL},
+    {"winograd2", 2, 16 / 9., true, winograd_serves, winograd, winograd_write},
+    {"winograd4", 4, 4, false, winograd_serves, winograd, winograd_write},
+    {"dilated2", 2, 16 / 9., true, dilated_serves, dilated, dilated_write},
+    {"dilated4", 4, 4, false, dilated_serves, dilated, dilated_write},
 };
 const int nalgorithms = sizeof algorithms / sizeof *algorithms;
 _Static_assert(sizeof algorithms / sizeof *algorithms <= MAX_ALGORITHMS, "candidates have no room");
@@ -92,15 +92,27 @@ names_node(const char *name, struct loc loc)
 	return (loc.name && strcmp(name, loc.name) == 0) || (loc.node >= 0 && strcmp(name, number) == 0);
 }
 
+static void
+note_name(struct choices *c, struct loc loc)
+{
+	const char *name = loc.name && *loc.name ? loc.name : arena_printf(c->arena, "#%d", loc.node);
+
+	for (int i = 0; i < c->nodes.n; i++)
+		if (strcmp(c->nodes.v[i], name) == 0)
+			return;
+	vec_push(c->arena, &c->nodes, name);
+}
+
 /* -1: nobody forces one, -2: reported */
 static int
 forced(const struct pass_ctx *ctx, const struct conv_layer *l, unsigned possible)
 {
 	struct choices *c = ctx->opts->choices;
+	bool gradient = l->n->loc.maker && strcmp(l->n->loc.maker, "grad") == 0;
 	struct str list = {0};
 
-	if (c && c->arena && l->n->op == OP_conv)
-		vec_push(c->arena, &c->nodes, l->n->loc.name && *l->n->loc.name ? l->n->loc.name : arena_printf(c->arena, "#%d", l->n->loc.node));
+	if (c && c->arena && !gradient)
+		note_name(c, l->n->loc);
 	for (int i = 0; c && i < c->nforced; i++) {
 		struct forced *f = &c->forced[i];
 
@@ -109,7 +121,7 @@ forced(const struct pass_ctx *ctx, const struct conv_layer *l, unsigned possible
 		f->seen = true;
 		if (possible & 1u << f->algorithm)
 			return f->algorithm;
-		if (l->n->op != OP_conv) /* its gradients follow where they can */
+		if (gradient) /* of a node's gradients those follow that can */
 			return -1;
 		for (int k = 0; k < nalgorithms; k++)
 			if (possible & 1u << k)
@@ -122,52 +134,90 @@ forced(const struct pass_ctx *ctx, const struct conv_layer *l, unsigned possible
 	return -1;
 }
 
-/* Fills in the candidates; the fastest of them. */
-static int
-fastest(const struct pass_ctx *ctx, const struct conv_layer *l, unsigned possible, struct decision *d)
+/* The node as a layer, and which algorithms may compute it; false: it is none. */
+static bool
+layer_of(const struct pass_ctx *ctx, const struct node *n, struct conv_layer *l, unsigned *possible)
+{
+	*l = (struct conv_layer){.n = n, .where = (enum residence)ctx->residence};
+	*possible = 0;
+	if (n->dead || op_info[n->op].class != OC_conv || !conv_shape_of(n, &l->s))
+		return false;
+	l->fixed = n->op != OP_conv_grad_weight && n->in[1]->kind == VAL_CONST;
+	for (int i = 0; i < nalgorithms; i++)
+		if ((algorithms[i].precise || !ctx->opts->precise) && algorithms[i].serves(l, &ctx->opts->machine))
+			*possible |= 1u << i;
+	return true;
+}
+
+static void
+predict(const struct pass_ctx *ctx, const struct conv_layer *l, unsigned possible, double *ns)
 {
 	const struct machine *m = &ctx->opts->machine;
-	const struct choices *c = ctx->opts->choices;
-	double ns[MAX_ALGORITHMS], least = -1;
-	bool measured = c && c->measure && c->measure(c->ctx, l, possible, ns);
+
+	for (int i = 0; i < nalgorithms; i++)
+		ns[i] = possible & 1u << i ? algorithms[i].cost(l, m, algorithms[i].tile) / m->clock : -1;
+}
+
+/* The first of the fastest; without optimisation, the plain way. */
+static int
+fastest(const struct pass_ctx *ctx, unsigned possible, const double *ns)
+{
 	int best = 0;
 
-	for (int i = 0; i < nalgorithms; i++) {
-		if (!(possible & 1u << i))
-			continue;
-		double predicted = algorithms[i].cost(l, m, algorithms[i].tile) / m->clock, time = measured ? ns[i] : predicted;
-
-		d->candidates[d->ncandidates++] = (struct candidate){algorithms[i].name, predicted, measured ? ns[i] : -1};
-		/* without optimisation, the plain way */
-		if (least < 0 || (time < least && ctx->opts->opt_level >= 2)) {
-			least = time;
+	for (int i = 1; i < nalgorithms && ctx->opts->opt_level >= 2; i++)
+		if (possible & 1u << i && ns[i] < ns[best])
 			best = i;
-		}
-	}
 	return best;
+}
+
+/* Bytes that the weights grow by when all convolutions take what the model prefers. */
+static double
+growth(const struct pass_ctx *ctx, const struct graph *g)
+{
+	double total = 0, ns[MAX_ALGORITHMS];
+	struct conv_layer l;
+	unsigned possible;
+
+	for (int i = 0; i < g->nodes.n; i++) {
+		if (!layer_of(ctx, g->nodes.v[i], &l, &possible) || !l.fixed)
+			continue;
+		predict(ctx, &l, possible, ns);
+		total += (algorithms[fastest(ctx, possible, ns)].weights - 1) * (double)l.n->in[1]->data->bytes;
+	}
+	return total;
+}
+
+/* Fills in the candidates; the fastest of them. */
+static int
+decide(const struct pass_ctx *ctx, const struct conv_layer *l, unsigned possible, struct decision *d)
+{
+	const struct choices *c = ctx->opts->choices;
+	double predicted[MAX_ALGORITHMS], measured[MAX_ALGORITHMS];
+	bool known = c && c->measure && c->measure(c->ctx, l, possible, measured);
+
+	predict(ctx, l, possible, predicted);
+	for (int i = 0; i < nalgorithms; i++)
+		if (possible & 1u << i)
+			d->candidates[d->ncandidates++] = (struct candidate){algorithms[i].name, predicted[i], known ? measured[i] : -1};
+	return fastest(ctx, possible, known ? measured : predicted);
 }
 
 static bool
 visit(struct rewrite *rw, struct node *n)
 {
 	struct pass_ctx *ctx = rw->ctx;
-	const struct pass_opts *o = ctx->opts;
-	struct conv_layer l = {.n = n, .where = (enum residence)ctx->residence};
+	struct conv_layer l;
 	struct decision d = {.n = n};
-	unsigned possible = 0;
+	unsigned possible;
 
-	if (op_info[n->op].class != OC_conv || !conv_shape_of(n, &l.s))
+	if (!layer_of(ctx, n, &l, &possible))
 		return true;
-	l.fixed = n->op != OP_conv_grad_weight && n->in[1]->kind == VAL_CONST;
-	for (int i = 0; i < nalgorithms; i++)
-		if ((algorithms[i].precise || !o->precise) && algorithms[i].serves(&l, &o->machine))
-			possible |= 1u << i;
 	int choice = forced(ctx, &l, possible);
 	if (choice == -2)
 		return false;
 	if (possible & (possible - 1)) {
 		d.candidates = arena_array(ctx->arena, struct candidate, MAX_ALGORITHMS);
-		int best = fastest(ctx, &l, possible, &d);
+		int best = decide(ctx, &l, possible, &d);
 
 		choice = choice < 0 ? best : choice;
 		for (int i = 0; i < d.ncandidates; i++)
@@ -198,9 +248,13 @@ decision_of(const struct pass_ctx *ctx, const struct node *n)
 bool
 pass_algorithm(struct graph *g, struct pass_ctx *ctx)
 {
+	const struct machine *m = &ctx->opts->machine;
 	struct arena *scratch = arena_create();
+	double bytes = cost_working_set(scratch, g);
 
-	ctx->residence = (int)cost_residence(&ctx->opts->machine, cost_working_set(scratch, g));
+	/* weights transformed are more, and may not fit where the kernels would */
+	ctx->residence = (int)cost_residence(m, bytes);
+	ctx->residence = (int)cost_residence(m, bytes + growth(ctx, g));
 	arena_destroy(scratch);
 	return graph_rewrite(g, ctx->diag, NULL, false, visit, ctx);
 }

@@ -20,6 +20,7 @@ enum { MAX_ALGORITHMS = 8 };
 struct algorithm {
 	const char *name;
 	int tile;
+	double weights;          /* bytes of them, for each byte of the kernel */
 	bool precise;            /* its rms error is no worse than that of a sum in order */
 	bool (*serves)(const struct conv_layer *, const struct machine *);
 	double (*cost)(const struct conv_layer *, const struct machine *, int tile); /* cycles */
