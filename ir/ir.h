@@ -432,10 +432,10 @@ bool eval_graph(struct eval_opts *, struct graph *, struct etensor *const *in, s
 int host_attrs(struct arena *, const struct node *, const struct tensor ***);
 const char *host_symbol(struct arena *, const struct node *);
 
-/* ---- ops/winograd.c: the transforms of F(m x m, 3 x 3), m = 2 or 4, row-major:
- * Y = AT [ (G w G^T) * (BT d B) ] A with BT [m+2,m+2], G [m+2,3], AT [m,m+2]. */
-struct winograd { int m, n; const double *bt, *g, *at; };
-const struct winograd *winograd_of(int m); /* NULL: no such tile */
+/* ---- ops/winograd.c: the transforms of F(m x m, 3 x 3), m = 2 or 4, row-major, on tiles
+ * of side x side inputs: Y = AT [ (G w G^T) * (BT d B) ] A with BT [n,side], G [n,3], AT [m,n]. */
+struct winograd { int m, stride, n, side; const double *bt, *g, *at; };
+const struct winograd *winograd_of(int m, int stride); /* NULL: no such tile */
 
 /* ---- verify.c: structure and types; dies naming `after` when a pass broke it */
 void graph_verify(struct graph *, const char *after);

@@ -9,9 +9,9 @@
 #include <string.h>
 
 static bool
-always(const struct conv_layer *l, const struct machine *m)
+always(const struct conv_layer *l, const struct machine *m, int tile)
 {
-	(void)l, (void)m;
+	(void)l, (void)m, (void)tile;
 	return true;
 }
 
@@ -144,7 +144,7 @@ layer_of(const struct pass_ctx *ctx, const struct node *n, struct conv_layer *l,
 		return false;
 	l->fixed = n->op != OP_conv_grad_weight && n->in[1]->kind == VAL_CONST;
 	for (int i = 0; i < nalgorithms; i++)
-		if ((algorithms[i].precise || !ctx->opts->precise) && algorithms[i].serves(l, &ctx->opts->machine))
+		if ((algorithms[i].precise || !ctx->opts->precise) && algorithms[i].serves(l, &ctx->opts->machine, algorithms[i].tile))
 			*possible |= 1u << i;
 	return true;
 }

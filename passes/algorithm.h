@@ -22,7 +22,7 @@ struct algorithm {
 	int tile;
 	double weights;          /* bytes of them, for each byte of the kernel */
 	bool precise;            /* its rms error is no worse than that of a sum in order */
-	bool (*serves)(const struct conv_layer *, const struct machine *);
+	bool (*serves)(const struct conv_layer *, const struct machine *, int tile);
 	double (*cost)(const struct conv_layer *, const struct machine *, int tile); /* cycles */
 	struct value *(*write)(struct build *, const struct conv_layer *, int tile, const struct node **made); /* NULL: it stays */
 };
@@ -51,10 +51,10 @@ const struct decision *decision_of(const struct pass_ctx *, const struct node *)
 
 /* winograd.c: the node for one convolution; *made: what computes it.  NULL: reported */
 struct value *winograd_write(struct build *, const struct conv_layer *, int m, const struct node **made);
-bool winograd_serves(const struct conv_layer *, const struct machine *);
+bool winograd_serves(const struct conv_layer *, const struct machine *, int m);
 /* The same of a dilated convolution, every d-th pixel of an image being an image of its own. */
 struct value *dilated_write(struct build *, const struct conv_layer *, int m, const struct node **made);
-bool dilated_serves(const struct conv_layer *, const struct machine *);
+bool dilated_serves(const struct conv_layer *, const struct machine *, int m);
 /* The convolution of these images: no dilation. */
 struct conv_shape dilated_parts(const struct conv_shape *);
 

@@ -177,18 +177,19 @@ cost_direct(const struct machine *m, enum op op, const struct conv_shape *s, enu
 double
 cost_winograd(const struct machine *m, enum op op, const struct conv_shape *s, int tile, enum residence where, bool fixed)
 {
-	/* loads, sums and stores of the two-dimensional transforms, by tile */
-	static const double in_ops[] = {[2] = 64, [4] = 228}, out_ops[] = {[2] = 44, [4] = 182};
+	/* loads, sums and stores of the two-dimensional transforms, by points a side */
+	static const double in_ops[] = {[4] = 64, [5] = 70, [6] = 228}, out_ops[] = {[4] = 44, [5] = 57, [6] = 182};
+	const struct winograd *w = winograd_of(tile, (int)s->stride[0]);
 	int64_t lanes = tile_block(m);
 	bool back = op == OP_conv_grad_data, gradient = op == OP_conv_grad_weight;
 	const int64_t *size = back ? s->in : s->out;
 	int64_t down = ceil_div(size[0], tile), across = ceil_div(size[1], tile), tiles = s->n * down * across;
 	int64_t in = padded(back ? s->oc : s->ic, lanes), out = padded(back ? s->ic : s->oc, lanes);
-	struct winograd_cut cut = winograd_cut(m, &(struct winograd_shape){.w = winograd_of(tile), .n = s->n, .ic = in, .oc = out,
+	struct winograd_cut cut = winograd_cut(m, &(struct winograd_shape){.w = w, .n = s->n, .ic = in, .oc = out,
 	    .out = {size[0], size[1]}, .tiles = {down, across}, .gradient = gradient});
 	int64_t blocks = ceil_div(s->n, cut.images) * ceil_div(down, cut.rows), groups = tile_groups(m, out / lanes), most = tile_rows(m, groups);
-	double points = (tile + 2) * (tile + 2), u = 4 * points * (double)(in * out), v = vectors_of(m) / (double)lanes;
-	double transforms = fit.transform * v * (double)tiles * ((double)in * in_ops[tile] + (double)out * out_ops[tile]);
+	double points = w->n * w->n, u = 4 * points * (double)(in * out), v = vectors_of(m) / (double)lanes;
+	double transforms = fit.transform * v * (double)tiles * ((double)in * in_ops[w->n] + (double)out * out_ops[w->n]);
 	/* u, or the gradient of the weights, as a contraction that is packed: through memory a few times */
 	double kernel = fixed ? 0 : fit.kernel * u / 4 + fit.kernel_bytes * u / rate(m, cost_residence(m, 2 * u));
 

@@ -59,9 +59,17 @@ minus(struct emit *e, int a, int b)
 }
 
 static void
-transform_in(struct emit *e, int m, const int *d, int *r)
+transform_in(struct emit *e, const struct winograd *w, const int *d, int *r)
 {
-	if (m == 2) {
+	if (w->stride == 2) {
+		r[0] = minus(e, d[0], d[2]);
+		r[1] = d[2];
+		r[2] = minus(e, d[4], d[2]);
+		r[3] = d[1];
+		r[4] = d[3];
+		return;
+	}
+	if (w->m == 2) {
 		r[0] = minus(e, d[0], d[2]);
 		r[1] = plus(e, d[1], d[2]);
 		r[2] = minus(e, d[2], d[1]);
@@ -80,11 +88,16 @@ transform_in(struct emit *e, int m, const int *d, int *r)
 }
 
 static void
-transform_out(struct emit *e, int m, const int *d, int *r)
+transform_out(struct emit *e, const struct winograd *w, const int *d, int *r)
 {
+	if (w->stride == 2) {
+		r[0] = plus(e, plus(e, d[0], d[1]), d[3]);
+		r[1] = plus(e, plus(e, d[1], d[2]), d[4]);
+		return;
+	}
 	int sum = plus(e, d[1], d[2]), diff = minus(e, d[1], d[2]);
 
-	if (m == 2) {
+	if (w->m == 2) {
 		r[0] = plus(e, d[0], sum);
 		r[1] = minus(e, diff, d[3]);
 		return;
@@ -99,10 +112,10 @@ transform_out(struct emit *e, int m, const int *d, int *r)
 
 /* r = A d: what the gradient of transform_out does */
 static void
-transform_gradient(struct emit *e, int m, const int *d, int *r)
+transform_gradient(struct emit *e, const struct winograd *w, const int *d, int *r)
 {
 	r[0] = d[0];
-	if (m == 2) {
+	if (w->m == 2) {
 		r[1] = plus(e, d[0], d[1]);
 		r[2] = minus(e, d[0], d[1]);
 		r[3] = emit_op(e, OP_neg, DT_f32, d[1], -1, -1);
@@ -189,13 +202,13 @@ row_of(const struct wino *w, const int *var)
 	return a;
 }
 
-/* Transforms what lies in blocked v: side x side elements a tile, m apart, the first at
- * -lo, by columns and by rows, into points of memory `to`. */
+/* Transforms what lies in blocked v: side x side elements a tile, `apart` from tile to tile,
+ * the first at -lo, by columns and by rows, into points of memory `to`. */
 struct transform {
 	struct value *from;
 	const int64_t *lo;
-	int side;
-	void (*apply)(struct emit *, int m, const int *, int *);
+	int side, apart;
+	void (*apply)(struct emit *, const struct winograd *, const int *, int *);
 	struct buffer *to;
 	int64_t blocks, point;       /* of channels; elements from a point to the next */
 };
@@ -217,8 +230,8 @@ phase_transform(struct wino *w, const struct transform *f, enum for_kind kind)
 	emit_for(e, FOR_VECTOR, w->lanes, &lane);
 	struct affine image = image_of(w, var), row = row_of(w, var);
 	affine_plus(e, &at, &image, tile_stride(x, 0, NULL));
-	affine_plus(e, &at, &row, g->m * xs[0]);
-	affine_add(&at, var[2], g->m * xs[1]);
+	affine_plus(e, &at, &row, f->apart * xs[0]);
+	affine_add(&at, var[2], f->apart * xs[1]);
 	affine_add(&at, cvar, block);
 	affine_add(&at, lane, inner ? inner : 1);
 	at.c -= f->lo[0] * xs[0] + f->lo[1] * xs[1];
@@ -230,12 +243,12 @@ phase_transform(struct wino *w, const struct transform *f, enum for_kind kind)
 
 		for (int i = 0; i < f->side; i++)
 			col[i] = load(e, xbuf, at, i * xs[0] + c * xs[1]);
-		f->apply(e, g->m, col, r);
+		f->apply(e, g, col, r);
 		for (int i = 0; i < g->n; i++)
 			d[i * g->n + c] = r[i];
 	}
 	for (int i = 0; i < g->n; i++) {
-		f->apply(e, g->m, d + i * g->n, t + i * g->n);
+		f->apply(e, g, d + i * g->n, t + i * g->n);
 		for (int c = 0; c < g->n; c++)
 			store(e, vbuf, to, (i * g->n + c) * f->point, t[i * g->n + c]);
 	}
@@ -245,7 +258,9 @@ phase_transform(struct wino *w, const struct transform *f, enum for_kind kind)
 static void
 phase_in(struct wino *w, enum for_kind kind)
 {
-	phase_transform(w, &(struct transform){w->x, w->s.lo, w->s.w->n, transform_in, w->v, w->icb, w->vpoint}, kind);
+	const struct winograd *g = w->s.w;
+
+	phase_transform(w, &(struct transform){w->x, w->s.lo, g->side, g->m * g->stride, transform_in, w->v, w->icb, w->vpoint}, kind);
 }
 
 static void
@@ -320,7 +335,7 @@ phase_out(struct wino *w, enum for_kind kind)
 
 		for (int i = 0; i < g->n; i++)
 			col[i] = load(e, mbuf, from, (i * g->n + c) * w->mpoint);
-		transform_out(e, g->m, col, r);
+		transform_out(e, g, col, r);
 		for (int i = 0; i < g->m; i++)
 			d[i * g->n + c] = r[i];
 	}
@@ -333,7 +348,7 @@ phase_out(struct wino *w, enum for_kind kind)
 	for (int i = 0; i < g->m; i++) {
 		int r[4];
 
-		transform_out(e, g->m, d + i * g->n, r);
+		transform_out(e, g, d + i * g->n, r);
 		for (int c = 0; c < g->m; c++) {
 			struct affine row = row_of(w, var), at = AFFINE(i);
 
@@ -586,7 +601,7 @@ weight_gradient(struct wino *w)
 	emit_for(w->e, FOR_SERIAL, w->s.tiles[0] / w->rows, &w->rvar);
 	w->inside = inside;
 	phase_in(w, FOR_SERIAL);
-	phase_transform(w, &(struct transform){w->dy, none, w->s.w->m, transform_gradient, w->m, w->ocb, w->mpoint}, FOR_SERIAL);
+	phase_transform(w, &(struct transform){w->dy, none, w->s.w->m, w->s.w->m, transform_gradient, w->m, w->ocb, w->mpoint}, FOR_SERIAL);
 	add_products(w, sums);
 	end(w, top, flops(w, (double)(w->s.n * per)));
 	w->nvar = w->rvar = w->gvar = -1;

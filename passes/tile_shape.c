@@ -365,7 +365,7 @@ winograd_shape_of(const struct node *n, struct winograd_shape *s)
 	if (n->op != OP_winograd_conv && n->op != OP_winograd_grad_weight)
 		return false;
 	s->gradient = n->op == OP_winograd_grad_weight;
-	s->w = winograd_of((int)attr_int(n, "tile"));
+	s->w = winograd_of((int)attr_int(n, "tile"), s->gradient ? 1 : (int)attr_int(n, "stride"));
 	s->n = x->dims[0];
 	s->ic = x->dims[1];
 	s->oc = y->dims[1];
@@ -374,7 +374,9 @@ winograd_shape_of(const struct node *n, struct winograd_shape *s)
 		s->out[d] = y->dims[2 + d];
 		s->lo[d] = np ? pads[d] : 0;
 		s->tiles[d] = (s->out[d] + s->w->m - 1) / s->w->m;
-		s->hi[d] = s->tiles[d] * s->w->m + 2 - x->dims[2 + d] - s->lo[d];
+		s->hi[d] = (s->tiles[d] - 1) * s->w->m * s->w->stride + s->w->side - x->dims[2 + d] - s->lo[d];
+		if (s->hi[d] < 0)
+			s->hi[d] = 0;
 	}
 	return true;
 }

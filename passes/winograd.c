@@ -1,4 +1,4 @@
-/* winograd -- writes a 3x3 convolution of stride 1 by Winograd's algorithm:
+/* winograd -- writes a 3x3 convolution by Winograd's algorithm:
  *   u = contract("pk,oik->pio", G (x) G, w)   folds where w is constant
  *   y = winograd_conv(x, u)
  * A data gradient is the convolution of dy with the kernel turned round, inputs
@@ -7,12 +7,13 @@
  *   dw = contract("pk,pio->oik", G (x) G, winograd_grad_weight(x, dy))
  *
  * A dilated convolution is one of the images that its dilation takes apart.
+ * Only a forward convolution may have stride 2, with m = 2.
  *
  * The rms error of m = 2 is below that of a direct sum in single precision, that
  * of m = 4 three to four times above. */
 #include "passes/algorithm.h"
 
-/* G (x) G: [(m+2)^2, 9]; turned: the kernel's taps in reverse */
+/* G (x) G: [n^2, 9]; turned: the kernel's taps in reverse */
 static struct value *
 kernel_transform(struct build *b, const struct winograd *w, bool turned)
 {
@@ -28,22 +29,22 @@ kernel_transform(struct build *b, const struct winograd *w, bool turned)
 
 /* Enough channels to fill half a block on both sides; padding within the kernel. */
 static bool
-serves(const struct conv_layer *l, const struct conv_shape *s, const struct machine *m)
+serves(const struct conv_layer *l, const struct conv_shape *s, const struct machine *m, int tile)
 {
 	int64_t block = tile_block(m);
 
 	if (!conv_tiled(l->n, block, &(struct conv_shape){0}) || s->group > 1 || s->spatial != 2 || s->ic < block / 2 || s->oc < block / 2)
 		return false;
 	for (int d = 0; d < 2; d++)
-		if (s->kernel[d] != 3 || s->stride[d] != 1 || s->dilation[d] != 1 || s->lo[d] > 2 || s->hi[d] > 2)
+		if (s->kernel[d] != 3 || s->stride[d] != s->stride[0] || s->dilation[d] != 1 || s->lo[d] > 2 || s->hi[d] > 2)
 			return false;
-	return true;
+	return winograd_of(tile, (int)s->stride[0]) && (s->stride[0] == 1 || l->n->op == OP_conv);
 }
 
 bool
-winograd_serves(const struct conv_layer *l, const struct machine *m)
+winograd_serves(const struct conv_layer *l, const struct machine *m, int tile)
 {
-	return serves(l, &l->s, m);
+	return serves(l, &l->s, m, tile);
 }
 
 struct value *
@@ -52,7 +53,7 @@ winograd_write(struct build *b, const struct conv_layer *l, int m, const struct 
 	const struct node *n = l->n;
 	const struct conv_shape *s = &l->s;
 	bool back = n->op == OP_conv_grad_data, weight = n->op == OP_conv_grad_weight;
-	struct value *g = kernel_transform(b, winograd_of(m), back), *in[2] = {n->in[0], n->in[1]},
+	struct value *g = kernel_transform(b, winograd_of(m, (int)s->stride[0]), back), *in[2] = {n->in[0], n->in[1]},
 		     *r;
 	int64_t flat[3] = {s->oc, s->ic, 9}, pads[4];
 
@@ -60,12 +61,12 @@ winograd_write(struct build *b, const struct conv_layer *l, int m, const struct 
 		pads[d] = back ? 2 - s->lo[d] : s->lo[d];
 		pads[2 + d] = back ? 2 - s->hi[d] : s->hi[d];
 	}
-	struct attr a[2] = {{.name = "pads", .kind = ATTR_INTS, .n = 4, .ints = pads},
-	    {.name = "tile", .kind = ATTR_INT, .i = m}};
+	struct attr a[3] = {{.name = "pads", .kind = ATTR_INTS, .n = 4, .ints = pads},
+	    {.name = "tile", .kind = ATTR_INT, .i = m}, {.name = "stride", .kind = ATTR_INT, .i = s->stride[0]}};
 	if (!weight)
 		in[1] = b_contract(
 		    b, back ? "pk,oik->poi" : "pk,oik->pio", g, b_reshape(b, in[1], 3, flat));
-	r = b_op(b, weight ? OP_winograd_grad_weight : OP_winograd_conv, 2, in, 2, a);
+	r = b_op(b, weight ? OP_winograd_grad_weight : OP_winograd_conv, 2, in, s->stride[0] > 1 ? 3 : 2, a);
 	*made = r ? r->def : NULL;
 	return weight ? b_reshape(b, b_contract(b, "pk,pio->oik", g, r), 4, n->out[0]->dims) : r;
 }
@@ -92,15 +93,15 @@ dilated_parts(const struct conv_shape *s)
 }
 
 bool
-dilated_serves(const struct conv_layer *l, const struct machine *m)
+dilated_serves(const struct conv_layer *l, const struct machine *m, int tile)
 {
 	const struct conv_shape *s = &l->s;
 	struct conv_shape p = dilated_parts(s);
 
 	for (int d = 0; d < s->spatial; d++)
-		if (s->lo[d] % s->dilation[d] || s->hi[d] % s->dilation[d] || p.out[d] < 1 || p.out[d] * s->dilation[d] < s->out[d])
+		if (s->stride[d] > 1 || s->lo[d] % s->dilation[d] || s->hi[d] % s->dilation[d] || p.out[d] < 1 || p.out[d] * s->dilation[d] < s->out[d])
 			return false;
-	return l->n->op == OP_conv && p.n > s->n && serves(l, &p, m);
+	return l->n->op == OP_conv && p.n > s->n && serves(l, &p, m, tile);
 }
 
 struct value *

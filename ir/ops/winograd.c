@@ -1,8 +1,10 @@
-/* winograd.c -- 3x3 convolution of stride 1 by Winograd's minimal filtering
- * (Lavin and Gray, 2015): tiles of m x m outputs, from (m+2) x (m+2) inputs d, as
+/* winograd.c -- 3x3 convolution by Winograd's minimal filtering (Lavin and Gray, 2015):
+ * tiles of m x m outputs, from side x side inputs d, as
  *   Y = AT [ U * V ] A,  U = G w G^T,  V = BT d B   (* by element)
- * so that the sum over channels is one product of matrices for each of the (m+2)^2
- * points.  Points 0, 1, -1, infinity for m = 2; 2 and -2 too for m = 4. */
+ * so that the sum over channels is one product of matrices for each of the n x n points.
+ * Stride 1: n = side = m + 2; points 0, 1, -1, infinity for m = 2; 2 and -2 too for m = 4.
+ * Stride 2, m = 2: even inputs meet the outer taps, F(2,2) in three products; odd ones the
+ * middle tap, one product each: n = side = 5. */
 #include "ir/ops/ops_int.h"
 
 static const double bt2[] = {1, 0, -1, 0, 0, 1, 1, 0, 0, -1, 1, 0, 0, 1, 0, -1};
@@ -14,12 +16,27 @@ static const double g4[] = {1. / 4, 0, 0, -1. / 6, -1. / 6, -1. / 6, -1. / 6, 1.
     1. / 24, -1. / 12, 1. / 6, 0, 0, 1};
 static const double at4[] = {1, 1, 1, 1, 1, 0, 0, 1, -1, 2, -2, 0, 0, 1, 1, 4, 4, 0, 0, 1, -1, 8, -8, 1};
 
-const struct winograd *
-winograd_of(int m)
-{
-	static const struct winograd of2 = {2, 4, bt2, g2, at2}, of4 = {4, 6, bt4, g4, at4};
+static const double bts[] = {1, 0, -1, 0, 0, 0, 0, 1, 0, 0, 0, 0, -1, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0};
+static const double gs[] = {1, 0, 0, 1, 0, 1, 0, 0, 1, 0, 1, 0, 0, 1, 0};
+static const double ats[] = {1, 1, 0, 1, 0, 0, 1, 1, 0, 1};
 
-	return m == 2 ? &of2 : m == 4 ? &of4 : NULL;
+const struct winograd *
+winograd_of(int m, int stride)
+{
+	static const struct winograd all[] = {{2, 1, 4, 4, bt2, g2, at2}, {4, 1, 6, 6, bt4, g4, at4}, {2, 2, 5, 5, bts, gs, ats}};
+
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		if (all[i].m == m && all[i].stride == stride)
+			return &all[i];
+	return NULL;
+}
+
+static const struct winograd *
+winograd_by(const struct node *n)
+{
+	bool strides = n->op == OP_winograd_conv;
+
+	return winograd_of((int)attr_int(n, "tile"), strides ? (int)attr_int(n, "stride") : 1);
 }
 
 static bool
@@ -32,7 +49,7 @@ pads_of(const struct node *n, struct diag *d, int64_t *pads)
 static bool
 window(const struct node *n, struct diag *d, int64_t *out)
 {
-	const struct winograd *w = winograd_of((int)attr_int(n, "tile"));
+	const struct winograd *w = winograd_by(n);
 	const struct value *x = n->in[0];
 	int64_t pads[4];
 
@@ -41,8 +58,8 @@ window(const struct node *n, struct diag *d, int64_t *out)
 	if (!w || x->rank != 4 || x->dtype != n->in[1]->dtype || !dtype_is_float(x->dtype) || !ops_all_const(4, x->dims))
 		return diag_invalid(d, n->loc, "operands do not fit a tile of %lld", (long long)attr_int(n, "tile"));
 	for (int i = 0; i < 2; i++) {
-		out[i] = x->dims[2 + i] + pads[i] + pads[2 + i] - 2;
-		if (pads[i] < 0 || pads[2 + i] < 0 || out[i] < 1)
+		out[i] = (x->dims[2 + i] + pads[i] + pads[2 + i] - 3) / w->stride + 1;
+		if (pads[i] < 0 || pads[2 + i] < 0 || x->dims[2 + i] + pads[i] + pads[2 + i] < 3)
 			return diag_invalid(d, n->loc, "a kernel of 3 on an axis of %lld", (long long)x->dims[2 + i]);
 	}
 	return true;
@@ -52,11 +69,12 @@ bool
 infer_winograd_conv(struct graph *g, struct node *n, struct diag *d)
 {
 	const struct value *x = n->in[0], *u = n->in[1];
-	int64_t out[4], points = attr_int(n, "tile") + 2;
+	int64_t out[4], points;
 
 	(void)g;
 	if (!window(n, d, out + 2))
 		return false;
+	points = winograd_by(n)->n;
 	if (u->rank != 3 || u->dims[0] != points * points || u->dims[1] != x->dims[1])
 		return diag_invalid(d, n->loc, "weights do not fit a tile of %lld", (long long)attr_int(n, "tile"));
 	out[0] = x->dims[0];
@@ -93,7 +111,7 @@ product(int rows, int k, int cols, const double *l, const double *from, double *
 		}
 }
 
-/* l from l^T for l [rows,k] and from [k,k] */
+/* l from l^T for l [rows,k] and from [k,k], at most 6 each */
 static void
 both_sides(int rows, int k, const double *l, const double *from, double *to)
 {
@@ -126,14 +144,14 @@ input_tile(const struct winograd *w, const struct etensor *x, int64_t plane, con
 {
 	double d[36];
 
-	patch(x, plane, row * w->m - pads[0], col * w->m - pads[1], w->n, d);
-	both_sides(w->n, w->n, w->bt, d, v);
+	patch(x, plane, row * w->m * w->stride - pads[0], col * w->m * w->stride - pads[1], w->side, d);
+	both_sides(w->n, w->side, w->bt, d, v);
 }
 
 bool
 eval_winograd_conv(const struct node *n, const struct etensor *const *in, struct etensor **out)
 {
-	const struct winograd *w = winograd_of((int)attr_int(n, "tile"));
+	const struct winograd *w = winograd_by(n);
 	const struct etensor *x = in[0], *u = in[1];
 	struct etensor *y = out[0];
 	int64_t pads[4], tw = (y->dims[3] + w->m - 1) / w->m, th = (y->dims[2] + w->m - 1) / w->m;
@@ -165,7 +183,7 @@ eval_winograd_conv(const struct node *n, const struct etensor *const *in, struct
 bool
 eval_winograd_grad_weight(const struct node *n, const struct etensor *const *in, struct etensor **out)
 {
-	const struct winograd *w = winograd_of((int)attr_int(n, "tile"));
+	const struct winograd *w = winograd_by(n);
 	const struct etensor *x = in[0], *dy = in[1];
 	struct etensor *du = out[0];
 	int64_t pads[4], tw = (dy->dims[3] + w->m - 1) / w->m, th = (dy->dims[2] + w->m - 1) / w->m;

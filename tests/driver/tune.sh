@@ -47,7 +47,10 @@ for alg in winograd2 winograd4; do
 		grep -q "^$node .*$alg [0-9]*x[0-9]" report || fail "$node is not $alg: $(cat report)"
 	done
 done
-expect 0 '' "$RETORT" compile net.onnxtxt -o direct.o --name net --conv first=direct --conv second=direct --opt-report=report
+expect 0 '' "$RETORT" run net.onnxtxt x=x.npy -o z=strided.npy --conv strided=winograd2
+expect 0 '' "$RETORT" run net.onnxtxt x=x.npy -o z=z.npy --conv strided=direct
+expect 0 '' "$NPYDIFF" strided.npy z.npy 1e-4
+expect 0 '' "$RETORT" compile net.onnxtxt -o direct.o --name net --conv first=direct --conv second=direct --conv strided=direct --opt-report=report
 grep -q '^strided  *direct ' report || fail "no line for strided: $(cat report)"
 grep -q '^all ' report || fail "no sum: $(cat report)"
 cmp -s direct.o winograd4.o && fail "--conv changes nothing"
@@ -63,7 +66,7 @@ done
 # mistakes
 expect 1 'did you mean second?' "$RETORT" compile net.onnxtxt -o n.o --conv secnd=direct
 expect 1 'there are first, second, strided' "$RETORT" compile net.onnxtxt -o n.o --conv nothing_like_it=direct
-expect 1 'possible: direct' "$RETORT" compile net.onnxtxt -o n.o --conv strided=winograd2
+expect 1 'possible: direct, winograd2' "$RETORT" compile net.onnxtxt -o n.o --conv strided=winograd4
 expect 1 'did you mean winograd2?' "$RETORT" compile net.onnxtxt -o n.o --conv first=winograd5
 expect 1 'write NODE=ALGORITHM' "$RETORT" compile net.onnxtxt -o n.o --conv first
 expect 1 'with --precise; possible: direct, winograd2' "$RETORT" compile net.onnxtxt -o n.o --precise --conv first=winograd4
