@@ -89,6 +89,8 @@ makes_blocks(const struct lay *l, const struct node *n)
 		return l->blocked[n->in[0]->id] || l->blocked[n->in[2]->id];
 	case OP_concat:
 		return concat_blocks(l, n);
+	case OP_transpose:
+		return l->wanted[out->id] && channels_last(out);
 	default:
 		break;
 	}
@@ -311,7 +313,7 @@ visit(struct lay *l, struct node *n)
 		for (int i = 0; i < n->nin; i++) {
 			if (!n->in[i])
 				continue;
-			if (!blocks)
+			if (!blocks || n->op == OP_transpose)
 				n->in[i] = in_layout(l, n->in[i], NULL);
 			else if (n->op != OP_concat && op_info[n->op].class == OC_map &&
 			         (!same_dims(n->in[i], out) ||

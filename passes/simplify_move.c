@@ -129,6 +129,31 @@ drop_ones_early(struct rewrite *rw, struct node *n)
 	return v ? b_transpose(&rw->b, v, next) : NULL;
 }
 
+/* reshape(transpose x) that takes the innermost axis to place 1 and regroups what is
+ * behind: regrouped with the channels innermost, where moves are of whole rows */
+static struct value *
+channels_late(struct rewrite *rw, struct node *n)
+{
+	struct value *y = n->in[0], *out = n->out[0], *v;
+	int64_t perm[MAX_RANK], dims[MAX_RANK];
+	int r = y->rank, k = 0;
+
+	if (!perm_of(y, perm) || !sole_use(rw, y) || r < 3 || out->rank < 3 || perm[1] != r - 1 || perm[0] != 0 ||
+	    y->dims[0] != out->dims[0] || y->dims[1] != out->dims[1])
+		return NULL;
+	memmove(perm + 1, perm + 2, sizeof *perm * (size_t)(r - 2));
+	perm[r - 1] = r - 1;
+	v = b_transpose(&rw->b, y->def->in[0], perm);
+	for (int i = 0; i < out->rank; i++)
+		if (i != 1)
+			dims[k++] = out->dims[i];
+	dims[k] = out->dims[1];
+	v = b_reshape(&rw->b, v, out->rank, dims);
+	for (int i = 0; i < out->rank; i++)
+		perm[i] = i == 0 ? 0 : i == 1 ? out->rank - 1 : i - 1;
+	return b_transpose(&rw->b, v, perm);
+}
+
 /* A constant index that counts up by a constant step is a slice. */
 static struct value *
 gather_slice(struct rewrite *rw, struct node *n)
@@ -218,6 +243,7 @@ const struct simplify_rule simplify_move[] = {
     {OP_none, "op(transpose x, c) = transpose(op(x, c))", transpose_late},
     {OP_none, "op(reshape x, c) = reshape(op(x, c)), c one number", reshape_late},
     {OP_reshape, "reshape(transpose x) without axes of 1 = transpose(reshape x)", drop_ones_early},
+    {OP_reshape, "reshape(transpose x), channels to the front = transpose(reshape(transpose x))", channels_late},
     {OP_gather, "gather at known, evenly spaced places = slice", gather_slice},
     {OP_contract, "contract(expand x, w) = contract(x, w)", contract_repeated},
     {0},
