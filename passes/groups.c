@@ -2,9 +2,10 @@
  * blocks of channels, which the register tiles take:
  *   w'[g,j,o,J,i,k] = w[g,j,o,i,k] where j = J, else 0
  * for j, J of the m groups that become one.  m times the products at many times the
- * speed of a plain nest, up to MOST.
+ * speed of a plain nest, up to MOST.  Where m does not divide the groups, those left
+ * are one narrower group (conv's `merge`); of the gradients such stay as they are.
  *
- * requires: core operators, constant dims, before winograd and layout.
+ * requires: core operators, constant dims, before algorithm and layout; gradients are made.
  * leaves depthwise convolutions alone: they have lanes of channels. */
 #include "passes/tile.h"
 
@@ -14,15 +15,14 @@ enum { MOST = 4 };
 
 /* How many groups become one; 1: as it is. */
 static int64_t
-merged(const struct conv_shape *s, int64_t block)
+merged(const struct node *n, const struct conv_shape *s, int64_t block)
 {
-	int64_t in = s->ic / s->group, out = s->oc / s->group;
+	int64_t in = s->gin, out = s->gout;
 
-	if (s->group == 1 || s->group == s->ic)
+	if (s->group == 1 || s->group == s->ic || (n->op == OP_conv && attr_int(n, "merge") != 1))
 		return 1;
 	for (int64_t m = 1; m <= MOST && m <= s->group; m++)
-		if (s->group % m == 0 &&
-		    (m == s->group || (m * in % block == 0 && m * out % block == 0)))
+		if (m == s->group || (m * in % block == 0 && m * out % block == 0 && (n->op == OP_conv || s->group % m == 0)))
 			return m;
 	return 1;
 }
@@ -38,22 +38,16 @@ identity(struct build *b, int64_t n)
 	return graph_const(b->g, "groups.identity", t);
 }
 
-/* n with other operands and group; dims: of a weight gradient's result, else NULL. */
+/* n with other operands and these attributes */
 static struct value *
-regrouped(struct build *b, const struct node *n, struct value *const *in, int64_t group,
-    const struct attr *dims)
+again(struct build *b, const struct node *n, struct value *const *in, int nattr, const struct attr *attr)
 {
-	struct attr *a = arena_array(b->g->arena, struct attr, n->nattr + 2);
-	int k = 0;
+	struct attr *a = arena_array(b->g->arena, struct attr, n->nattr + nattr);
 
-	for (int i = 0; i < n->nattr; i++)
-		if (strcmp(n->attr[i].name, "group") != 0 &&
-		    (!dims || strcmp(n->attr[i].name, "dims") != 0))
-			a[k++] = n->attr[i];
-	a[k++] = (struct attr){.name = "group", .kind = ATTR_INT, .i = group};
-	if (dims)
-		a[k++] = *dims;
-	return b_op(b, n->op, 2, in, k, a);
+	/* those that come later win */
+	memcpy(a, n->attr, sizeof *a * (size_t)n->nattr);
+	memcpy(a + n->nattr, attr, sizeof *a * (size_t)nattr);
+	return b_op(b, n->op, 2, in, n->nattr + nattr, a);
 }
 
 static bool
@@ -65,26 +59,32 @@ visit(struct rewrite *rw, struct node *n)
 
 	if (op_info[n->op].class != OC_conv || n->out[0]->dtype != DT_f32 || !conv_shape_of(n, &s))
 		return true;
-	int64_t m = merged(&s, tile_block(&ctx->opts->machine)),
-		taps = dims_count(s.spatial, s.kernel);
+	int64_t m = merged(n, &s, tile_block(&ctx->opts->machine)), taps = dims_count(s.spatial, s.kernel);
 	if (m == 1)
 		return true;
 	bool weight = n->op == OP_conv_grad_weight;
 	struct value *w = weight ? n->out[0] : n->in[1], *in[2] = {n->in[0], n->in[1]}, *r;
-	int64_t apart[5] = {s.group / m, m, s.oc / s.group, s.ic / s.group, taps};
-	int64_t merge[6] = {apart[0], m, apart[2], m, apart[3], taps}, dims[MAX_RANK];
+	int64_t wide = (s.group + m - 1) / m, more = wide * m - s.group; /* groups that the last is short of */
+	int64_t apart[5] = {wide, m, s.gout, s.gin, taps}, merge[6] = {wide, m, s.gout, m, s.gin, taps};
+	int64_t dims[MAX_RANK], none[MAX_RANK] = {0}, one[MAX_RANK], rows[MAX_RANK] = {more * s.gout};
+	struct attr attr[2] = {{.name = "group", .kind = ATTR_INT, .i = wide},
+	    {.name = "dims", .kind = ATTR_INTS, .n = w->rank, .ints = dims}};
+	for (int i = 0; i < MAX_RANK; i++)
+		one[i] = 1;
 	memcpy(dims, w->dims, sizeof dims);
+	dims[0] += rows[0];
 	dims[1] *= m;
-	if (!weight) {
-		r = b_contract(b, "jJ,gjoik->gjoJik", identity(b, m), b_reshape(b, w, 5, apart));
-		in[1] = b_reshape(b, r, w->rank, dims);
-		r = regrouped(b, n, in, s.group / m, NULL);
+	if (weight) {
+		r = b_reshape(b, again(b, n, in, 2, attr), 6, merge);
+		r = b_reshape(b, b_contract(b, "jJ,gjoJik->gjoik", identity(b, m), r), w->rank, w->dims);
 	} else {
-		struct attr a = {.name = "dims", .kind = ATTR_INTS, .n = w->rank, .ints = dims};
-
-		r = b_reshape(b, regrouped(b, n, in, s.group / m, &a), 6, merge);
-		r = b_reshape(
-		    b, b_contract(b, "jJ,gjoJik->gjoik", identity(b, m), r), w->rank, w->dims);
+		r = b_reshape(b, more ? b_pad(b, w, none, rows, 0) : w, 5, apart);
+		r = b_reshape(b, b_contract(b, "jJ,gjoik->gjoJik", identity(b, m), r), w->rank, dims);
+		dims[0] = w->dims[0];
+		in[1] = more ? b_slice(b, r, none, dims, one) : r;
+		if (more)
+			attr[0] = (struct attr){.name = "merge", .kind = ATTR_INT, .i = m};
+		r = again(b, n, in, 1, attr);
 	}
 	if (!r)
 		return false;

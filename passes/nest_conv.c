@@ -496,6 +496,8 @@ lower_conv_nest(struct lower *lo, struct cluster *cl)
 
 	if (c.n->op == OP_conv_grad_weight && lower_depthwise_grad(lo, cl))
 		return true;
+	if (c.n->op == OP_conv && attr_int(c.n, "merge") != 1)
+		die("merged groups that are not tiled");
 	open_conv(&c);
 	begin(&c);
 	switch (c.n->op) {

@@ -35,6 +35,7 @@ const struct layout *contract_panels(struct arena *, const struct contract_roles
 struct conv_shape {
 	int spatial;                    /* number of spatial dims, 1 to 3 */
 	int64_t n, ic, oc, group;
+	int64_t gin, gout;              /* channels of a group; the last may have fewer */
 	int64_t in[3], out[3], kernel[3], stride[3], dilation[3], lo[3], hi[3];
 };
 bool conv_shape_of(const struct node *, struct conv_shape *); /* of any group */

@@ -40,13 +40,13 @@ tile_halo(const struct value *v, int spatial)
 	return at;
 }
 
-/* Summed channels of operand A: loops over blocks, then inside a block, or one
+/* Summed channels of operand A, `count` of a group: loops over blocks, then inside a block, or one
  * loop over unblocked planes.  outer = -1 where there is one block only. */
 struct channels { int64_t blocks, inside, outer_stride, inner_stride; };
 static struct channels
-channels_of(const struct value *v, int64_t group, int64_t block)
+channels_of(const struct value *v, int64_t count, int64_t block)
 {
-	struct channels c = {1, v->dims[1] / group, 0, 0};
+	struct channels c = {1, count, 0, 0};
 
 	c.outer_stride = tile_stride(v, 1, &c.inner_stride);
 	if (!tile_dim_blocked(v, 1)) {
@@ -54,8 +54,8 @@ channels_of(const struct value *v, int64_t group, int64_t block)
 		c.outer_stride = 0;
 		return c;
 	}
-	c.blocks = (v->dims[1] / group + block - 1) / block;
-	c.inside = c.blocks > 1 ? block : v->dims[1] / group;
+	c.blocks = (count + block - 1) / block;
+	c.inside = c.blocks > 1 ? block : count;
 	return c;
 }
 
@@ -69,9 +69,12 @@ tile_k(struct tile *t, int64_t extent, int64_t a, int64_t b)
 	t->b.kstride[t->nk++] = b;
 }
 
-/* Result channels: group gvar (-1: the only one) of `blocks` blocks, of which pvar counts
- * `groups` at a time, the columns of a tile. */
-struct channel_loops { int gvar, pvar; int64_t blocks, groups; };
+/* Groups that a kernel runs over: in and out channels of each, from the first block on. */
+struct part { int64_t group, in, out, first_in, first_out; };
+
+/* Result channels: group gvar (-1: the only one) of `blocks` blocks from `first` on, of which
+ * pvar counts `groups` at a time, the columns of a tile. */
+struct channel_loops { int gvar, pvar; int64_t blocks, groups, first; };
 
 static void
 channel_loops(struct emit *e, int64_t group, struct channel_loops *l)
@@ -95,7 +98,7 @@ add_columns(struct affine *a, const struct channel_loops *l, int64_t coef)
 static struct index
 channel_index(int64_t block, const struct channel_loops *l, const struct tile *t)
 {
-	struct index x = {.whole = AFFINE(0), .block = block, .outer = AFFINE(0), .inner = AFFINE(0)};
+	struct index x = {.whole = AFFINE(l->first * block), .block = block, .outer = AFFINE(l->first), .inner = AFFINE(0)};
 
 	add_columns(&x.outer, l, 1);
 	affine_add(&x.outer, t->cblockvar, 1);
@@ -117,6 +120,7 @@ struct pixels {
 	struct emit *e;
 	struct value *a, *w, *r;
 	struct axis ax[3];
+	struct part part;
 	struct channel_loops ch;
 	int abuf, bbuf, nvar;
 	bool flat;                   /* the two inner dims run as one */
@@ -134,7 +138,7 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 	struct emit *e = p->e;
 	int d1 = c->last, d0 = c->last - 1;
 	struct tile *t = tile_begin(e, DT_f32, h0, h1, p->ch.groups, c->block);
-	struct channels ch = channels_of(p->a, c->s.group, c->block);
+	struct channels ch = channels_of(p->a, p->part.in, c->block);
 	const struct layout *wl = p->w->layout;
 	int64_t strides[MAX_PHYS];
 	struct index idx[MAX_RANK];
@@ -150,6 +154,8 @@ pixel_tile(struct pixels *p, const struct index *at, struct affine a, int64_t ba
 	bool stem = !tile_dim_blocked(p->w, wl->phys[phases + 1].dim);
 	int64_t win = stem ? ws[1] : strides[wl->n - 2];
 
+	a.c += p->part.first_in / c->block * ch.outer_stride;
+	b.c += p->ch.first * ws[0];
 	affine_add(&b, p->ch.pvar, p->ch.groups * ws[0]);
 	if (p->ch.gvar >= 0) {
 		affine_add(&a, p->ch.gvar, ch.blocks * ch.outer_stride);
@@ -255,7 +261,7 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 		idx[2 + d].whole.c = p->ax[d].first;
 	}
 	if (p->images_inside)
-		channel_loops(e, c->s.group, &p->ch);
+		channel_loops(e, p->part.group, &p->ch);
 	emit_for(e, FOR_PARALLEL, c->s.n, &p->nvar);
 	affine_add(&a, p->nvar, tile_stride(p->a, 0, NULL));
 	affine_add(&idx[0].whole, p->nvar, 1);
@@ -269,7 +275,7 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 		affine_add(&idx[1 + c->s.spatial].whole, var, len);
 	}
 	if (!p->rows_first && !p->images_inside)
-		channel_loops(e, c->s.group, &p->ch);
+		channel_loops(e, p->part.group, &p->ch);
 	for (int d = 0; d < c->last - 1; d++) { /* depth */
 		emit_for(e, FOR_PARALLEL, p->ax[d].outputs, &vard);
 		affine_add(&a, vard, p->ax[d].astep * spatial_stride(p->a, d));
@@ -290,7 +296,7 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 		e->body = piece;
 		emit_for(e, part == 2 ? FOR_SERIAL : FOR_PARALLEL, count, &var0);
 		if (p->rows_first)
-			channel_loops(e, c->s.group, &p->ch);
+			channel_loops(e, p->part.group, &p->ch);
 		pixel_rows(p, idx, a, i ? g.h.high * g.h.nhigh : 0, h, var0, g.w, part == 2 && i ? g.h.nhigh : 0);
 		rows += count * h;
 	}
@@ -300,7 +306,7 @@ pixel_kernel(struct pixels *p, struct grid g, int part)
 		taps *= (double)p->ax[d].taps;
 	for (int d = 0; d < c->last - 1; d++)
 		outs *= (double)p->ax[d].outputs;
-	e->k->flops = 2 * taps * outs * (double)c->s.n * (double)c->s.ic * (double)c->s.oc / (double)c->s.group;
+	e->k->flops = 2 * taps * outs * (double)(c->s.n * p->part.group * p->part.in * p->part.out);
 	emit_end(e);
 }
 
@@ -329,11 +335,11 @@ images_share(const struct machine *m, int64_t n, int64_t panels, int64_t w, int6
 
 /* One phase (all of it, forward): the result's pixels that the axes describe. */
 static void
-pixel_phase(struct conv *c, struct value *a, struct value *w, const struct axis *ax)
+phase_of(struct conv *c, const struct part *part, const struct axis *ax)
 {
-	struct value *r = c->n->out[0];
-	struct pixels p = {.c = c, .a = a, .w = w, .r = r, .strips = 1};
-	int64_t blocks = (r->dims[1] / c->s.group + c->block - 1) / c->block;
+	struct value *a = c->n->in[0], *w = c->n->in[1], *r = c->n->out[0];
+	struct pixels p = {.c = c, .a = a, .w = w, .r = r, .part = *part, .strips = 1};
+	int64_t blocks = (part->out + c->block - 1) / c->block;
 	/* weights that stay in the cache while rows go by: threads had better share rows, of
 	 * which they made the inputs and will read the results */
 	bool small = layout_count(w->layout) * 4 <= c->lo->ctx->opts->machine.l2 / 4;
@@ -341,10 +347,11 @@ pixel_phase(struct conv *c, struct value *a, struct value *w, const struct axis 
 
 	memcpy(p.ax, ax, sizeof p.ax);
 	p.ch.blocks = blocks;
+	p.ch.first = part->first_out / c->block;
 	p.ch.groups = tile_groups(&c->lo->ctx->opts->machine, blocks);
 	int64_t most = tile_rows(&c->lo->ctx->opts->machine, p.ch.groups);
 	int64_t wide = p.ax[d1].outputs, tall = d0 >= 0 ? p.ax[d0].outputs : 1;
-	int64_t pieces = c->s.n * c->s.group * (blocks / p.ch.groups);
+	int64_t pieces = c->s.n * part->group * (blocks / p.ch.groups);
 	/* pointwise over whole planes: the plane is one row of pixels */
 	if (d0 >= 0 && p.ax[d0].taps == 1 && p.ax[d1].taps == 1 && p.ax[d0].astep == 1 && p.ax[d1].astep == 1 &&
 	    p.ax[d0].stride == 1 && p.ax[d1].stride == 1 &&
@@ -379,6 +386,25 @@ pixel_phase(struct conv *c, struct value *a, struct value *w, const struct axis 
 		pixel_kernel(&p, g, 0);
 	if (g.h.nlow)
 		pixel_kernel(&p, g, 1);
+}
+
+/* All groups, the last of its own where it has fewer channels. */
+static void
+pixel_phase(struct conv *c, const struct axis *ax)
+{
+	const struct conv_shape *s = &c->s;
+	int64_t whole = s->ic / s->gin;
+
+	if (c->n->op == OP_conv) {
+		struct part most = {whole, s->gin, s->gout, 0, 0};
+		struct part rest = {1, s->ic - whole * s->gin, s->oc - whole * s->gout, whole * s->gin, whole * s->gout};
+
+		phase_of(c, &most, ax);
+		if (rest.in)
+			phase_of(c, &rest, ax);
+	} else {
+		phase_of(c, &(struct part){s->group, s->gout, s->gin, 0, 0}, ax);
+	}
 }
 
 /* Phases that no tap reaches: zero through the epilogue. */
@@ -439,7 +465,7 @@ forward(struct conv *c)
 			    .atap = s->dilation[d], .wfirst = p->tap, .wtap = 1};
 		}
 		if (taps)
-			pixel_phase(c, c->n->in[0], c->n->in[1], ax);
+			pixel_phase(c, ax);
 		else
 			zero_phase(c, ax);
 	}
@@ -470,7 +496,7 @@ data_gradient(struct conv *c)
 			    .abase = p.offset, .taps = p.count, .atap = -p.back, .wfirst = p.first, .wtap = p.step};
 		}
 		if (any && taps)
-			pixel_phase(c, c->n->in[0], c->n->in[1], ax);
+			pixel_phase(c, ax);
 		else if (any)
 			zero_phase(c, ax);
 	}
@@ -486,7 +512,7 @@ weight_tile(struct conv *c, struct emit *e, const struct channel_loops *l, int64
 {
 	const struct conv_shape *s = &c->s;
 	struct value *x = c->n->in[0], *dy = c->n->in[1], *dw = c->n->out[0];
-	struct channels ch = channels_of(x, s->group, c->block);
+	struct channels ch = channels_of(x, s->gin, c->block);
 	bool stem = !tile_dim_blocked(x, 1);
 	int d1 = c->last;
 	int64_t taps = kvar[d1] >= 0 ? 1 : s->kernel[d1];
@@ -580,11 +606,11 @@ weight_gradient(struct conv *c)
 {
 	const struct conv_shape *s = &c->s;
 	struct value *x = c->n->in[0];
-	struct channel_loops l = {.blocks = (s->oc / s->group + c->block - 1) / c->block};
+	struct channel_loops l = {.blocks = (s->gout + c->block - 1) / c->block};
 	l.groups = tile_groups(&c->lo->ctx->opts->machine, l.blocks);
 	int64_t most = tile_rows(&c->lo->ctx->opts->machine, l.groups);
 	int d1 = c->last, kvar[3] = {-1, -1, -1}, bvar = -1, cvar, nvar;
-	struct channels ch = channels_of(x, s->group, c->block);
+	struct channels ch = channels_of(x, s->gin, c->block);
 	bool stem = !tile_dim_blocked(x, 1);
 
 	if (c->cl->nodes.n != 1)
@@ -612,7 +638,7 @@ weight_gradient(struct conv *c)
 		weight_tile(c, e, &l, ics, bvar, nvar, kvar, cvar);
 	}
 	e->body = top;
-	e->k->flops = 2.0 * (double)s->n * (double)s->oc * (double)s->ic / (double)s->group;
+	e->k->flops = 2.0 * (double)s->n * (double)s->oc * (double)s->gin;
 	for (int d = 0; d <= d1; d++)
 		e->k->flops *= (double)(s->kernel[d] * s->out[d]);
 	emit_end(e);
@@ -642,6 +668,7 @@ tile_conv_rows(struct emit *e, int nvar, int pvar, int64_t groups, const struct 
 	int var;
 
 	require(conv_tiled(c.n, c.block, &c.s));
+	p.part = (struct part){1, s->ic, s->oc, 0, 0};
 	wide = s->out[1];
 	h = wide * 2 <= most ? most / wide : 1;
 	struct split rows = split_even(count, h > count ? count : h), columns = split_even(wide, most);

@@ -193,7 +193,10 @@ conv_shape_of(const struct node *node, struct conv_shape *s)
 	s->n = x->dims[0];
 	s->ic = x->dims[1];
 	s->oc = y->dims[1];
-	s->group = attr_int(node, "group");
+	int64_t group = attr_int(node, "group"), merge = node->op == OP_conv ? attr_int(node, "merge") : 1;
+	s->group = (group + merge - 1) / merge;
+	s->gin = s->group > 1 ? s->ic / group * merge : s->ic;
+	s->gout = s->group > 1 ? s->oc / group * merge : s->oc;
 	int ns = attr_ints(node, "strides", &strides), np = attr_ints(node, "pads", &pads);
 	int nd = attr_ints(node, "dilations", &dil);
 	for (int d = 0; d < s->spatial; d++) {
@@ -215,7 +218,7 @@ conv_tiled(const struct node *node, int64_t block, struct conv_shape *s)
 {
 	if (!conv_shape_of(node, s) || node->out[0]->dtype != DT_f32)
 		return false;
-	if (s->group > 1 && (s->ic / s->group % block || s->oc / s->group % block))
+	if (s->group > 1 && (s->gin % block || s->gout % block))
 		return false;
 	/* the data gradient steps through phases; dilated and strided at once is rare */
 	if (node->op == OP_conv_grad_data)
@@ -285,7 +288,7 @@ conv_weight_layout(struct arena *a, const struct conv_shape *s, int64_t block, b
 {
 	struct layout *l = arena_new(a, struct layout);
 	int out = swap ? 1 : 0, in = swap ? 0 : 1; /* dims of OIHW */
-	int64_t nout = swap ? s->ic / s->group : s->oc, nin = swap ? s->oc : s->ic / s->group;
+	int64_t nout = swap ? s->gin : s->oc, nin = swap ? s->oc : s->gin;
 	bool stem = !swap && conv_stem(s, block);
 
 	for (int d = 0; d < s->spatial && swap; d++)

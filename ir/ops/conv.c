@@ -2,15 +2,22 @@
  * w [M,C/group,kernel...], y [N,M,spatial...]:
  *   y[n,m,o] = sum over c,k of x[n, g*C/group + c, o*stride + k*dilation - lo] * w[m,c,k]
  * with g = m / (M/group).  The three are adjoints of one trilinear form, so the
- * gradients of each are the other two. */
+ * gradients of each are the other two.  A conv may take `merge` groups as one, with
+ * weights [M,merge*C/group,kernel...] of which those between groups are zero. */
 #include "ir/ops/ops_int.h"
+
+static int64_t
+merge_of(const struct node *n)
+{
+	return n->op == OP_conv ? attr_int(n, "merge") : 1;
+}
 
 /* Checks x, w, y against each other; xs etc. are dims.  y may be NULL: computed. */
 static bool
 conv_shape(struct graph *g, struct node *n, struct diag *d, int rank, const int64_t *x,
     const int64_t *w, int64_t *y, bool check)
 {
-	int64_t group = attr_int(n, "group"), out[MAX_RANK];
+	int64_t group = attr_int(n, "group"), merge = merge_of(n), out[MAX_RANK];
 	struct window win;
 
 	if (rank < 3 || rank > MAX_RANK)
@@ -21,12 +28,14 @@ conv_shape(struct graph *g, struct node *n, struct diag *d, int rank, const int6
 		return diag_unsupported(d, n->loc, "convolution weights with symbolic dims %s",
 		    ops_dims_text(g, rank, w));
 	memcpy(win.kernel, w + 2, sizeof *w * (size_t)(rank - 2));
+	if (merge < 1 || w[1] % merge)
+		return diag_invalid(d, n->loc, "%s of %lld merged groups", ops_dims_text(g, rank, w), (long long)merge);
 	if (group < 1 || group > INT32_MAX || w[0] % group || !dim_const(x[1]) ||
-	    (w[1] > 0 && group > INT64_MAX / w[1]) || x[1] != w[1] * group)
+	    (w[1] > 0 && group > INT64_MAX / w[1]) || x[1] != w[1] / merge * group)
 		return diag_invalid(d, n->loc,
 		    "input %s and weights %s do not fit in %lld groups: %s channels, %s expected",
 		    ops_dims_text(g, rank, x), ops_dims_text(g, rank, w), (long long)group,
-		    dim_text(g, x[1]), dim_text(g, dim_mul(g, w[1], group > 0 ? group : 0)));
+		    dim_text(g, x[1]), dim_text(g, dim_mul(g, w[1] / merge, group > 0 ? group : 0)));
 	out[0] = x[0];
 	out[1] = w[0];
 	if (!ops_window_out(g, n, d, &win, x + 2, out + 2))
@@ -224,12 +233,12 @@ run(struct form *f, const struct node *n)
 	}
 	if (!xp || !wp || !yp)
 		return true;
-	per = f->w[0] / f->group;
+	per = f->w[0] / f->group * merge_of(n);
 	for (int64_t b = 0; b < f->x[0]; b++)
 		for (int64_t m = 0; m < f->w[0]; m++)
-			for (int64_t c = 0; c < f->w[1]; c++)
-				plane(f, f->xd + (b * f->x[1] + m / per * f->w[1] + c) * xp,
-				    f->wd + (m * f->w[1] + c) * wp, f->yd + (b * f->y[1] + m) * yp);
+			for (int64_t c = 0, first = m / per * f->w[1]; c < f->w[1] && first + c < f->x[1]; c++)
+				plane(f, f->xd + (b * f->x[1] + first + c) * xp, f->wd + (m * f->w[1] + c) * wp,
+				    f->yd + (b * f->y[1] + m) * yp);
 	return true;
 }
 

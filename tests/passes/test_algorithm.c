@@ -163,7 +163,7 @@ static double
 direct_of(int64_t n, int64_t channels, int64_t size, enum residence r)
 {
 	struct machine m = machine_usual();
-	struct conv_shape s = {2, n, channels, channels, 1, {size, size}, {size, size}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
+	struct conv_shape s = {2, n, channels, channels, 1, channels, channels, {size, size}, {size, size}, {3, 3}, {1, 1}, {1, 1}, {1, 1}, {1, 1}};
 
 	return cost_direct(&m, OP_conv, &s, r, true);
 }
