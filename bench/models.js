@@ -38,7 +38,7 @@ function difference(got, want) {
       if (Number.isNaN(far)) throw new Error(`${file}: element ${i} is ${g[i]}, not ${w[i]}`);
     }
   });
-  return far && far / most;
+  return most ? far / most : null;
 }
 
 function compiled(model, exe, flags) {
@@ -99,7 +99,7 @@ const MB = 1e6;
 const mb = bytes => (bytes / MB).toFixed(bytes < 9.95 * MB ? 1 : 0);
 const ratio = x => x.toFixed(2);
 const mean = v => Math.exp(v.reduce((s, x) => s + Math.log(x), 0) / v.length);
-const share = x => (x ? x.toExponential(1) : '0');
+const share = x => (x === null ? 'all are 0' : x ? x.toExponential(1) : '0');
 const ms_text = x => (x < 10 ? x.toFixed(1) : x.toFixed(0));
 
 function table(head, rows) {

@@ -512,6 +512,75 @@ tensor_table(struct module *m, const struct program *p, const struct io *io, int
 	return module_array(m, tensor_type(m), v, n, name);
 }
 
+/* Is the buffer read where data says, not as a whole? */
+static bool
+gathered(const struct body *b, int buf)
+{
+	for (int i = 0; i < b->s.n; i++) {
+		const struct stmt *s = b->s.v[i];
+
+		if ((s->kind == S_LOAD && s->buf == buf && s->index.reg >= 0) || (s->kind == S_FOR && gathered(&s->body, buf)) ||
+		    (s->kind == S_TILE && gathered(&s->tile->epilogue, buf)))
+			return true;
+	}
+	return false;
+}
+
+static bool
+read_whole(const struct program *p, const struct buffer *b)
+{
+	for (int i = 0; i < p->calls.n; i++) {
+		const struct call *c = &p->calls.v[i];
+
+		for (int k = 0; c->kernel && k < c->kernel->nbuf; k++) {
+			const struct buffer *x = c->arg[k];
+
+			while (x->alias)
+				x = x->alias;
+			if (x == b && gathered(&c->kernel->body, k))
+				return false;
+		}
+	}
+	return true;
+}
+
+static int
+by_first(const void *a, const void *b)
+{
+	const int64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+/* Stretches of the constants that a run reads, as pairs; returns how many. */
+static int
+stretches(struct module *m, const struct program *p, int64_t *at)
+{
+	enum { GAP = 4096 };     /* joined across less */
+	int n = 0, joined = 0;
+
+	for (int i = 0; i < p->buffers.n; i++) {
+		const struct buffer *b = p->buffers.v[i];
+
+		if (b->space != SPACE_CONST || b->alias || !b->data || !b->bytes || !read_whole(p, b))
+			continue;
+		at[2 * n] = m->const_at ? m->const_at[b->id] : b->offset;
+		at[2 * n + 1] = at[2 * n] + b->bytes;
+		n++;
+	}
+	qsort(at, (size_t)n, 2 * sizeof *at, by_first);
+	for (int i = 0; i < n; i++)
+		if (joined && at[2 * i] - at[2 * joined - 1] < GAP) {
+			if (at[2 * i + 1] > at[2 * joined - 1])
+				at[2 * joined - 1] = at[2 * i + 1];
+		} else {
+			at[2 * joined] = at[2 * i];
+			at[2 * joined + 1] = at[2 * i + 1];
+			joined++;
+		}
+	return joined;
+}
+
 LLVMValueRef
 module_program(struct module *m, const struct program *p, LLVMValueRef call, LLVMValueRef constants,
                LLVMValueRef state_init, const char *symbol, const char *manifest, bool exported)
@@ -520,6 +589,8 @@ module_program(struct module *m, const struct program *p, LLVMValueRef call, LLV
 	int64_t *pieces = arena_array(m->a, int64_t, n + 1);
 	LLVMValueRef *names = arena_array(m->a, LLVMValueRef, n + 1), *flops = arena_array(m->a, LLVMValueRef, n + 1), v, g;
 	LLVMValueRef null = LLVMConstNull(m->ptr);
+	int64_t *reads = arena_array(m->a, int64_t, 2 * p->buffers.n + 2);
+	int nreads = stretches(m, p, reads);
 
 	for (int i = 0; i < n; i++) {
 		pieces[i] = call_pieces(&p->calls.v[i]);
@@ -534,12 +605,12 @@ module_program(struct module *m, const struct program *p, LLVMValueRef call, LLV
 		module_i64s(m, pieces, n, "pieces"), module_array(m, m->ptr, names, n, "names"),
 		module_array(m, m->f64, flops, n, "flops"), call,
 		D(p->work_bytes), D(m->const_at ? m->const_bytes : p->const_bytes), D(p->state_bytes),
-		constants ? constants : null, state_init ? state_init : null,
+		constants ? constants : null, module_i64s(m, reads, 2 * nreads, "reads"), W(nreads), state_init ? state_init : null,
 		tensor_table(m, p, p->inputs.v, p->inputs.n, "inputs"),
 		tensor_table(m, p, p->outputs.v, p->outputs.n, "outputs"),
 		tensor_table(m, p, p->states.v, p->states.n, "states"),
 		symbol_table(m, p), W(p->items), module_dims(m, p, arena_printf(m->a, "%s_dims", symbol)),
-		module_string(m, manifest ? manifest : ""), D(program_status_at(p))}, 24, 0);
+		module_string(m, manifest ? manifest : ""), D(program_status_at(p))}, 26, 0);
 #undef W
 #undef D
 	g = LLVMAddGlobal(m->m, LLVMTypeOf(v), symbol);

@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RT_ABI 3u
+#define RT_ABI 4u
 #define RT_ALIGN 64
 
 /* element types: the ONNX enumerators */
@@ -47,6 +47,8 @@ struct rt_program {
 	rt_call_fn *call;
 	int64_t work_bytes, const_bytes, state_bytes;
 	const void *constants;       /* const_bytes, mapped read-only */
+	const int64_t *reads;        /* [nreads][2]: from where to where every run reads all of them */
+	int32_t nreads;
 	const void *state_init;      /* state_bytes */
 	const struct rt_tensor *inputs, *outputs, *states;
 	const struct rt_sym *syms;   /* [nsyms] */
