@@ -310,7 +310,7 @@ gemm_tiles(struct gemm *g, struct emit *e, const struct columns *col, const stru
 		t->k[i] = g->k[i].size / g->cut.parts;
 		t->a.kstride[i] = g->k[i].stride_a;
 		t->b.kstride[i] = g->k[i].stride_b;
-		k *= g->k[i].size;
+		k *= t->k[i];
 	}
 	/* a panel that holds other columns too is not what the next tile reads */
 	if (g->step > g->block && g->step == g->block * k) {
