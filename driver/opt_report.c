@@ -31,9 +31,9 @@ time_text(struct str *s, const char *format, double ns)
 }
 
 static void
-row(struct driver *d, struct str *s, const struct layer *l, int width, double flops, double measured)
+row(struct driver *d, struct str *s, const struct layer *l, const int *width, double flops, double measured)
 {
-	str_addf(s, "%-*s  %-16s %9.4f %11.1f", width, layer_name(d->arena, l), l->algorithm, flops / 1e9, l->weights / 1024);
+	str_addf(s, "%-*s  %-*s %9.4f %11.1f", width[0], layer_name(d->arena, l), width[1], l->algorithm, flops / 1e9, l->weights / 1024);
 	time_text(s, " %12s", l->time.predicted);
 	time_text(s, " %12s", measured);
 	for (int i = 0; i < l->ncandidates; i++) {
@@ -48,7 +48,7 @@ row(struct driver *d, struct str *s, const struct layer *l, int width, double fl
 bool
 opt_report(struct driver *d, const struct program *p, const double *call_ns)
 {
-	int n = p->layers.n, width = 5;
+	int n = p->layers.n, width[2] = {5, 16};
 	double *flops = arena_array(d->arena, double, n + 1), *measured = arena_array(d->arena, double, n + 1);
 	double total_flops = 0, predicted = 0, total = 0;
 	struct str s = {0};
@@ -58,9 +58,10 @@ opt_report(struct driver *d, const struct program *p, const double *call_ns)
 	if (!d->o.opt_report)
 		return true;
 	for (int i = 0; i < n; i++) {
-		int length = (int)strlen(layer_name(d->arena, &p->layers.v[i]));
+		int length[2] = {(int)strlen(layer_name(d->arena, &p->layers.v[i])), (int)strlen(p->layers.v[i].algorithm)};
 
-		width = length > width ? length : width;
+		for (int k = 0; k < 2; k++)
+			width[k] = length[k] > width[k] ? length[k] : width[k];
 		measured[i] = call_ns ? 0 : p->layers.v[i].time.measured;
 		predicted += p->layers.v[i].time.predicted;
 	}
@@ -75,11 +76,11 @@ opt_report(struct driver *d, const struct program *p, const double *call_ns)
 		total += call_ns ? call_ns[i] : 0;
 	}
 	str_addf(&s, "%s: %d layers\n", p->name ? p->name : "program", n);
-	str_addf(&s, "%-*s  %-16s %9s %11s %12s %12s  %s\n", width, "layer", "algorithm", "GFLOP", "weights KB", "predicted us",
+	str_addf(&s, "%-*s  %-*s %9s %11s %12s %12s  %s\n", width[0], "layer", width[1], "algorithm", "GFLOP", "weights KB", "predicted us",
 	    "measured us", "candidates: predicted us (measured)");
 	for (int i = 0; i < n; i++)
 		row(d, &s, &p->layers.v[i], width, flops[i], measured[i]);
-	str_addf(&s, "%-*s  %-16s %9.4f %11s", width, "all", "", total_flops / 1e9, "");
+	str_addf(&s, "%-*s  %-*s %9.4f %11s", width[0], "all", width[1], "", total_flops / 1e9, "");
 	time_text(&s, " %12s", predicted);
 	time_text(&s, " %12s\n", call_ns ? total : -1);
 	if (*d->o.opt_report && !(f = fopen(d->o.opt_report, d->reported ? "a" : "w")))

@@ -165,7 +165,7 @@ struct blas_call { bool ta, tb; int64_t m, n, k, lda, ldb, ldc, batch, sa, sb, s
 struct candidate { const char *name; double predicted, measured; }; /* ns of one run; measured < 0: it was not */
 struct layer {
 	struct loc loc;
-	const char *algorithm;   /* "direct 14x2", "winograd4 14x2", "gemv 1x8", "map" */
+	const char *algorithm;   /* "direct 14x2", "direct 14x2 + max_pool", "winograd4 14x2", "gemv 1x8", "map" */
 	double weights;          /* bytes of constants and states that it reads */
 	struct candidate time;
 	int ncandidates;         /* where there was a choice: all of them */

@@ -26,35 +26,43 @@ depthwise(const struct node *n)
 	return conv_shape_of(n, &s) && s.group > 1 && s.group == s.ic && s.oc == s.ic;
 }
 
-/* "direct 14x2": rows and column groups of the tile; "nest" where there is none */
-static const char *
-algorithm_text(struct lower *lo, const struct cluster *c, int first)
+/* The convolution that a window operator's kernel computes as well, found through the
+ * maps between; NULL: none. */
+static const struct node *
+banded(const struct node *n)
 {
-	const struct node *n = c->anchor;
-	const struct tile *t = NULL;
-	const char *name;
+	const struct node *p = n->in[0]->def;
 
-	for (int i = first; i < lo->p->calls.n && !t; i++)
-		t = first_tile(&lo->p->calls.v[i].kernel->body);
-	if (!n)
-		return c->rows ? "rows" : c->reduced ? "reduce" : "map";
+	while (p && op_info[p->op].class == OC_map)
+		p = p->in[0]->def;
+	return p && op_info[p->op].class == OC_conv ? p : NULL;
+}
+
+static const char *
+name_of(const struct node *n, const struct tile *t, const struct decision *d)
+{
+	if (d)
+		return d->candidates[d->chosen].name;
 	switch (op_info[n->op].class) {
 	case OC_conv:
-		name = n->op == OP_winograd_conv || n->op == OP_winograd_grad_weight
-		           ? attr_int(n, "tile") == 2 ? "winograd2" : "winograd4"
-		           : "direct";
-		if (!t)
-			return depthwise(n) ? "depthwise" : "nest";
-		break;
+		return t ? "direct" : depthwise(n) ? "depthwise" : "nest";
 	case OC_contract:
-		if (!t)
-			return "nest";
-		name = t->rows[0] * t->rows[1] == 1 ? "gemv" : "gemm";
-		break;
+		return !t ? "nest" : t->rows[0] * t->rows[1] == 1 ? "gemv" : "gemm";
 	default:
 		return op_info[n->op].id;
 	}
-	return arena_printf(lo->a, "%s %lldx%lld", name, (long long)(t->rows[0] * t->rows[1]), (long long)t->cblocks);
+}
+
+/* "direct 14x2": rows and column groups of the tile */
+static const char *
+algorithm_text(struct lower *lo, const struct cluster *c, const struct node *n, const struct tile *t, const struct decision *d)
+{
+	const char *name = n ? name_of(n, t, d) : c->rows ? "rows" : c->reduced ? "reduce" : "map";
+
+	if (!n || !t)
+		return name;
+	name = arena_printf(lo->a, "%s %lldx%lld", name, (long long)(t->rows[0] * t->rows[1]), (long long)t->cblocks);
+	return n == c->anchor ? name : arena_printf(lo->a, "%s + %s", name, name_of(c->anchor, NULL, NULL));
 }
 
 /* Bytes of constants and states, each once. */
@@ -83,10 +91,16 @@ void
 layer_note(struct lower *lo, const struct cluster *c, int first)
 {
 	const struct machine *m = &lo->ctx->opts->machine;
-	const struct decision *d = c->anchor ? decision_of(lo->ctx, c->anchor) : NULL;
-	struct layer l = {.loc = c->anchor ? c->anchor->loc : c->nodes.v[0]->loc, .time.measured = -1};
+	const struct node *n = c->anchor;
+	const struct tile *t = NULL;
 
-	l.algorithm = algorithm_text(lo, c, first);
+	for (int i = first; i < lo->p->calls.n && !t; i++)
+		t = first_tile(&lo->p->calls.v[i].kernel->body);
+	if (n && t && (op_info[n->op].class == OC_pool || (op_info[n->op].class == OC_conv && depthwise(n))) && banded(n))
+		n = banded(n);
+	const struct decision *d = n ? decision_of(lo->ctx, n) : NULL;
+	struct layer l = {.loc = n ? n->loc : c->nodes.v[0]->loc, .time.measured = -1};
+	l.algorithm = algorithm_text(lo, c, n, t, d);
 	l.weights = weight_bytes(lo, first);
 	if (d) {
 		l.time = d->candidates[d->chosen];
