@@ -246,6 +246,20 @@ scale_shifted(struct rewrite *rw, struct node *n)
 	return NULL;
 }
 
+/* The gate of a squeeze-and-excitation block: a number for each channel of the one image,
+ * which several times fewer weights than pixels take. */
+static bool
+gates(const struct node *n, const struct value *x, const struct value *c)
+{
+	const struct value *w = n->in[1];
+
+	for (int i = 0; i < x->rank; i++)
+		if (!dim_const(x->dims[i]) || c->rank != x->rank)
+			return false;
+	return attr_int(n, "group") == 1 && x->dims[0] == 1 && w->rank == x->rank &&
+	       4 * dims_count(w->rank, w->dims) <= dims_count(x->rank, x->dims);
+}
+
 /* conv(x*c, w) = conv(x, w*c), c per channel: zero padding stays zero */
 static struct value *
 conv_scaled(struct rewrite *rw, struct node *n)
@@ -257,9 +271,14 @@ conv_scaled(struct rewrite *rw, struct node *n)
 	for (int k = 0; k < 2; k++) {
 		struct value *c = y->def->in[k], *x = y->def->in[1 - k];
 
-		if (!float_const(c) || !same_dims(x, y) || !per_channel(c, y->rank, y->dims[1]))
+		if (!same_dims(x, y) || !per_channel(c, y->rank, y->dims[1]))
 			continue;
-		w = scale_in(rw, w, c, attr_int(n, "group"));
+		if (float_const(c))
+			w = scale_in(rw, w, c, attr_int(n, "group"));
+		else if (gates(n, x, c))
+			w = b_mul(&rw->b, w, c);
+		else
+			continue;
 		return w ? with_operands(rw, n, x, w) : NULL;
 	}
 	return NULL;
