@@ -22,7 +22,8 @@ merged(const struct node *n, const struct conv_shape *s, int64_t block)
 	if (s->group == 1 || s->group == s->ic || (n->op == OP_conv && attr_int(n, "merge") != 1))
 		return 1;
 	for (int64_t m = 1; m <= MOST && m <= s->group; m++)
-		if (m == s->group || (m * in % block == 0 && m * out % block == 0 && (n->op == OP_conv || s->group % m == 0)))
+		if (m == s->group || (m * in % block == 0 && m * out % block == 0 &&
+					 (n->op == OP_conv || s->group % m == 0)))
 			return m;
 	return 1;
 }
@@ -40,7 +41,8 @@ identity(struct build *b, int64_t n)
 
 /* n with other operands and these attributes */
 static struct value *
-again(struct build *b, const struct node *n, struct value *const *in, int nattr, const struct attr *attr)
+again(struct build *b, const struct node *n, struct value *const *in, int nattr,
+    const struct attr *attr)
 {
 	struct attr *a = arena_array(b->g->arena, struct attr, n->nattr + nattr);
 
@@ -59,14 +61,18 @@ visit(struct rewrite *rw, struct node *n)
 
 	if (op_info[n->op].class != OC_conv || n->out[0]->dtype != DT_f32 || !conv_shape_of(n, &s))
 		return true;
-	int64_t m = merged(n, &s, tile_block(&ctx->opts->machine)), taps = dims_count(s.spatial, s.kernel);
+	int64_t m = merged(n, &s, tile_block(&ctx->opts->machine)),
+		taps = dims_count(s.spatial, s.kernel);
 	if (m == 1)
 		return true;
 	bool weight = n->op == OP_conv_grad_weight;
 	struct value *w = weight ? n->out[0] : n->in[1], *in[2] = {n->in[0], n->in[1]}, *r;
-	int64_t wide = (s.group + m - 1) / m, more = wide * m - s.group; /* groups that the last is short of */
-	int64_t apart[5] = {wide, m, s.gout, s.gin, taps}, merge[6] = {wide, m, s.gout, m, s.gin, taps};
-	int64_t dims[MAX_RANK], none[MAX_RANK] = {0}, one[MAX_RANK], rows[MAX_RANK] = {more * s.gout};
+	int64_t wide = (s.group + m - 1) / m,
+		more = wide * m - s.group; /* groups that the last is short of */
+	int64_t apart[5] = {wide, m, s.gout, s.gin, taps},
+		merge[6] = {wide, m, s.gout, m, s.gin, taps};
+	int64_t dims[MAX_RANK], none[MAX_RANK] = {0}, one[MAX_RANK],
+				rows[MAX_RANK] = {more * s.gout};
 	struct attr attr[2] = {{.name = "group", .kind = ATTR_INT, .i = wide},
 	    {.name = "dims", .kind = ATTR_INTS, .n = w->rank, .ints = dims}};
 	for (int i = 0; i < MAX_RANK; i++)
@@ -76,10 +82,12 @@ visit(struct rewrite *rw, struct node *n)
 	dims[1] *= m;
 	if (weight) {
 		r = b_reshape(b, again(b, n, in, 2, attr), 6, merge);
-		r = b_reshape(b, b_contract(b, "jJ,gjoJik->gjoik", identity(b, m), r), w->rank, w->dims);
+		r = b_reshape(
+		    b, b_contract(b, "jJ,gjoJik->gjoik", identity(b, m), r), w->rank, w->dims);
 	} else {
 		r = b_reshape(b, more ? b_pad(b, w, none, rows, 0) : w, 5, apart);
-		r = b_reshape(b, b_contract(b, "jJ,gjoik->gjoJik", identity(b, m), r), w->rank, dims);
+		r = b_reshape(
+		    b, b_contract(b, "jJ,gjoik->gjoJik", identity(b, m), r), w->rank, dims);
 		dims[0] = w->dims[0];
 		in[1] = more ? b_slice(b, r, none, dims, one) : r;
 		if (more)
