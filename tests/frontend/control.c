@@ -89,7 +89,7 @@ size_of(void *ctx, const char *name, int64_t handle)
 static void
 run_compiled(struct graph *g, struct etensor *const *in, const char *want)
 {
-	struct pass_opts opts = {.opt_level = 2, .verify_each = true};
+	struct pass_opts opts = {.machine = *target_machine(target), .opt_level = 2, .verify_each = true};
 	struct pass_ctx ctx = {.arena = arena, .diag = &diag, .opts = &opts};
 	struct etensor **out = arena_array(arena, struct etensor *, g->outputs.n + 1);
 	struct program *p = compile_graph(g, &ctx);
