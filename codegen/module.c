@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 
 #include <llvm-c/Analysis.h>
@@ -621,17 +622,23 @@ module_program(struct module *m, const struct program *p, LLVMValueRef call, LLV
 	return g;
 }
 
+enum { HUGE_BYTES = 2 << 20 };
+
 unsigned char *
 program_blob(const struct program *p, enum space space, int64_t bytes)
 {
+	size_t align = bytes >= 2 * HUGE_BYTES ? HUGE_BYTES : RT_ALIGN;
+	size_t size = ((size_t)bytes + align - 1) / align * align;
 	unsigned char *b;
 
 	if (!bytes)
 		return NULL;
-	b = aligned_alloc(RT_ALIGN, (size_t)(bytes + RT_ALIGN - 1) / RT_ALIGN * RT_ALIGN);
+	b = aligned_alloc(align, size);
 	if (!b)
 		die("out of memory: %" PRId64 " bytes of constants", bytes);
-	memset(b, 0, (size_t)(bytes + RT_ALIGN - 1) / RT_ALIGN * RT_ALIGN);
+	if (align == HUGE_BYTES) /* scattered small pages cost more walks than those of a file */
+		madvise(b, size, MADV_HUGEPAGE);
+	memset(b, 0, size);
 	for (int i = 0; i < p->buffers.n; i++) {
 		const struct buffer *x = p->buffers.v[i];
 
