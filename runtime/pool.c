@@ -11,10 +11,6 @@
  * Claims are ordered by the stage's number: once a stage is over all words of its slices
  * say so, and a thread that comes late claims nothing and reads nothing of the run.
  *
- * What a preempted thread has claimed must wait for it, though: workers that are
- * preempted rest for a while, so that a run on a shared core takes what it takes
- * without them.
- *
  * Waiting: spin with pause, after SPIN_NS yield (a preempted partner must get a
  * core).  Between runs workers spin for IDLE_NS, then sleep on a condition
  * variable; waking costs some 40 us, so a busy caller never pays it. */
@@ -25,17 +21,11 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SPIN_NS 30000
 #define IDLE_NS 1000000
-/* rests of preempted workers; a preemption within SOON rests after one doubles it */
-#define LEAST_REST_NS 1000000
-#define MOST_REST_NS 250000000
-#define SOON 32
-#define STAGES 64 /* from one look at preemptions to the next */
 #define MAX_THREADS 256
 #define CHUNKS 4	/* of a slice, at most */
 #define SHORT_FLOPS 2e5 /* of a thread: some microsecond, one chunk */
@@ -48,8 +38,6 @@ struct worker {
 	struct rt_pool *pool;
 	int id;
 	pthread_t thread;
-	long preempted;	      /* how often */
-	int64_t rest, rested; /* ns; until when */
 };
 
 struct slice {
@@ -258,37 +246,6 @@ take_part(struct rt_pool *p, int t, uint64_t stage)
 		run_slice(p, (t + i) % p->n, stage, &slot);
 }
 
-static bool
-quitting(struct rt_pool *p)
-{
-	return atomic_load(&p->stage) % (1 << ORDINAL) == QUIT;
-}
-
-/* A worker that was preempted rests: chunks that it has claimed wait while others use its
- * core.  Twice as long each time, if that comes soon again. */
-static void
-rest_if_preempted(struct worker *w)
-{
-	struct rt_pool *p = w->pool;
-	struct rusage u;
-	struct timespec end;
-	int64_t now;
-
-	if (getrusage(RUSAGE_THREAD, &u) != 0 || u.ru_nivcsw == w->preempted)
-		return;
-	w->preempted = u.ru_nivcsw;
-	now = now_ns();
-	w->rest = now - w->rested > SOON * w->rest ? LEAST_REST_NS : w->rest * 2;
-	if (w->rest > MOST_REST_NS)
-		w->rest = MOST_REST_NS;
-	w->rested = now + w->rest;
-	end = (struct timespec){w->rested / 1000000000, w->rested % 1000000000};
-	pthread_mutex_lock(&p->lock);
-	while (!quitting(p) && pthread_cond_timedwait(&p->wake, &p->lock, &end) == 0)
-		;
-	pthread_mutex_unlock(&p->lock);
-}
-
 static void *
 work(void *arg)
 {
@@ -296,11 +253,8 @@ work(void *arg)
 	struct rt_pool *p = w->pool;
 	uint64_t seen = 0;
 
-	for (unsigned stages = 0;; stages++) {
+	for (;;) {
 		bool open = seen % (1 << ORDINAL) != 0;
-
-		if (stages % STAGES == 0)
-			rest_if_preempted(w);
 
 		if (!await(p, seen, open ? 0 : IDLE_NS)) {
 			pthread_mutex_lock(&p->lock);
@@ -322,7 +276,7 @@ work(void *arg)
 static void
 wake(struct rt_pool *p)
 {
-	if (atomic_load(&p->sleepers) > 0 || quitting(p)) {
+	if (atomic_load(&p->sleepers) > 0) {
 		pthread_mutex_lock(&p->lock);
 		pthread_cond_broadcast(&p->wake);
 		pthread_mutex_unlock(&p->lock);
@@ -333,7 +287,6 @@ struct rt_pool *
 rt_pool_create(int threads)
 {
 	struct rt_pool *p = rt_alloc(sizeof *p);
-	pthread_condattr_t clock;
 	cpu_set_t set;
 
 	if (!p)
@@ -342,10 +295,7 @@ rt_pool_create(int threads)
 	if (sched_getaffinity(0, sizeof set, &set) == 0)
 		p->crowded = p->n > CPU_COUNT(&set);
 	pthread_mutex_init(&p->lock, NULL);
-	pthread_condattr_init(&clock);
-	pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-	pthread_cond_init(&p->wake, &clock);
-	pthread_condattr_destroy(&clock);
+	pthread_cond_init(&p->wake, NULL);
 	if (p->n == 1)
 		return p;
 	p->workers = calloc((size_t)p->n, sizeof *p->workers);
