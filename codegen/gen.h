@@ -161,6 +161,7 @@ struct blobs {
 	int64_t at;
 	int bucket[BLOB_BUCKETS];  /* index + 1 of the newest piece */
 	bool kept;                 /* a side file, which the text refers to */
+	bool linked;               /* into a program or a shared library at once */
 };
 void blobs_open(struct blobs *, enum emit, const char *path);
 /* Nothing is copied; NULL where there is nothing. */

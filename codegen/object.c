@@ -14,11 +14,13 @@
 #include <unistd.h>
 
 #define SECTION ".rodata.retort"
+enum { HUGE_BYTES = 2 << 20 };
 
 void
 blobs_open(struct blobs *b, enum emit kind, const char *path)
 {
-	*b = (struct blobs){.kept = kind == EMIT_ASM || kind == EMIT_LLVM, .a = arena_create()};
+	*b = (struct blobs){.kept = kind == EMIT_ASM || kind == EMIT_LLVM, .linked = kind == EMIT_EXE || kind == EMIT_SHARED,
+	    .a = arena_create()};
 	str_add(&b->path, path);
 	str_add(&b->path, ".bin");
 }
@@ -252,7 +254,9 @@ blobs_ready(struct blobs *b, struct module *m, struct diag *d)
 
 	if (!b->at)
 		return true;
-	str_addf(&s, ".section " SECTION ",\"a\",@progbits\n.balign %d\n.Lretort_data:\n", RT_ALIGN);
+	/* pages of 2 MB, where the page cache has them, map and walk faster */
+	int align = b->linked && b->at >= 4 * HUGE_BYTES ? HUGE_BYTES : RT_ALIGN;
+	str_addf(&s, ".section " SECTION ",\"a\",@progbits\n.balign %d\n.Lretort_data:\n", align);
 	if (b->kept) {
 		str_add(&s, ".incbin ");
 		quoted(&s, b->path.s);
