@@ -361,12 +361,14 @@ conv_grad_halo(const struct conv_shape *s, int64_t *lo, int64_t *hi)
 bool
 winograd_shape_of(const struct node *n, struct winograd_shape *s)
 {
-	const struct value *x = n->in[0], *y = n->op == OP_winograd_conv ? n->out[0] : n->in[1];
+	const struct value *x, *y;
 	const int64_t *pads;
 
 	memset(s, 0, sizeof *s);
 	if (n->op != OP_winograd_conv && n->op != OP_winograd_grad_weight)
 		return false;
+	x = n->in[0];
+	y = n->op == OP_winograd_conv ? n->out[0] : n->in[1];
 	s->gradient = n->op == OP_winograd_grad_weight;
 	s->w = winograd_of((int)attr_int(n, "tile"), s->gradient ? 1 : (int)attr_int(n, "stride"));
 	s->n = x->dims[0];

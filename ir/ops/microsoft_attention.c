@@ -483,7 +483,7 @@ expand_GroupQueryAttention(struct build *b, const struct node *n, struct value *
 	struct scores sc = {.cap = attr_float(n, "softcap"), .bias = ops_in(n, 10)};
 	double number;
 
-	if (!n->in[5] || !n->in[6])
+	if (!ops_in(n, 5) || !ops_in(n, 6))
 		return diag_invalid(b->diag, n->loc, "seqlens_k or total_sequence_length is missing");
 	if (!gqa_operands(b, n, &g, qkv))
 		return false;
