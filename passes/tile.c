@@ -13,6 +13,9 @@
 struct split
 split_even(int64_t n, int64_t most)
 {
+	if (n < 1 || most < 1) /* nothing to cut */
+		return (struct split){.high = n, .nhigh = n > 0};
+
 	int64_t tiles = (n + most - 1) / most;
 	struct split s = {.high = (n + tiles - 1) / tiles, .low = n / tiles};
 
