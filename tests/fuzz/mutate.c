@@ -362,7 +362,9 @@ main(int argc, char **argv)
 	for (; i < argc; i++)
 		for (int r = 0; r < rounds; r++, ran++) {
 			state = seed;
-			for (const char *p = argv[i]; *p; p++)
+			const char *slash = strrchr(argv[i], '/'); /* the same edits in any folder */
+
+			for (const char *p = slash ? slash + 1 : argv[i]; *p; p++)
 				state = state * 31 + (unsigned char)*p;
 			state = (state + (uint64_t)r) * UINT64_C(0x9e3779b97f4a7c15);
 			failed += mutate(argv[i], r, keep);
