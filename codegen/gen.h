@@ -46,9 +46,10 @@ void module_close(struct module *);
 void module_retarget(struct module *, struct target *); /* what follows is for t, and shares no kernels with the rest */
 /* NAME_call of the program; its kernels are made or shared. */
 LLVMValueRef module_call(struct module *, const struct program *, const char *symbol, bool exported);
-/* struct rt_program as a constant; constants and states by their symbols. */
+/* struct rt_program as a constant; constants and states by their symbols.  traced: with
+ * the table of what every call reads and writes. */
 LLVMValueRef module_program(struct module *, const struct program *, LLVMValueRef call, LLVMValueRef constants,
-                            LLVMValueRef state_init, const char *symbol, const char *manifest, bool exported);
+                            LLVMValueRef state_init, const char *symbol, const char *manifest, bool traced);
 LLVMValueRef module_string(struct module *, const char *);
 LLVMValueRef module_array(struct module *, LLVMTypeRef, LLVMValueRef *, int n, const char *name);
 LLVMValueRef module_i64s(struct module *, const int64_t *, int n, const char *name);

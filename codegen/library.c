@@ -454,7 +454,7 @@ trainer_program(struct module *m, struct blobs *b, const struct program *p, stru
 	m->const_at = at.at;
 	m->const_bytes = at.end;
 	call = module_call(m, p, arena_printf(m->a, "%s_call", prefix), false);
-	v = module_program(m, p, call, constants, state, arena_printf(m->a, "%s_program", prefix), "", false);
+	v = module_program(m, p, call, constants, state, arena_printf(m->a, "%s_program", prefix), "", true);
 	m->const_at = NULL;
 	return v;
 }

@@ -582,9 +582,63 @@ stretches(struct module *m, const struct program *p, int64_t *at)
 	return joined;
 }
 
+/* ---- what every call reads and writes */
+struct accesses { LLVMValueRef buffers, args, args_at; };
+
+static int64_t
+space_base(const struct buffer *b)
+{
+	return b->space == SPACE_IO ? 3 + b->offset : b->space == SPACE_WORK ? 0 : b->space == SPACE_CONST ? 1 : 2;
+}
+
+static struct accesses
+access_tables(struct module *m, const struct program *p)
+{
+	LLVMTypeRef t = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->i32, m->i32, m->i64, m->i64}, 5, 0);
+	LLVMValueRef *buffer = arena_array(m->a, LLVMValueRef, p->buffers.n + 1), *at = arena_array(m->a, LLVMValueRef, p->calls.n + 1), *arg;
+	int *place = arena_array(m->a, int, p->buffers.n + 1), n = 0, total = 0;
+#define W(x) LLVMConstInt(m->i32, (unsigned long long)(x), 1)
+#define D(x) LLVMConstInt(m->i64, (unsigned long long)(x), 1)
+
+	for (int i = 0; i < p->buffers.n; i++) {
+		const struct buffer *b = p->buffers.v[i];
+
+		place[b->id] = -1;
+		if (b->space == SPACE_SYM)
+			continue;
+		place[b->id] = n;
+		buffer[n++] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){
+			module_string(m, b->value && b->value->name ? b->value->name : ""),
+			W(dtype_info[b->dtype].onnx), W(space_base(b)),
+			D(b->space == SPACE_CONST && m->const_at ? m->const_at[b->id] : b->space == SPACE_IO ? 0 : b->offset), D(b->bytes)}, 5, 0);
+	}
+	for (int i = 0; i < p->calls.n; i++)
+		total += p->calls.v[i].provider_blas ? 3 : p->calls.v[i].kernel->nbuf;
+	arg = arena_array(m->a, LLVMValueRef, total + 1);
+	total = 0;
+	for (int i = 0; i < p->calls.n; i++) {
+		const struct call *c = &p->calls.v[i];
+		int nbuf = c->provider_blas ? 3 : c->kernel->nbuf;
+
+		at[i] = W(total);
+		for (int k = 0; k < nbuf; k++) {
+			int b = place[c->arg[k]->id];
+			bool written = c->provider_blas ? k == 2 : c->kernel->buf_written[k];
+
+			if (b >= 0)
+				arg[total++] = W(written ? ~b : b);
+		}
+	}
+	at[p->calls.n] = W(total);
+#undef W
+#undef D
+	return (struct accesses){module_array(m, t, buffer, n, "buffers"), module_array(m, m->i32, arg, total, "args"),
+	                         module_array(m, m->i32, at, p->calls.n + 1, "args_at")};
+}
+
 LLVMValueRef
 module_program(struct module *m, const struct program *p, LLVMValueRef call, LLVMValueRef constants,
-               LLVMValueRef state_init, const char *symbol, const char *manifest, bool exported)
+               LLVMValueRef state_init, const char *symbol, const char *manifest, bool traced)
 {
 	int n = p->calls.n;
 	int64_t *pieces = arena_array(m->a, int64_t, n + 1);
@@ -592,7 +646,10 @@ module_program(struct module *m, const struct program *p, LLVMValueRef call, LLV
 	LLVMValueRef null = LLVMConstNull(m->ptr);
 	int64_t *reads = arena_array(m->a, int64_t, 2 * p->buffers.n + 2);
 	int nreads = stretches(m, p, reads);
+	struct accesses acc = {null, null, null};
 
+	if (traced)
+		acc = access_tables(m, p);
 	for (int i = 0; i < n; i++) {
 		pieces[i] = call_pieces(&p->calls.v[i]);
 		names[i] = module_string(m, call_name(m->a, &p->calls.v[i]));
@@ -611,14 +668,13 @@ module_program(struct module *m, const struct program *p, LLVMValueRef call, LLV
 		tensor_table(m, p, p->outputs.v, p->outputs.n, "outputs"),
 		tensor_table(m, p, p->states.v, p->states.n, "states"),
 		symbol_table(m, p), W(p->items), module_dims(m, p, arena_printf(m->a, "%s_dims", symbol)),
-		module_string(m, manifest ? manifest : ""), D(program_status_at(p))}, 26, 0);
+		module_string(m, manifest ? manifest : ""), D(program_status_at(p)), acc.buffers, acc.args, acc.args_at}, 29, 0);
 #undef W
 #undef D
 	g = LLVMAddGlobal(m->m, LLVMTypeOf(v), symbol);
 	LLVMSetInitializer(g, v);
 	LLVMSetGlobalConstant(g, 1);
-	if (!exported)
-		LLVMSetLinkage(g, LLVMInternalLinkage);
+	LLVMSetLinkage(g, LLVMInternalLinkage);
 	return g;
 }
 

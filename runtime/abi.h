@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RT_ABI 4u
+#define RT_ABI 5u
 #define RT_ALIGN 64
 
 /* element types: the ONNX enumerators */
@@ -37,6 +37,13 @@ struct rt_sym {
  * memory (kernel.buf_slot) no one else uses meanwhile; begin always will do. */
 typedef void rt_call_fn(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t end, int64_t slot);
 
+/* Memory that calls read and write: bytes of base[base] from offset on. */
+struct rt_buffer {
+	const char *name;        /* the tensor's, or "" */
+	int32_t dtype, base;
+	int64_t offset, bytes;
+};
+
 struct rt_program {
 	uint32_t abi;
 	const char *name;
@@ -59,7 +66,12 @@ struct rt_program {
 	void (*dims)(const int64_t *sym, int64_t *dims);
 	const char *manifest;        /* JSON */
 	int64_t status_at;           /* of an int32_t in work memory that a run sets: 0, or what went wrong (host/host.h);
-	                                0: runs cannot fail */
+0: runs cannot fail */
+	/* Of a trainer's programs, to find where a number went wrong (runtime/trap.c): call c
+	 * works on args[args_at[c]..args_at[c + 1]), an index of buffers each, or ~index where
+	 * the call writes it.  NULL: not known. */
+	const struct rt_buffer *buffers;
+	const int32_t *args, *args_at;
 };
 
 /* ---- pool.c: SPMD threads.  rt_run walks the calls; every thread claims pieces of its

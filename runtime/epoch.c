@@ -56,6 +56,15 @@ record_meters(struct record *x, const struct exec *e, const char *split, struct 
 	return true;
 }
 
+static bool
+has_nan(const struct exec *e)
+{
+	for (int i = 0; i < e->nmeters; i++)
+		if (isnan(exec_output(e, e->meters[i].num)))
+			return true;
+	return false;
+}
+
 /* The split's numbers with the given states. */
 static bool
 evaluate(struct run *r, enum split k, const unsigned char *states, struct record *x)
@@ -70,7 +79,7 @@ evaluate(struct run *r, enum split k, const unsigned char *states, struct record
 		batches_eval(&r->batches, k, i);
 		exec_fill(&r->eval, r, k, 0, 1, -1);
 		exec_run(&r->eval, r);
-		if (!exec_check(&r->eval, r))
+		if (!exec_check(&r->eval, r) || (has_nan(&r->eval) && !trap_data(r, &r->eval, k)))
 			return false;
 		meters_add(&r->eval);
 	}

@@ -267,17 +267,24 @@ collect(struct states *s, const struct rt_program *p, struct rt_msg *m)
 }
 
 static void
-initial(struct states *s, const struct rt_program *p, bool *have)
+initial(struct states *s, const struct rt_program *p)
 {
 	for (int i = 0; i < p->nstates; i++) {
 		int k = find_state(s, p->states[i].name, strlen(p->states[i].name));
 
-		if (!have[k])
-			memcpy(s->data + s->v[k].at,
-			    (const char *)p->state_init + p->states[i].offset,
-			    (size_t)s->v[k].bytes);
-		have[k] = true;
+		memcpy(s->data + s->v[k].at, (const char *)p->state_init + p->states[i].offset,
+		    (size_t)s->v[k].bytes);
 	}
+}
+
+/* Where several programs have a state, the first one's content. */
+void
+states_initial(struct states *s, const struct rt_trainer *t)
+{
+	if (t->eval)
+		initial(s, t->eval);
+	for (int i = t->nstages - 1; i >= 0; i--)
+		initial(s, t->stages[i].train);
 }
 
 /* Optimiser slots are named after the parameter they belong to. */
@@ -298,13 +305,11 @@ bool
 states_open(struct states *s, const struct rt_trainer *t, struct region *r, struct rt_msg *m)
 {
 	size_t most = t->eval ? (size_t)t->eval->nstates : 0;
-	bool *have;
 
 	for (int i = 0; i < t->nstages; i++)
 		most += (size_t)t->stages[i].train->nstates;
 	s->v = region_alloc(r, sizeof *s->v * (most + 1));
-	have = region_alloc(r, sizeof *have * (most + 1));
-	if (!s->v || !have)
+	if (!s->v)
 		return rt_fail(m, RT_INTERNAL, "out of memory");
 	for (int i = 0; i < t->nstages; i++)
 		if (!collect(s, t->stages[i].train, m))
@@ -315,10 +320,7 @@ states_open(struct states *s, const struct rt_trainer *t, struct region *r, stru
 	if (!s->data)
 		return rt_fail(
 		    m, RT_INTERNAL, "out of memory for %lld bytes of weights", (long long)s->bytes);
-	for (int i = 0; i < t->nstages; i++)
-		initial(s, t->stages[i].train, have);
-	if (t->eval)
-		initial(s, t->eval, have);
+	states_initial(s, t);
 	mark_slots(s);
 	return true;
 }

@@ -29,6 +29,8 @@ static const struct option table[] = {
 	"default: as many as help; results do not depend on it"},
     {"--resume", FLAG, AT(resume), 0, "", "go on from the last checkpoint"},
     {"--no-shuffle", FLAG, AT(no_shuffle), 0, "", "samples in file order"},
+    {"--trap", FLAG, AT(trap), 0, "",
+	"check every number that a step writes, and stop at the first that is not finite (slow)"},
     {"--dry-run", FLAG, AT(dry_run), 0, "", "load and check everything, print sizes, stop"},
     {"--bench-steps", INT, AT(bench_steps), 1, "N", "time N steps on one batch, print JSON, stop"},
     {"--profile", FLAG, AT(profile), 0, "",

@@ -152,6 +152,7 @@ close_run(struct run *r)
 	rt_pool_destroy(r->pool);
 	rt_free(r->work);
 	dataset_close(&r->data);
+	free(r->scales);
 	region_free(&r->region);
 }
 
@@ -280,37 +281,25 @@ unsigned_nan(double v)
 	return isnan(v) ? fabs(v) : v;
 }
 
+/* Over a step whose loss, or with the trap set a weight, is not finite. */
 static bool
-diverged(struct run *r, const struct exec *e)
+diverged(struct run *r, const struct exec *e, const char *what)
 {
-	char terms[600] = "";
+	char terms[200] = "", first[700];
 	int n = 0;
 
-	for (int i = 0; i < e->nmeters && n < (int)sizeof terms - 100; i++)
+	if (!trap_data(r, e, SPLIT_TRAIN))
+		return false;
+	trap_text(r, e, first, sizeof first);
+	for (int i = 0; i < e->nmeters && n < (int)sizeof terms - 80; i++)
 		if (strncmp(e->meters[i].name, "term.", 5) == 0)
 			n += snprintf(terms + n, sizeof terms - (size_t)n, " %.60s %g",
 			    e->meters[i].name + 5, unsigned_nan(exec_output(e, e->meters[i].num)));
 	return rt_fail(&r->msg, RT_DIVERGED,
-	    "the loss is not a finite number at epoch %lld step %lld (update %lld);%s%s; try a "
-	    "lower "
-	    "learning rate or a warm-up; checkpoints are as they were",
-	    (long long)r->cur.epoch + 1, (long long)r->cur.step + 1,
-	    (long long)r->cur.total_updates + 1, n ? " terms:" : "", terms);
-}
-
-static bool
-save(struct run *r)
-{
-	const char *name;
-
-	states_store(&r->states, &r->train[r->cur.stage]);
-	name = states_not_finite(&r->states, r->states.data);
-	if (name)
-		return rt_fail(&r->msg, RT_DIVERGED,
-		    "%s holds numbers that are not finite after update %lld; try a lower learning "
-		    "rate; checkpoints are as they were",
-		    name, (long long)r->cur.total_updates);
-	return checkpoint_save(r);
+	    "%.60s is not finite at epoch %lld step %lld (update %lld)%s%s%s; try a "
+	    "lower learning rate or a warm-up; checkpoints are as they were",
+	    what, (long long)r->cur.epoch + 1, (long long)r->cur.step + 1,
+	    (long long)r->cur.total_updates + 1, n ? "; terms:" : "", terms, first);
 }
 
 /* The step's rate is a function of its number alone, but for plateau's factor. */
@@ -348,27 +337,136 @@ run_step(struct run *r, struct exec *e)
 	t->next = rt_seconds() + TRIAL_SECONDS;
 }
 
+static bool find_first(struct run *);
+
+/* What a run without a checkpoint begins with. */
+static bool
+initial_weights(struct run *r)
+{
+	states_initial(&r->states, r->t);
+	return true;
+}
+
+static void
+begin_stage(struct run *r, int64_t stage)
+{
+	r->cur.stage = stage;
+	r->cur.epoch = r->cur.step = r->cur.updates = r->cur.stopped = 0;
+	r->cur.best = r->cur.plateau_best = NAN;
+	r->cur.bad_epochs = r->cur.plateau_bad = r->cur.best_epoch = 0;
+	r->cur.plateau_scale = 1;
+	r->has_best = r->best_dirty = false;
+	meters_reset(&r->train[stage]);
+	states_load(&r->states, &r->train[stage], false);
+	trap_begin(r);
+}
+
+/* What of the step's results is not finite, or NULL; the weights only with the trap set. */
+static const char *
+not_finite(struct run *r, const struct exec *e)
+{
+	const char *name;
+
+	for (int i = 0; i < e->nmeters; i++)
+		if (strcmp(e->meters[i].name, "loss") == 0 && !isfinite(exec_output(e, e->meters[i].num)))
+			return "the loss";
+	if (!r->trap)
+		return NULL;
+	states_store(&r->states, e);
+	name = states_not_finite(&r->states, r->states.data);
+	return name ? region_printf(&r->region, "parameter \"%s\"", name) : NULL;
+}
+
 static bool
 step(struct run *r, double lr)
 {
 	struct exec *e = &r->train[r->cur.stage];
-	int loss = -1;
+	const char *bad;
 
 	batches_train(&r->batches, r->cur.total_epochs * r->batches.per_epoch + r->cur.step);
 	exec_fill(e, r, SPLIT_TRAIN, lr, r->cur.updates + 1, r->cur.total_epochs);
-	run_step(r, e);
-	for (int i = 0; i < e->nmeters; i++)
-		if (strcmp(e->meters[i].name, "loss") == 0)
-			loss = e->meters[i].num;
+	if (r->trap)
+		trap_run(r, e);
+	else
+		run_step(r, e);
 	if (!exec_check(e, r))
 		return false;
-	if (loss >= 0 && !isfinite(exec_output(e, loss)))
-		return diverged(r, e);
+	bad = not_finite(r, e);
+	if (bad)
+		return find_first(r) || diverged(r, e, bad);
+	trap_healthy(r);
 	meters_add(e);
 	r->cur.step++;
 	r->cur.updates++;
 	r->cur.total_updates++;
 	return true;
+}
+
+/* The stage's last epoch may lie behind a checkpoint. */
+static void
+next_stage(struct run *r)
+{
+	const struct stage_config *s = &r->stages[r->cur.stage];
+
+	if (r->cur.stage + 1 < r->t->nstages && (r->cur.epoch >= s->epochs || r->cur.stopped))
+		begin_stage(r, r->cur.stage + 1);
+}
+
+/* Back to the last checkpoint, or to the start, and the same way again with the trap set:
+ * false, and reported, where it found the step and the operator; as it does unless memory
+ * is short or data has changed meanwhile. */
+static bool
+find_first(struct run *r)
+{
+	int64_t until = r->cur.total_updates;
+	bool found = false;
+
+	if (r->trap)
+		return false;
+	progress_note(r, "a number is not finite by update %lld: going back to %s to find the first one",
+	    (long long)until + 1, r->saved ? "the last checkpoint" : "the start");
+	if (!trap_open(r) || (r->saved && !checkpoint_load(r, &found)))
+		return false;
+	if (found) {
+		states_load(&r->states, &r->train[r->cur.stage], true);
+		next_stage(r);
+	} else {
+		r->cur.total_epochs = r->cur.total_updates = 0;
+		if (!initial_weights(r))
+			return false;
+		begin_stage(r, 0);
+	}
+	trap_begin(r);
+	while (r->cur.total_updates <= until && !stop) {
+		if (r->cur.step == r->batches.per_epoch) {
+			r->cur.step = 0;
+			r->cur.epoch++;
+			r->cur.total_epochs++;
+			if (r->cur.total_epochs < r->nscales)
+				r->cur.plateau_scale = r->scales[r->cur.total_epochs];
+			next_stage(r);
+		}
+		if (!step(r, rate(r, r->cur.updates)))
+			return false;
+	}
+	return false;
+}
+
+static bool
+save(struct run *r)
+{
+	const char *name;
+
+	states_store(&r->states, &r->train[r->cur.stage]);
+	name = states_not_finite(&r->states, r->states.data);
+	if (name)
+		return find_first(r) ||
+		       rt_fail(&r->msg, RT_DIVERGED,
+			   "%s holds numbers that are not finite after update %lld; try a lower "
+			   "learning rate; checkpoints are as they were",
+			   name, (long long)r->cur.total_updates);
+	r->saved = true;
+	return checkpoint_save(r);
 }
 
 /* Tells how to go on: the same command, and --resume if it was not there. */
@@ -382,6 +480,24 @@ interrupted(struct run *r)
 	    "command%s",
 	    (long long)r->cur.epoch + (r->cur.step > 0), (long long)r->cur.step,
 	    (long long)r->batches.per_epoch, r->checkpoints, r->opt.resume ? "" : " with --resume");
+}
+
+/* Plateau's factor of the epoch that begins. */
+static bool
+keep_scale(struct run *r)
+{
+	if (r->cur.total_epochs >= r->cap_scales) {
+		int64_t cap = 2 * r->cur.total_epochs + 64;
+		double *v = realloc(r->scales, sizeof *v * (size_t)cap);
+
+		if (!v)
+			return oom(r);
+		r->scales = v;
+		r->cap_scales = cap;
+	}
+	while (r->nscales <= r->cur.total_epochs)
+		r->scales[r->nscales++] = r->cur.plateau_scale;
+	return true;
 }
 
 static bool
@@ -407,26 +523,13 @@ run_epoch(struct run *r)
 
 	if (cut && !save(r))
 		return false;
-	if (!epoch_end(r, rate(r, r->cur.updates - 1)))
+	if (!epoch_end(r, rate(r, r->cur.updates - 1)) || !keep_scale(r))
 		return false;
 	bool last = r->cur.epoch == s->epochs || r->cur.stopped || run_out_of_steps(r);
 
 	if (!cut && (last || checkpoint_due(r, EPOCH_CHECKPOINT_SECONDS) || stop) && !save(r))
 		return false;
 	return !stop || interrupted(r);
-}
-
-static void
-begin_stage(struct run *r, int64_t stage)
-{
-	r->cur.stage = stage;
-	r->cur.epoch = r->cur.step = r->cur.updates = r->cur.stopped = 0;
-	r->cur.best = r->cur.plateau_best = NAN;
-	r->cur.bad_epochs = r->cur.plateau_bad = r->cur.best_epoch = 0;
-	r->cur.plateau_scale = 1;
-	r->has_best = r->best_dirty = false;
-	meters_reset(&r->train[stage]);
-	states_load(&r->states, &r->train[stage], false);
 }
 
 static bool
@@ -459,6 +562,9 @@ begin(struct run *r)
 		states_load(&r->states, &r->train[r->cur.stage], true);
 	else
 		begin_stage(r, 0);
+	r->saved = found;
+	if (r->opt.trap && !trap_open(r))
+		return false;
 	r->resumed_at = r->last_checkpoint = rt_seconds();
 	r->resumed_seconds = r->cur.seconds;
 	if (!outputs_open(r))

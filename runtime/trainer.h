@@ -132,6 +132,7 @@ void meters_reset(struct exec *);
 void meters_add(struct exec *);
 double meter_value(const struct meter *); /* NAN: nothing counted */
 bool states_open(struct states *, const struct rt_trainer *, struct region *, struct rt_msg *);
+void states_initial(struct states *, const struct rt_trainer *); /* as compiled */
 void states_load(const struct states *, struct exec *, bool with_slots); /* union -> program */
 void states_store(struct states *, const struct exec *);		 /* program -> union */
 const char *states_not_finite(
@@ -143,7 +144,7 @@ struct options {
 	const char *exe, *data, *out, *export, *checkpoints, *log;
 	int64_t epochs, steps, batch, seed, threads, bench_steps; /* -1: not given */
 	double lr;						  /* < 0: not given */
-	bool has_seed, resume, no_shuffle, dry_run, help, quiet, profile;
+	bool has_seed, resume, no_shuffle, dry_run, help, quiet, profile, trap;
 };
 bool options_parse(struct options *, int argc, char **argv, struct rt_msg *);
 void options_help(FILE *, const char *exe, const char *name);
@@ -181,6 +182,10 @@ struct run {
 	uint64_t fingerprint;
 	uint64_t seed;
 	const char *out, *checkpoints;
+	struct trap *trap;		    /* steps are run call by call; NULL: they are not */
+	bool saved;			    /* last.ckpt is of this run, or was gone on from */
+	double *scales;			    /* plateau's factor, by total epoch: to go the same way again */
+	int64_t nscales, cap_scales;
 	double last_checkpoint;		    /* rt_seconds of it */
 	double checkpoint_cost;		    /* seconds it took */
 	double resumed_at, resumed_seconds; /* rt_seconds and cur.seconds at the start */
@@ -193,6 +198,15 @@ bool checkpoint_due(const struct run *, double seconds);
 bool checkpoint_best(struct run *, const unsigned char *states);
 bool checkpoint_load(struct run *, bool *found);
 uint64_t run_fingerprint(const struct run *);
+
+/* ---- trap.c: where a number stopped being finite */
+bool trap_open(struct run *);
+void trap_begin(struct run *); /* a stage: no step to compare with */
+void trap_run(struct run *, struct exec *);
+void trap_healthy(struct run *); /* the step was in order */
+void trap_text(const struct run *, const struct exec *, char *out, size_t);
+/* False, and reported: the batch at hand holds a number that is not finite. */
+bool trap_data(struct run *, const struct exec *, enum split);
 
 /* ---- trainer.c */
 bool run_out_of_steps(const struct run *); /* --steps N is reached */
