@@ -50,6 +50,7 @@ LLVMValueRef module_call(struct module *, const struct program *, const char *sy
  * the table of what every call reads and writes. */
 LLVMValueRef module_program(struct module *, const struct program *, LLVMValueRef call, LLVMValueRef constants,
                             LLVMValueRef state_init, const char *symbol, const char *manifest, bool traced);
+LLVMValueRef module_tensors(struct module *, const struct program *, const struct io *, int n, const char *name); /* struct rt_tensor[n] */
 LLVMValueRef module_string(struct module *, const char *);
 LLVMValueRef module_array(struct module *, LLVMTypeRef, LLVMValueRef *, int n, const char *name);
 LLVMValueRef module_i64s(struct module *, const int64_t *, int n, const char *name);
@@ -168,6 +169,8 @@ void blobs_open(struct blobs *, enum emit, const char *path);
 /* Nothing is copied; NULL where there is nothing. */
 LLVMValueRef blobs_add(struct blobs *, struct module *, const char *symbol, const void *, int64_t bytes);
 LLVMValueRef blobs_space(struct blobs *, struct module *, const char *symbol, const struct program *, enum space);
+/* What the program's states hold at first, without the zeros at the end: *bytes of them. */
+LLVMValueRef blobs_states(struct blobs *, struct module *, const char *symbol, const struct program *, int64_t *bytes);
 /* The constants of several programs, equal ones once: where each lies, by buffer id,
  * and their end; before anything else is added.  Then a symbol for all. */
 const int64_t *blobs_share(struct blobs *, const struct program *, int64_t *end);

@@ -447,16 +447,41 @@ emit_library(struct target *t, const struct program *p, const char *name, const 
 
 /* ---- a trainer: many programs, one object */
 static LLVMValueRef
-trainer_program(struct module *m, struct blobs *b, const struct program *p, struct placed at, LLVMValueRef constants, const char *prefix)
+trainer_program(struct module *m, const struct program *p, struct placed at, LLVMValueRef constants, const char *prefix)
 {
-	LLVMValueRef state = blobs_space(b, m, arena_printf(m->a, "%s_state", prefix), p, SPACE_STATE), call, v;
+	LLVMValueRef call, v;
 
 	m->const_at = at.at;
 	m->const_bytes = at.end;
 	call = module_call(m, p, arena_printf(m->a, "%s_call", prefix), false);
-	v = module_program(m, p, call, constants, state, arena_printf(m->a, "%s_program", prefix), "", true);
+	v = module_program(m, p, call, constants, NULL, arena_printf(m->a, "%s_program", prefix), "", true);
 	m->const_at = NULL;
 	return v;
+}
+
+/* The states of all programs, each once; plan_share_states has placed them. */
+static struct program *
+all_states(struct module *m, const struct trainer_image *im)
+{
+	struct program *all = arena_new(m->a, struct program);
+	struct map *seen = map_create(m->a);
+
+	for (int k = 0; k <= im->nstages; k++) {
+		const struct program *p = k < im->nstages ? im->train[k] : im->eval;
+
+		for (int i = 0; p && i < p->states.n; i++) {
+			const struct io *s = &p->states.v[i];
+
+			if (map_get(seen, s->name))
+				continue;
+			map_put(seen, s->name, s->buffer);
+			vec_push(m->a, &all->states, *s);
+			vec_push(m->a, &all->buffers, s->buffer);
+			all->graph = p->graph;
+			all->state_bytes = p->state_bytes;
+		}
+	}
+	return all;
 }
 
 static void
@@ -468,7 +493,9 @@ trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 	    patch_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->i64, m->i64}, 3, 0);
 	struct placed *at_cached = arena_array(m->a, struct placed, im->ncached + 1), *at_train = arena_array(m->a, struct placed, im->nstages + 1),
 	    at_eval = {0};
-	LLVMValueRef constants;
+	const struct program *all = all_states(m, im);
+	int64_t init = 0;
+	LLVMValueRef constants, states;
 
 	/* first what is cached: the key of its cache is its constants, up to its end */
 	for (int i = 0; i < im->ncached; i++)
@@ -480,20 +507,23 @@ trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 	constants = blobs_shared(b, m, "constants");
 	for (int i = 0; i < im->nstages; i++)
 		stage[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){
-			trainer_program(m, b, im->train[i], at_train[i], constants, arena_printf(m->a, "train%d", i)),
+			trainer_program(m, im->train[i], at_train[i], constants, arena_printf(m->a, "train%d", i)),
 			module_string(m, im->stage_config[i])}, 2, 0);
-	eval = im->eval ? trainer_program(m, b, im->eval, at_eval, constants, "eval") : null;
+	eval = im->eval ? trainer_program(m, im->eval, at_eval, constants, "eval") : null;
 	for (int i = 0; i < im->ncached; i++)
-		cached[i] = trainer_program(m, b, im->cached[i], at_cached[i], constants, arena_printf(m->a, "cached%d", i));
+		cached[i] = trainer_program(m, im->cached[i], at_cached[i], constants, arena_printf(m->a, "cached%d", i));
 	for (int i = 0; i < im->npatches; i++)
 		patch[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){module_string(m, im->patches[i].state),
 			n64(m, im->patches[i].offset), n64(m, im->patches[i].bytes)}, 3, 0);
+	states = blobs_states(b, m, "all_states_init", all, &init);
 	onnx = blobs_add(b, m, "student_onnx", im->onnx, (int64_t)im->onnx_bytes);
 #define W(x) LLVMConstInt(m->i32, (unsigned long long)(x), 0)
 	v = LLVMConstStructInContext(m->c, (LLVMValueRef[]){W(RT_ABI), module_string(m, im->config), W(im->nstages),
-		module_array(m, stage_type, stage, im->nstages, "stages"), eval, W(im->ncached),
+		module_array(m, stage_type, stage, im->nstages, "stages"), eval,
+		W(all->states.n), module_tensors(m, all, all->states.v, all->states.n, "states_of_all"), n64(m, all->state_bytes),
+		states ? states : null, n64(m, init), W(im->ncached),
 		module_array(m, m->ptr, cached, im->ncached, "cached"), onnx ? onnx : null, n64(m, (int64_t)im->onnx_bytes),
-		W(im->npatches), module_array(m, patch_type, patch, im->npatches, "patches")}, 11, 0);
+		W(im->npatches), module_array(m, patch_type, patch, im->npatches, "patches")}, 16, 0);
 #undef W
 	g = LLVMAddGlobal(m->m, LLVMTypeOf(v), "retort_trainer");
 	LLVMSetInitializer(g, v);

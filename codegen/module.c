@@ -492,8 +492,8 @@ symbol_table(struct module *m, const struct program *p)
 	return module_array(m, t, v, p->nsym, "symbols");
 }
 
-static LLVMValueRef
-tensor_table(struct module *m, const struct program *p, const struct io *io, int n, const char *name)
+LLVMValueRef
+module_tensors(struct module *m, const struct program *p, const struct io *io, int n, const char *name)
 {
 	LLVMValueRef *v = arena_array(m->a, LLVMValueRef, n + 1);
 
@@ -664,9 +664,9 @@ module_program(struct module *m, const struct program *p, LLVMValueRef call, LLV
 		module_array(m, m->f64, flops, n, "flops"), call,
 		D(p->work_bytes), D(m->const_at ? m->const_bytes : p->const_bytes), D(p->state_bytes),
 		constants ? constants : null, module_i64s(m, reads, 2 * nreads, "reads"), W(nreads), state_init ? state_init : null,
-		tensor_table(m, p, p->inputs.v, p->inputs.n, "inputs"),
-		tensor_table(m, p, p->outputs.v, p->outputs.n, "outputs"),
-		tensor_table(m, p, p->states.v, p->states.n, "states"),
+		module_tensors(m, p, p->inputs.v, p->inputs.n, "inputs"),
+		module_tensors(m, p, p->outputs.v, p->outputs.n, "outputs"),
+		module_tensors(m, p, p->states.v, p->states.n, "states"),
 		symbol_table(m, p), W(p->items), module_dims(m, p, arena_printf(m->a, "%s_dims", symbol)),
 		module_string(m, manifest ? manifest : ""), D(program_status_at(p)), acc.buffers, acc.args, acc.args_at}, 29, 0);
 #undef W

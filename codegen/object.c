@@ -84,16 +84,16 @@ by_place(const void *a, const void *b)
 	return (x->at > y->at) - (x->at < y->at);
 }
 
-LLVMValueRef
-blobs_space(struct blobs *b, struct module *m, const char *symbol, const struct program *p, enum space space)
+static LLVMValueRef
+space_until(struct blobs *b, struct module *m, const char *symbol, const struct program *p, enum space space, int64_t bytes)
 {
-	int64_t at = b->at, bytes = space == SPACE_CONST ? p->const_bytes : p->state_bytes;
+	int64_t at = b->at;
 	int first = b->pieces.n;
 
 	for (int i = 0; i < p->buffers.n; i++) {
 		const struct buffer *x = p->buffers.v[i];
 
-		if (x->space != space || !x->data || x->alias || !x->bytes)
+		if (x->space != space || !x->data || x->alias || !x->bytes || x->offset >= bytes)
 			continue;
 		if (x->offset < 0 || x->bytes > bytes - x->offset)
 			die("buffer %d lies outside its space", x->id);
@@ -103,6 +103,26 @@ blobs_space(struct blobs *b, struct module *m, const char *symbol, const struct 
 		qsort(b->pieces.v + first, (size_t)(b->pieces.n - first), sizeof *b->pieces.v, by_place);
 	b->at += padded(bytes);
 	return symbol_at(b, m, symbol, at, bytes);
+}
+
+LLVMValueRef
+blobs_space(struct blobs *b, struct module *m, const char *symbol, const struct program *p, enum space space)
+{
+	return space_until(b, m, symbol, p, space, space == SPACE_CONST ? p->const_bytes : p->state_bytes);
+}
+
+LLVMValueRef
+blobs_states(struct blobs *b, struct module *m, const char *symbol, const struct program *p, int64_t *bytes)
+{
+	*bytes = 0;
+	for (int i = 0; i < p->states.n; i++) {
+		const struct buffer *x = p->states.v[i].buffer;
+		const char *c = x->data;
+
+		if (x->bytes && (c[0] || memcmp(c, c + 1, (size_t)x->bytes - 1) != 0) && x->offset + x->bytes > *bytes)
+			*bytes = x->offset + x->bytes;
+	}
+	return space_until(b, m, symbol, p, SPACE_STATE, *bytes);
 }
 
 /* ---- sharing */

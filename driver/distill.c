@@ -30,6 +30,7 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 	int n = j->r->nstages;
 	const struct program **train = arena_array(a, const struct program *, n);
 	const struct program **cached = arena_array(a, const struct program *, j->dist.nteachers + 1);
+	struct program **sharing = arena_array(a, struct program *, n + 1);
 	const char **config = arena_array(a, const char *, n);
 
 	for (int i = 0; i < n; i++) {
@@ -37,12 +38,12 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 
 		if (!job_stage(j, st))
 			return false;
-		train[i] = compile_step(j, t, distill_train_graph(a, &j->dist, diag));
+		train[i] = sharing[i] = compile_step(j, t, distill_train_graph(a, &j->dist, diag));
 		if (!train[i])
 			return false;
 		config[i] = job_stage_config(j, st);
 	}
-	image->eval = compile_step(j, t, distill_eval_graph(a, &j->dist, diag));
+	image->eval = sharing[n] = compile_step(j, t, distill_eval_graph(a, &j->dist, diag));
 	if (!image->eval)
 		return false;
 	for (int i = 0; i < j->dist.nteachers; i++)
@@ -52,6 +53,7 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 				return false;
 			image->ncached++;
 		}
+	plan_share_states(sharing, n + 1);
 	image->nstages = n;
 	image->train = train;
 	image->stage_config = config;

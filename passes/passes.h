@@ -57,6 +57,7 @@ bool pass_algorithm(struct graph *, struct pass_ctx *); /* convolutions to the f
 bool pass_layout(struct graph *, struct pass_ctx *);   /* sets value->layout, inserts relayout */
 bool pass_lower(struct graph *, struct pass_ctx *);    /* clusters into kernels (cluster.c), writes ctx->program */
 bool pass_plan(struct graph *, struct pass_ctx *);     /* offsets of every buffer */
+void plan_share_states(struct program *const *, int n); /* a state of one name lies at one place in all of them */
 void plan_print(const struct program *, struct str *); /* --print-memory-plan: what the memory is for */
 
 /* symbolic.c: graphs whose batch is a range.  order: the passes from layout to lower. */

@@ -280,6 +280,55 @@ pass_plan(struct graph *g, struct pass_ctx *ctx)
 	return true;
 }
 
+/* ---- one block of states for several programs */
+static bool
+all_zero(const struct buffer *b)
+{
+	const char *x = b->data;
+
+	return b->bytes == 0 || (x[0] == 0 && memcmp(x, x + 1, (size_t)b->bytes - 1) == 0);
+}
+
+/* In the order of the programs; last those that begin as zeros, which no file has to hold. */
+void
+plan_share_states(struct program *const *p, int n)
+{
+	struct arena *tmp = arena_create();
+	struct map *placed = map_create(tmp);
+	int64_t at = 0;
+
+	for (int zero = 0; zero < 2; zero++)
+		for (int k = 0; k < n; k++)
+			for (int i = 0; i < p[k]->states.n; i++) {
+				struct buffer *b = p[k]->states.v[i].buffer;
+				const char *name = p[k]->states.v[i].name;
+				const struct buffer *other = map_get(placed, name);
+
+				if (other && (other->bytes != b->bytes || other->dtype != b->dtype))
+					die("state %s has two types", name);
+				if (!other && all_zero(b) != zero)
+					continue;
+				b->offset = other ? other->offset : at;
+				if (other)
+					continue;
+				at += aligned(b->bytes);
+				map_put(placed, name, b);
+			}
+	for (int k = 0; k < n; k++) {
+		p[k]->state_bytes = at;
+		for (int i = 0; i < p[k]->buffers.n; i++) {
+			struct buffer *b = p[k]->buffers.v[i];
+
+			if (b->space != SPACE_STATE || !b->alias)
+				continue;
+			b->offset = holder(b)->offset;
+			for (const struct buffer *x = b; x->alias; x = x->alias)
+				b->offset += x->at;
+		}
+	}
+	arena_destroy(tmp);
+}
+
 /* ---- report */
 static double
 mib(int64_t n)

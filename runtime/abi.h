@@ -90,6 +90,7 @@ static inline int rt_status(const struct rt_program *p, void *const *base)
 }
 void *rt_alloc(size_t bytes);                 /* RT_ALIGN aligned, zeroed; NULL: out of memory */
 void rt_free(void *);
+void rt_unload(const void *, size_t);         /* of the executable: its pages may leave memory */
 
 /* ---- blas.c: the other provider of contractions; emitted calls only with --blas */
 void rt_sgemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
@@ -107,14 +108,22 @@ void rt_sgemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const flo
  * (cached teacher outputs of the batch).
  * Train outputs: `loss`, `term.NAME` (means over the batch), `metric.TASK.NAME.num`
  * and `.den` (sums; a metric is num/den).  Evaluation outputs: the same names, where
- * loss and terms come as `.num`/`.den` sums over the valid rows. */
+ * loss and terms come as `.num`/`.den` sums over the valid rows.
+ *
+ * All programs share one block of states: a state's offset is the same in each that has it,
+ * their state_bytes are the block's and their state_init is NULL.  Cached teachers have none. */
 struct rt_stage { const struct rt_program *train; const char *config; };
 struct rt_trainer {
 	uint32_t abi;
 	const char *config;          /* lines "key value...", docs/trainer-config.md */
 	int32_t nstages;
 	const struct rt_stage *stages;
-	const struct rt_program *eval;      /* shares the states of train, by name */
+	const struct rt_program *eval;
+	int32_t nstates;
+	const struct rt_tensor *states;     /* of all programs */
+	int64_t state_bytes;
+	const void *state_init;
+	int64_t state_init_bytes;           /* of state_init; what lies behind begins as zeros */
 	int32_t ncached;             /* teachers whose outputs are cached */
 	const struct rt_program *const *cached; /* outputs $teacher.NAME.OUT */
 	/* the student in inference form, parameters patched at these offsets */

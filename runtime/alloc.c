@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define HUGE_BYTES ((size_t)2 << 20)
 
@@ -63,4 +64,15 @@ rt_free(void *p)
 		munmap(h.base, h.mapped);
 	else
 		free(h.base);
+}
+
+/* Whole pages only: what else they hold may be needed. */
+void
+rt_unload(const void *p, size_t bytes)
+{
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), from = ((uintptr_t)p + page - 1) / page * page,
+	          to = ((uintptr_t)p + bytes) / page * page;
+
+	if (p && from < to)
+		madvise((void *)from, to - from, MADV_DONTNEED);
 }

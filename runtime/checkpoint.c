@@ -36,9 +36,9 @@ run_fingerprint(const struct run *r)
 			h = rt_hash(h, p->states[k].name, strlen(p->states[k].name));
 			h = rt_hash(h, &p->states[k].bytes, sizeof p->states[k].bytes);
 		}
-		if (p->state_bytes > 0)
-			h = rt_hash(h, p->state_init, (size_t)p->state_bytes);
 	}
+	h = rt_hash(h, r->states.init, (size_t)r->states.init_bytes);
+	rt_unload(r->states.init, (size_t)r->states.init_bytes);
 	uint64_t more[] = {
 	    r->seed, (uint64_t)r->batches.per_epoch, r->batches.shuffle, r->batches.drop_last};
 	double lr = r->opt.lr;
@@ -97,7 +97,6 @@ checkpoint_save(struct run *r)
 {
 	double start = rt_seconds();
 
-	states_store(&r->states, &r->train[r->cur.stage]);
 	r->cur.nsums = 2 * r->train[r->cur.stage].nmeters;
 	r->cur.seconds = r->resumed_seconds + rt_seconds() - r->resumed_at;
 	outputs_sync(r);

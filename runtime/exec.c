@@ -1,6 +1,6 @@
 /* exec -- a compiled program with its memory: inputs bound to data fields and to
- * the trainer's own numbers, outputs to meters, states to the union of all
- * programs' states.  Everything is allocated here, before the first step. */
+ * the trainer's own numbers, outputs to meters; and the one block of states that
+ * all programs share.  Everything is allocated here, before the first step. */
 #include "host/host.h"
 #include "runtime/trainer.h"
 
@@ -244,49 +244,6 @@ states_find(const struct states *s, const char *name)
 	return i < 0 ? NULL : &s->v[i];
 }
 
-static bool
-collect(struct states *s, const struct rt_program *p, struct rt_msg *m)
-{
-	for (int i = 0; i < p->nstates; i++) {
-		const struct rt_tensor *t = &p->states[i];
-		int k = find_state(s, t->name, strlen(t->name));
-
-		if (t->offset < 0 || t->bytes < 0 || t->offset + t->bytes > p->state_bytes)
-			return rt_fail(m, RT_INTERNAL,
-			    "state %s of program %s is outside its block", t->name, p->name);
-		if (k >= 0 && (s->v[k].bytes != t->bytes || s->v[k].dtype != t->dtype))
-			return rt_fail(m, RT_INTERNAL,
-			    "state %s has %lld bytes in one program and %lld in another", t->name,
-			    (long long)s->v[k].bytes, (long long)t->bytes);
-		if (k >= 0)
-			continue;
-		s->v[s->n++] = (struct state){t->name, t->bytes, s->bytes, t->dtype, false};
-		s->bytes += (t->bytes + RT_ALIGN - 1) / RT_ALIGN * RT_ALIGN;
-	}
-	return true;
-}
-
-static void
-initial(struct states *s, const struct rt_program *p)
-{
-	for (int i = 0; i < p->nstates; i++) {
-		int k = find_state(s, p->states[i].name, strlen(p->states[i].name));
-
-		memcpy(s->data + s->v[k].at, (const char *)p->state_init + p->states[i].offset,
-		    (size_t)s->v[k].bytes);
-	}
-}
-
-/* Where several programs have a state, the first one's content. */
-void
-states_initial(struct states *s, const struct rt_trainer *t)
-{
-	if (t->eval)
-		initial(s, t->eval);
-	for (int i = t->nstages - 1; i >= 0; i--)
-		initial(s, t->stages[i].train);
-}
-
 /* Optimiser slots are named after the parameter they belong to. */
 static void
 mark_slots(struct states *s)
@@ -301,69 +258,79 @@ mark_slots(struct states *s)
 	}
 }
 
+/* Every state of p is one of the table, at the same place. */
+static bool
+known(const struct states *s, const struct rt_program *p, struct rt_msg *m)
+{
+	for (int i = 0; i < p->nstates; i++) {
+		const struct rt_tensor *t = &p->states[i];
+		const struct state *u = states_find(s, t->name);
+
+		if (!u || u->at != t->offset || u->bytes != t->bytes || u->dtype != t->dtype)
+			return rt_fail(m, RT_INTERNAL,
+			    "state %s of program %s is not the trainer's", t->name, p->name);
+	}
+	return true;
+}
+
 bool
 states_open(struct states *s, const struct rt_trainer *t, struct region *r, struct rt_msg *m)
 {
-	size_t most = t->eval ? (size_t)t->eval->nstates : 0;
+	s->v = region_alloc(r, sizeof *s->v * ((size_t)t->nstates + 1));
+	s->data = rt_alloc((size_t)t->state_bytes);
+	if (!s->v || !s->data)
+		return rt_fail(m, RT_INTERNAL, "out of memory for %lld bytes of weights",
+		    (long long)t->state_bytes);
+	s->bytes = t->state_bytes;
+	s->init = t->state_init;
+	s->init_bytes = t->state_init_bytes;
+	for (int i = 0; i < t->nstates; i++) {
+		const struct rt_tensor *x = &t->states[i];
 
+		if (x->offset < 0 || x->bytes < 0 || x->offset > s->bytes - x->bytes)
+			return rt_fail(m, RT_INTERNAL, "state %s is outside its block", x->name);
+		s->v[s->n++] =
+		    (struct state){x->name, x->bytes, x->offset, x->dtype, false};
+	}
 	for (int i = 0; i < t->nstages; i++)
-		most += (size_t)t->stages[i].train->nstates;
-	s->v = region_alloc(r, sizeof *s->v * (most + 1));
-	if (!s->v)
-		return rt_fail(m, RT_INTERNAL, "out of memory");
-	for (int i = 0; i < t->nstages; i++)
-		if (!collect(s, t->stages[i].train, m))
+		if (!known(s, t->stages[i].train, m))
 			return false;
-	if (t->eval && !collect(s, t->eval, m))
+	if (t->eval && !known(s, t->eval, m))
 		return false;
-	s->data = region_alloc(r, (size_t)s->bytes + 1);
-	if (!s->data)
-		return rt_fail(
-		    m, RT_INTERNAL, "out of memory for %lld bytes of weights", (long long)s->bytes);
-	states_initial(s, t);
 	mark_slots(s);
-	return true;
-}
-
-static bool
-bind_states(struct exec *e, struct run *r)
-{
-	const struct rt_program *p = e->p;
-
-	e->slots = region_alloc(&r->region, sizeof *e->slots * ((size_t)p->nstates + 1));
-	if (!e->slots)
-		return oom(r);
-	for (int i = 0; i < p->nstates; i++) {
-		const struct rt_tensor *t = &p->states[i];
-		int k = find_state(&r->states, t->name, strlen(t->name));
-
-		if (k < 0)
-			continue; /* a cached teacher's own */
-		e->slots[e->nslots++] =
-		    (struct slot){k, t->offset, t->bytes, r->states.v[k].at, r->states.v[k].slot};
-	}
+	states_initial(s);
 	return true;
 }
 
 void
-states_load(const struct states *s, struct exec *e, bool with_slots)
+states_initial(struct states *s)
 {
-	for (int i = 0; i < e->nslots; i++) {
-		const struct slot *x = &e->slots[i];
-		const void *from = x->fresh && !with_slots
-				       ? (const char *)e->p->state_init + x->offset
-				       : (const char *)s->data + x->at;
-
-		memcpy((char *)e->base[2] + x->offset, from, (size_t)x->bytes);
-	}
+	if (s->init_bytes > 0)
+		memcpy(s->data, s->init, (size_t)s->init_bytes);
+	memset(s->data + s->init_bytes, 0, (size_t)(s->bytes - s->init_bytes));
+	rt_unload(s->init, (size_t)s->init_bytes);
 }
 
 void
-states_store(struct states *s, const struct exec *e)
+states_close(struct states *s)
 {
-	for (int i = 0; i < e->nslots; i++)
-		memcpy(s->data + e->slots[i].at, (const char *)e->base[2] + e->slots[i].offset,
-		    (size_t)e->slots[i].bytes);
+	rt_free(s->data);
+	s->data = NULL;
+}
+
+void
+states_fresh_slots(struct states *s)
+{
+	for (int i = 0; i < s->n; i++) {
+		const struct state *x = &s->v[i];
+		int64_t given = s->init_bytes - x->at;
+
+		if (!x->slot)
+			continue;
+		given = given < 0 ? 0 : given < x->bytes ? given : x->bytes;
+		memcpy(s->data + x->at, (const char *)s->init + x->at, (size_t)given);
+		memset(s->data + x->at + given, 0, (size_t)(x->bytes - given));
+	}
 }
 
 const char *
@@ -397,11 +364,7 @@ exec_open(struct exec *e, const struct rt_program *p, struct run *r)
 		return oom(r);
 	e->base[0] = r->work;
 	e->base[1] = (void *)p->constants;
-	e->base[2] = rt_alloc((size_t)p->state_bytes);
-	if (!e->base[2])
-		return oom(r);
-	if (p->state_bytes > 0)
-		memcpy(e->base[2], p->state_init, (size_t)p->state_bytes);
+	e->base[2] = r->states.data;
 	for (int i = 0; i < p->ninputs + p->noutputs; i++) {
 		const struct rt_tensor *t =
 		    i < p->ninputs ? &p->inputs[i] : &p->outputs[i - p->ninputs];
@@ -415,13 +378,13 @@ exec_open(struct exec *e, const struct rt_program *p, struct run *r)
 		if (!bind(&e->feeds[i], &p->inputs[i], r))
 			return false;
 	}
-	return bind_outputs(e, r) && bind_states(e, r);
+	return bind_outputs(e, r);
 }
 
 void
 exec_close(struct exec *e)
 {
-	for (int i = 2; e->p && e->base && i < 3 + e->p->ninputs + e->p->noutputs; i++)
+	for (int i = 3; e->p && e->base && i < 3 + e->p->ninputs + e->p->noutputs; i++)
 		rt_free(e->base[i]);
 	e->p = NULL;
 }

@@ -151,6 +151,7 @@ close_run(struct run *r)
 	cache_close(r);
 	rt_pool_destroy(r->pool);
 	rt_free(r->work);
+	states_close(&r->states);
 	dataset_close(&r->data);
 	free(r->scales);
 	region_free(&r->region);
@@ -256,7 +257,7 @@ bench(struct run *r)
 	       "\"arena_bytes\": %lld, \"steps\": %lld, "
 	       "\"batch\": %lld, \"flops\": %.6g}\n",
 	    ms[0], ms[n / 2], rt_pool_threads(r->pool),
-	    (long long)(r->work_bytes + e->p->state_bytes), (long long)n, (long long)r->cfg.batch,
+	    (long long)(r->work_bytes + r->states.bytes), (long long)n, (long long)r->cfg.batch,
 	    program_flops(e->p));
 	free(ms);
 	return !r->opt.profile || profile(r, e, n);
@@ -343,7 +344,7 @@ static bool find_first(struct run *);
 static bool
 initial_weights(struct run *r)
 {
-	states_initial(&r->states, r->t);
+	states_initial(&r->states);
 	return true;
 }
 
@@ -357,7 +358,7 @@ begin_stage(struct run *r, int64_t stage)
 	r->cur.plateau_scale = 1;
 	r->has_best = r->best_dirty = false;
 	meters_reset(&r->train[stage]);
-	states_load(&r->states, &r->train[stage], false);
+	states_fresh_slots(&r->states);
 	trap_begin(r);
 }
 
@@ -372,7 +373,6 @@ not_finite(struct run *r, const struct exec *e)
 			return "the loss";
 	if (!r->trap)
 		return NULL;
-	states_store(&r->states, e);
 	name = states_not_finite(&r->states, r->states.data);
 	return name ? region_printf(&r->region, "parameter \"%s\"", name) : NULL;
 }
@@ -428,7 +428,6 @@ find_first(struct run *r)
 	if (!trap_open(r) || (r->saved && !checkpoint_load(r, &found)))
 		return false;
 	if (found) {
-		states_load(&r->states, &r->train[r->cur.stage], true);
 		next_stage(r);
 	} else {
 		r->cur.total_epochs = r->cur.total_updates = 0;
@@ -457,7 +456,6 @@ save(struct run *r)
 {
 	const char *name;
 
-	states_store(&r->states, &r->train[r->cur.stage]);
 	name = states_not_finite(&r->states, r->states.data);
 	if (name)
 		return find_first(r) ||
@@ -543,7 +541,6 @@ train(struct run *r)
 		       (!run_out_of_steps(r) || r->cur.step > 0))
 			if (!run_epoch(r))
 				return false;
-		states_store(&r->states, &r->train[r->cur.stage]);
 		if (r->cur.stage + 1 == r->t->nstages || run_out_of_steps(r))
 			return true;
 		begin_stage(r, r->cur.stage + 1);
@@ -558,9 +555,7 @@ begin(struct run *r)
 	r->fingerprint = run_fingerprint(r);
 	if (r->opt.resume && !checkpoint_load(r, &found))
 		return false;
-	if (found)
-		states_load(&r->states, &r->train[r->cur.stage], true);
-	else
+	if (!found)
 		begin_stage(r, 0);
 	r->saved = found;
 	if (r->opt.trap && !trap_open(r))

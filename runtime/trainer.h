@@ -87,11 +87,6 @@ struct meter {
 	int num, den;	  /* outputs; den -1: each step counts once */
 	double sum_num, sum_den;
 };
-struct slot {
-	int state;
-	int64_t offset, bytes, at;
-	bool fresh;
-}; /* program offset <-> union offset */
 struct exec {
 	const struct rt_program *p;
 	void **base;
@@ -99,10 +94,8 @@ struct exec {
 	int nmeters;
 	struct meter *meters;
 	int check; /* output check.labels, or -1 */
-	int nslots;
-	struct slot *slots;
 };
-/* All states of all programs by name; what is saved and exported. */
+/* The states of all programs, in one block; what is saved and exported. */
 struct states {
 	int n;
 	struct state {
@@ -113,6 +106,8 @@ struct states {
 	} *v;
 	int64_t bytes;
 	unsigned char *data;
+	const void *init; /* the first init_bytes of data at the start, the others are 0 */
+	int64_t init_bytes;
 };
 struct cached {		   /* one cached teacher output */
 	const char *input; /* $teacher.NAME.OUT */
@@ -132,9 +127,9 @@ void meters_reset(struct exec *);
 void meters_add(struct exec *);
 double meter_value(const struct meter *); /* NAN: nothing counted */
 bool states_open(struct states *, const struct rt_trainer *, struct region *, struct rt_msg *);
-void states_initial(struct states *, const struct rt_trainer *); /* as compiled */
-void states_load(const struct states *, struct exec *, bool with_slots); /* union -> program */
-void states_store(struct states *, const struct exec *);		 /* program -> union */
+void states_close(struct states *);
+void states_initial(struct states *);	  /* as compiled */
+void states_fresh_slots(struct states *); /* optimiser slots as compiled */
 const char *states_not_finite(
     const struct states *, const unsigned char *data); /* its name; NULL: all are */
 const struct state *states_find(const struct states *, const char *name);

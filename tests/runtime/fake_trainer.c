@@ -57,12 +57,11 @@ static const struct rt_tensor eval_outputs[] = {
     {"metric.cls.accuracy.num", RT_F32, 0, NULL, NULL, 4, 2},
     {"metric.cls.accuracy.den", RT_F32, 0, NULL, NULL, 4, 3},
 };
-/* the parameter stands elsewhere in evaluation's block, which must not matter */
 static const struct rt_tensor states[] = {
     {"w", RT_F32, 1, dims_w, NULL, NW * 4, offsetof(struct states, w)},
     {"w:momentum", RT_F32, 1, dims_w, NULL, NW * 4, offsetof(struct states, slot)},
 };
-static const struct rt_tensor eval_states[] = {{"w", RT_F32, 1, dims_w, NULL, NW * 4, 128}};
+static const struct rt_tensor eval_states[] = {{"w", RT_F32, 1, dims_w, NULL, NW * 4, offsetof(struct states, w)}};
 
 static void
 rows(const float *w, const float *x, const int64_t *y, int64_t begin, int64_t end, float scale,
@@ -171,7 +170,7 @@ eval_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t 
 	int64_t valid = *(const int64_t *)base[5];
 
 	(void)call, (void)sym, (void)begin, (void)end, (void)slot;
-	rows((const float *)((const char *)base[2] + 128), base[3], base[4], 0, valid, 1, &p);
+	rows(((const struct states *)base[2])->w, base[3], base[4], 0, valid, 1, &p);
 	*(float *)base[6] = p.loss;
 	*(float *)base[7] = (float)valid;
 	*(float *)base[8] = p.hits;
@@ -182,7 +181,6 @@ static const int64_t train_pieces[] = {PIECES, 1}, eval_pieces[] = {1};
 static const char *const names[] = {"gradient", "update"};
 static const double flops[] = {B * NW * 6.0, NW * 4.0};
 static const struct states init;
-static const float eval_init[128];
 static const struct rt_program train_program = {
     .abi = RT_ABI,
     .name = "fake_train",
@@ -196,7 +194,6 @@ static const struct rt_program train_program = {
     .call = train_call,
     .work_bytes = PIECES * sizeof(struct piece),
     .state_bytes = sizeof(struct states),
-    .state_init = &init,
     .inputs = inputs,
     .outputs = outputs,
     .states = states,
@@ -214,8 +211,7 @@ static const struct rt_program eval_program = {
     .flops = flops,
     .call = eval_call,
     .work_bytes = 64,
-    .state_bytes = sizeof eval_init,
-    .state_init = eval_init,
+    .state_bytes = sizeof(struct states),
     .inputs = eval_inputs,
     .outputs = eval_outputs,
     .states = eval_states,
@@ -240,6 +236,11 @@ const struct rt_trainer retort_trainer = {
     .nstages = 1,
     .stages = stages,
     .eval = &eval_program,
+    .nstates = 2,
+    .states = states,
+    .state_bytes = sizeof(struct states),
+    .state_init = &init,
+    .state_init_bytes = offsetof(struct states, pad),
     .onnx = onnx,
     .onnx_bytes = sizeof onnx,
     .npatches = 1,
@@ -267,7 +268,6 @@ static const struct rt_program cached_program = {
     .call = cached_call,
     .work_bytes = PIECES * sizeof(struct piece),
     .state_bytes = sizeof(struct states),
-    .state_init = &init,
     .inputs = cached_inputs,
     .outputs = outputs,
     .states = states,
