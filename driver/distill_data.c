@@ -203,6 +203,26 @@ set_lines(struct job *j, struct str *s, int index)
 	split_lines(j, s, "test", set->test);
 }
 
+/* A task with labels, the set that its rows are of, its metrics in the recipe's order. */
+static void
+task_lines(struct job *j, struct str *s, const struct recipe_task *t)
+{
+	const struct job_field *f = t->target ? find_field(j, t->target) : NULL;
+	const char *set = t->data ? t->data : f && f->set >= 0 ? j->sets[f->set].name : j->nsets == 1 ? j->sets[0].name : "";
+
+	str_add(s, "task");
+	quote(s, t->name);
+	quote(s, set);
+	quote(s, t->target ? t->target : "");
+	str_add(s, "\n");
+	for (int i = 0; i < t->nmetrics; i++) {
+		str_add(s, "metric");
+		quote(s, t->name);
+		quote(s, t->metrics[i].name);
+		str_add(s, "\n");
+	}
+}
+
 static void
 info(struct str *s, const char *key, const char *value)
 {
@@ -256,6 +276,8 @@ job_config(struct job *j)
 		else
 			str_addf(&s, "augment %s %.17g\n", g->kind, g->p);
 	}
+	for (int i = 0; i < r->ntasks; i++)
+		task_lines(j, &s, &r->tasks[i]);
 	if (r->early_patience)
 		str_addf(&s, "early_stop %d\n", r->early_patience);
 	if (r->early_monitor) {

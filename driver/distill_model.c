@@ -266,6 +266,16 @@ named_in(const char *name, int n, const char **list)
 	return false;
 }
 
+static const struct distill_metric *
+metrics_of(struct arena *a, const struct recipe_task *t)
+{
+	struct distill_metric *m = arena_array(a, struct distill_metric, t->nmetrics + 1);
+
+	for (int i = 0; i < t->nmetrics; i++)
+		m[i] = (struct distill_metric){t->metrics[i].name, t->metrics[i].teacher};
+	return m;
+}
+
 bool
 job_import(struct job *j)
 {
@@ -304,7 +314,7 @@ job_import(struct job *j)
 	for (int i = 0; i < r->ntasks; i++)
 		ds->tasks[i] = (struct distill_task){
 			.name = r->tasks[i].name, .head = r->tasks[i].head, .target = r->tasks[i].target,
-			.weight = r->tasks[i].weight, .set = r->tasks[i].data, .nmetrics = r->tasks[i].nmetrics, .metrics = r->tasks[i].metrics,
+			.weight = r->tasks[i].weight, .set = r->tasks[i].data, .nmetrics = r->tasks[i].nmetrics, .metrics = metrics_of(a, &r->tasks[i]),
 			.loc = job_loc(j, r->tasks[i].line)};
 	return j->d->diag.errors == 0;
 }

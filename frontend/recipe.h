@@ -29,7 +29,8 @@ struct recipe_model {
 	const char **frozen;     /* glob patterns on initializer names */
 	const char *init;        /* "onnx", "kaiming", "xavier" */
 };
-struct recipe_task { const char *name, *head, *target; double weight; int nmetrics; const char **metrics; int line; const char *data; };
+struct recipe_metric { const char *name, *teacher; int id; }; /* as metrics.jsonl calls it: top5, agreement, agreement.big.y */
+struct recipe_task { const char *name, *head, *target; double weight; int nmetrics; struct recipe_metric *metrics; int line; const char *data; };
 struct recipe_term {
 	const char *name, *task, *loss; /* ce kd soft_ce mse bce cosine hint */
 	double weight, temperature;

@@ -2,6 +2,8 @@
  * outputs and taps, tasks, teachers, data sets.  All that dangle are reported. */
 #include "frontend/recipe_int.h"
 
+#include "host/metric.h"
+
 struct check {
 	const struct recipe *r;
 	struct arena *a;
@@ -163,6 +165,46 @@ check_teacher(const struct check *c, const char *name, int line, const char *wha
 }
 
 /* ---- tasks and terms */
+static bool
+has_teacher(const struct recipe *r, const struct recipe_task *t)
+{
+	bool found = false;
+
+	for (int i = 0; i < r->nterms; i++)
+		found |= r->terms[i].task && strcmp(r->terms[i].task, t->name) == 0 &&
+			 r->terms[i].nteachers > 0;
+	for (int s = 0; s < r->nstages; s++)
+		for (int i = 0; i < r->stages[s].nterms; i++) {
+			const struct recipe_term *term = &r->stages[s].terms[i];
+
+			found |=
+			    term->task && strcmp(term->task, t->name) == 0 && term->nteachers > 0;
+		}
+	return found;
+}
+
+static void
+check_metrics(const struct check *c, const struct recipe_task *t, const char *what)
+{
+	bool told = false;
+
+	for (int i = 0; i < t->nmetrics; i++) {
+		const struct recipe_metric *m = &t->metrics[i];
+		bool taught = metric_info[m->id].needs == METRIC_TEACHER;
+
+		if (!taught && !t->target && !told)
+			told = !diag_invalid(c->d, at(c, t->line),
+			    "%s has metrics but no \"target\" to compare with", what);
+		if (m->teacher)
+			check_teacher(c, m->teacher, t->line, what);
+		else if (taught && !has_teacher(c->r, t))
+			diag_invalid(c->d, at(c, t->line),
+			    "%s: metric \"%s\" compares with a teacher, and no term of the task "
+			    "has one; write {%s: TEACHER.OUTPUT}",
+			    what, m->name, m->name);
+	}
+}
+
 static void
 check_tasks(const struct check *c, const struct names *have)
 {
@@ -181,9 +223,7 @@ check_tasks(const struct check *c, const struct names *have)
 			diag_invalid(c->d, at(c, t->line),
 			    "%s: target \"%s\" is no field of the data%s", what, t->target,
 			    hint(c, have, t->target));
-		if (t->nmetrics && !t->target)
-			diag_invalid(c->d, at(c, t->line),
-			    "%s has metrics but no \"target\" to compare with", what);
+		check_metrics(c, t, what);
 		if (t->data && !known(&sets, t->data))
 			diag_invalid(c->d, at(c, t->line), "%s: no data set is called \"%s\"%s",
 			    what, t->data, hint(c, &sets, t->data));
@@ -230,9 +270,10 @@ check_monitor(const struct check *c)
 	vec_push(c->a, &have.list, "val.loss");
 	for (i = 0; i < c->r->ntasks; i++)
 		for (k = 0; k < c->r->tasks[i].nmetrics; k++)
-			vec_push(c->a, &have.list,
-			    arena_printf(
-				c->a, "val.%s.%s", c->r->tasks[i].name, c->r->tasks[i].metrics[k]));
+			if (metric_info[c->r->tasks[i].metrics[k].id].better)
+				vec_push(c->a, &have.list,
+				    arena_printf(c->a, "val.%s.%s", c->r->tasks[i].name,
+					c->r->tasks[i].metrics[k].name));
 	for (i = 0; i < c->r->nterms; i++)
 		vec_push(c->a, &have.list, arena_printf(c->a, "val.term.%s", c->r->terms[i].name));
 	if (!known(&have, m))

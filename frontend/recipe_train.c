@@ -1,6 +1,8 @@
 /* recipe_train -- tasks:, terms: and train: of a recipe. */
 #include "frontend/recipe_int.h"
 
+#include "host/metric.h"
+
 /* ---- one of several kinds, written {kind: {settings}} or just kind */
 static ynode *
 kind_of(struct ydoc *y, ynode *n, const char *what, int nkinds, const char *const *kinds,
@@ -38,12 +40,74 @@ kind_of(struct ydoc *y, ynode *n, const char *what, int nkinds, const char *cons
 }
 
 /* ---- tasks */
+static int
+metric_named(struct ydoc *y, ynode *at, const char *name)
+{
+	const char *names[NMETRICS];
+	int number, id = metric_find(name, (int)strlen(name), &number);
+
+	for (int i = 0; i < NMETRICS; i++)
+		names[i] = metric_info[i].name;
+	if (id < 0)
+		yaml_bad(y, at, "no metric is called \"%s\"%s", name,
+		    yaml_hint(y, name, NMETRICS, names));
+	return id;
+}
+
+/* A name, or {name: TEACHER.OUTPUT} */
+static bool
+task_metric(struct ydoc *y, ynode *n, struct recipe_metric *m)
+{
+	*m = (struct recipe_metric){0};
+	if (yaml_is_map(n) && yaml_count(n) == 1) {
+		m->name = yaml_key(y, n, 0);
+		m->teacher = yaml_string(y, n, m->name, NULL);
+		n = yaml_key_node(y, n, 0);
+	} else {
+		m->name = yaml_text(y, n);
+	}
+	m->id = m->name ? metric_named(y, n, m->name) : -1;
+	if (m->id >= 0 && m->teacher && metric_info[m->id].needs != METRIC_TEACHER)
+		yaml_bad(y, n, "metric \"%s\" is about the target and takes no teacher", m->name);
+	return m->id >= 0;
+}
+
+/* One that is listed for several teachers is called NAME.TEACHER.OUTPUT. */
+static void
+task_metrics(struct ydoc *y, ynode *task, struct recipe_task *t)
+{
+	ynode *n = yaml_get(y, task, "metrics");
+	int count = yaml_count(n);
+
+	if (n && yaml_is_map(n)) {
+		yaml_bad(y, n, "\"metrics\" must be a list");
+		return;
+	}
+	t->metrics = arena_array(y->arena, struct recipe_metric, count + 1);
+	for (int i = 0; i < count; i++)
+		if (task_metric(y, yaml_item(y, n, i), &t->metrics[t->nmetrics]))
+			t->nmetrics++;
+	for (int i = 0; i < t->nmetrics; i++) {
+		struct recipe_metric *m = &t->metrics[i];
+		int same = 0;
+
+		for (int k = 0; k < t->nmetrics; k++)
+			same += t->metrics[k].id == m->id && t->metrics[k].teacher;
+		if (m->teacher && same > 1)
+			m->name =
+			    arena_printf(y->arena, "%s.%s", metric_info[m->id].name, m->teacher);
+		for (int k = 0; k < i; k++)
+			if (strcmp(t->metrics[k].name, m->name) == 0)
+				yaml_bad(y, yaml_item(y, n, i), "metric \"%s\" is listed twice",
+				    m->name);
+	}
+}
+
 void
 recipe_tasks(struct ydoc *y, ynode *root, struct recipe *r)
 {
-	static const char *const metrics[] = {"accuracy", "top5", "loss", "mse", "mae"};
 	ynode *map = yaml_get(y, root, "tasks");
-	int i, k, m;
+	int i;
 
 	if (!map)
 		return;
@@ -69,15 +133,7 @@ recipe_tasks(struct ydoc *y, ynode *root, struct recipe *r)
 		t->target = yaml_string(y, n, "target", NULL);
 		t->weight = yaml_number(y, n, "weight", 1, 0, INFINITY);
 		t->data = yaml_string(y, n, "data", NULL);
-		t->nmetrics = yaml_strings(y, n, "metrics", &t->metrics);
-		for (k = 0; k < t->nmetrics; k++) {
-			for (m = 0; m < 5 && strcmp(metrics[m], t->metrics[k]) != 0; m++)
-				;
-			if (m == 5)
-				yaml_bad(y, yaml_get(y, n, "metrics"),
-				    "no metric is called \"%s\"%s", t->metrics[k],
-				    yaml_hint(y, t->metrics[k], 5, metrics));
-		}
+		task_metrics(y, n, t);
 	}
 }
 

@@ -188,34 +188,42 @@ distill_eval_graph(struct arena *a, const struct distill *d, struct diag *diag)
 	return finish(&x, ok);
 }
 
+/* The teacher's output that `name` stands for, once; names of other teachers are passed by. */
+static bool
+teacher_output(struct distiller *x, struct made *m, const char *name, struct loc loc)
+{
+	struct build b = distill_build(x, loc);
+	const char *out = arena_printf(x->g->arena, "$teacher.%s", name);
+	size_t len = strlen(m->m->name);
+	struct value *v;
+
+	if (strncmp(name, m->m->name, len) != 0 || name[len] != '.')
+		return true;
+	for (int o = 0; o < x->g->outputs.n; o++)
+		if (strcmp(x->g->output_names.v[o], out) == 0)
+			return true;
+	v = distill_named(x, m, name + len + 1, loc);
+	if (v)
+		graph_output(x->g, out, b_cast(&b, m->map[v->id], DT_f32));
+	return v != NULL;
+}
+
 struct graph *
 distill_teacher_graph(struct arena *a, const struct distill *d, int teacher, struct diag *diag)
 {
 	struct distiller x;
-	const struct distill_model *m = &d->teachers[teacher];
-	size_t len = strlen(m->name);
+	struct made *m;
 	bool ok;
 
-	start(&x, a, d, m->name, true, diag);
-	ok = distill_clone(&x, &x.teachers[teacher]);
+	start(&x, a, d, d->teachers[teacher].name, true, diag);
+	m = &x.teachers[teacher];
+	ok = distill_clone(&x, m);
 	for (int i = 0; ok && i < d->nterms; i++)
-		for (int k = 0; ok && k < d->terms[i].nteachers; k++) {
-			const char *name = d->terms[i].teachers[k], *out;
-			struct build b = distill_build(&x, d->terms[i].loc);
-			struct value *v;
-			bool seen = false;
-
-			if (strncmp(name, m->name, len) != 0 || name[len] != '.')
-				continue;
-			out = arena_printf(x.g->arena, "$teacher.%s", name);
-			for (int o = 0; o < x.g->outputs.n; o++)
-				seen |= strcmp(x.g->output_names.v[o], out) == 0;
-			v = distill_named(
-			    &x, &x.teachers[teacher], name + len + 1, d->terms[i].loc);
-			if (v && !seen)
-				graph_output(
-				    x.g, out, b_cast(&b, x.teachers[teacher].map[v->id], DT_f32));
-			ok = v != NULL;
-		}
+		for (int k = 0; ok && k < d->terms[i].nteachers; k++)
+			ok = teacher_output(&x, m, d->terms[i].teachers[k], d->terms[i].loc);
+	for (int i = 0; ok && i < d->ntasks; i++)
+		for (int k = 0; ok && k < d->tasks[i].nmetrics; k++)
+			if (d->tasks[i].metrics[k].teacher)
+				ok = teacher_output(&x, m, d->tasks[i].metrics[k].teacher, d->tasks[i].loc);
 	return finish(&x, ok);
 }

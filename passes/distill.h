@@ -28,7 +28,8 @@ struct distill_field { const char *name; enum dtype dtype; int rank; int64_t dim
                        int64_t first_row, rows; /* its rows in the batch when several sets are concatenated; rows 0: all */ };
 struct distill_term { const char *name, *task, *loss, *student, *adaptor, *reduction; double weight, temperature; bool tau_squared;
                       int nteachers; const char *const *teachers; struct loc loc; };
-struct distill_task { const char *name, *head, *target; double weight; int nmetrics; const char *const *metrics; struct loc loc;
+struct distill_metric { const char *name, *teacher; }; /* of host/metric.def, up to a dot; teacher NULL: the one that a term of the task imitates */
+struct distill_task { const char *name, *head, *target; double weight; int nmetrics; const struct distill_metric *metrics; struct loc loc;
                       const char *set; /* the data set whose rows it is about; NULL: those of its target field */ };
 /* Several data sets in one batch: their rows, in order.  Fields that several sets
  * have hold all rows (rows 0), a field of one set its rows. */

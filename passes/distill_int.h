@@ -105,6 +105,8 @@ bool distill_teacher_part(
 /* distill_term.c */
 struct value *distill_valid(
     struct distiller *); /* eval: f32 [batch], 1 for rows below $valid (of each set) */
+/* eval: those rows of it */
+struct value *distill_valid_rows(struct distiller *, struct build *, struct rows);
 /* sum(row*weight) and sum(weight) over the rows that count */
 void distill_sums(struct distiller *, struct build *, struct rows, const struct loss *,
     struct value **num, struct value **den);
@@ -114,7 +116,7 @@ bool distill_operands(
     struct distiller *, struct build *, const struct distill_term *, struct operands *);
 bool distill_check_labels(struct distiller *, const struct operands *); /* each target once */
 
-/* distill_metric.c: outputs metric.TASK.NAME.num and .den */
+/* distill_metric.c: outputs metric.TASK.NAME.num and .den; evaluation: rows.TASK.* */
 bool distill_metrics(struct distiller *, const struct distill_task *);
 
 #endif

@@ -62,6 +62,14 @@ distill_valid(struct distiller *x)
 	return x->valid;
 }
 
+struct value *
+distill_valid_rows(struct distiller *x, struct build *b, struct rows r)
+{
+	struct rows all = {0, x->d->batch};
+
+	return take_rows(b, distill_valid(x), all, r);
+}
+
 /* [rows] as [rows,1,1..] of v's rank */
 static struct value *
 columns(struct build *b, struct value *mask, const struct value *v)
@@ -83,9 +91,7 @@ distill_sums(struct distiller *x, struct build *b, struct rows r, const struct l
 	struct value *w = l->weight;
 
 	if (x->eval) {
-		struct rows all = {0, x->d->batch};
-		struct value *mask =
-		    columns(b, take_rows(b, distill_valid(x), all, r), l->row);
+		struct value *mask = columns(b, distill_valid_rows(x, b, r), l->row);
 
 		w = w ? b_mul(b, w, mask) : mask;
 	}

@@ -2,6 +2,8 @@
  * compiler, so a mistake in them is no user's, but an executable can be damaged. */
 #include "runtime/config.h"
 
+#include "host/metric.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
@@ -326,6 +328,40 @@ set_entry(struct line *l, struct cfg_set *s)
 }
 
 static bool
+parse_task(struct line *l, struct config *c)
+{
+	if (!words(l, 3))
+		return false;
+	if (c->ntasks == MAX_TASKS)
+		return bad(l, "too many tasks");
+	c->tasks[c->ntasks++] = (struct cfg_task){.name = l->w[1], .set = l->w[2], .target = l->w[3]};
+	return true;
+}
+
+static bool
+parse_metric(struct line *l, struct config *c)
+{
+	int number;
+
+	if (!words(l, 2))
+		return false;
+	for (int i = 0; i < c->ntasks; i++) {
+		struct cfg_task *t = &c->tasks[i];
+		struct cfg_metric *m = &t->metrics[t->nmetrics];
+
+		if (strcmp(t->name, l->w[1]) != 0)
+			continue;
+		if (t->nmetrics == MAX_METRICS)
+			return bad(l, "too many metrics");
+		m->name = l->w[2];
+		m->id = metric_find(m->name, (int)strcspn(m->name, "."), &number);
+		t->nmetrics++;
+		return m->id >= 0 || bad(l, "unknown metric");
+	}
+	return bad(l, "metric of an unknown task");
+}
+
+static bool
 entry(struct line *l, struct config *c, struct cfg_set **set)
 {
 	static const char *const of_set[] = {
@@ -361,6 +397,10 @@ entry(struct line *l, struct config *c, struct cfg_set **set)
 		return parse_augment(l, c);
 	if (strcmp(key, "set") == 0)
 		return parse_set(l, c, set);
+	if (strcmp(key, "task") == 0)
+		return parse_task(l, c);
+	if (strcmp(key, "metric") == 0)
+		return parse_metric(l, c);
 	if (strcmp(key, "mode") == 0) {
 		if (!words(l, 1) || (strcmp(l->w[1], "max") != 0 && strcmp(l->w[1], "min") != 0))
 			return bad(l, "expected max or min");
@@ -437,7 +477,8 @@ config_parse(struct config *c, const char *text, struct region *r, struct rt_msg
 	    .test_every = -1,
 	    .checkpoint_seconds = 5};
 	c->sets = region_alloc(r, MAX_SETS * sizeof *c->sets);
-	if (!p || !c->sets)
+	c->tasks = region_alloc(r, MAX_TASKS * sizeof *c->tasks);
+	if (!p || !c->sets || !c->tasks)
 		return rt_fail(m, RT_INTERNAL, "out of memory");
 	if (!next(&l, &p) || strcmp(l.w[0], "retort_trainer") != 0 || !words(&l, 1) ||
 	    !integer(&l, 1, 1, 1, &version))

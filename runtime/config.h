@@ -20,6 +20,8 @@ extern const char *const split_names[NSPLITS];
 #define MAX_SETS 16
 #define MAX_AUGMENTS 16
 #define MAX_MILESTONES 60
+#define MAX_TASKS 64
+#define MAX_METRICS 48 /* of a task */
 
 struct cfg_field {
 	const char *name;
@@ -42,6 +44,15 @@ struct cfg_augment {
 	enum augment_kind kind;
 	double value;
 };
+struct cfg_metric {
+	const char *name; /* a metric of host/metric.def, up to a dot */
+	int id;
+};
+struct cfg_task {
+	const char *name, *set, *target; /* set: whose rows; "": no one's alone.  target: its field, or "" */
+	int nmetrics;
+	struct cfg_metric metrics[MAX_METRICS];
+};
 struct cfg_info {
 	const char *key, *value;
 };
@@ -57,6 +68,8 @@ struct config {
 	int mode;	     /* +1 max, -1 min, 0 default */
 	int64_t test_every;  /* -1: default */
 	double checkpoint_seconds;
+	int ntasks;
+	struct cfg_task *tasks;
 	int ninfo;
 	struct cfg_info info[64];
 	int nsets;

@@ -1,5 +1,6 @@
 /* epoch -- what follows the last step of an epoch: the split evaluations, what is
  * best so far, early stopping, plateau, the line of the log, the cursor. */
+#include "host/metric.h"
 #include "runtime/trainer.h"
 
 #include <math.h>
@@ -49,7 +50,8 @@ record_meters(struct record *x, const struct exec *e, const char *split, struct 
 			snprintf(key, sizeof key, "%s", m->name);
 		else
 			snprintf(key, sizeof key, "%s.%s", split, metric ? m->name + 7 : m->name);
-		value = !train && k < e->nmeters ? split_loss(e, &r->stages[r->cur.stage], m) : meter_value(m);
+		value = !train && k < e->nmeters ? split_loss(e, &r->stages[r->cur.stage], m)
+						 : meter_value(m);
 		if (!record_add(x, key, value))
 			return rt_fail(&r->msg, RT_INTERNAL, "out of memory");
 	}
@@ -65,7 +67,7 @@ has_nan(const struct exec *e)
 	return false;
 }
 
-/* The split's numbers with the given states. */
+/* The split's numbers with the given states; x NULL: only what the report shows. */
 static bool
 evaluate(struct run *r, enum split k, const unsigned char *states, struct record *x)
 {
@@ -73,6 +75,7 @@ evaluate(struct run *r, enum split k, const unsigned char *states, struct record
 
 	r->eval.base[2] = (void *)(uintptr_t)states; /* read only */
 	meters_reset(&r->eval);
+	answers_begin(r, k, states);
 	for (int64_t i = 0; i < steps; i++) {
 		batches_eval(&r->batches, k, i);
 		exec_fill(&r->eval, r, k, 0, 1, -1);
@@ -80,30 +83,75 @@ evaluate(struct run *r, enum split k, const unsigned char *states, struct record
 		if (!exec_check(&r->eval, r) || (has_nan(&r->eval) && !trap_data(r, &r->eval, k)))
 			return false;
 		meters_add(&r->eval);
+		answers_batch(r);
 	}
-	return record_meters(x, &r->eval, split_names[k], r);
+	return !x || (record_meters(x, &r->eval, split_names[k], r) && answers_record(r, x));
 }
 
-/* The key that decides what "best" is: the recipe's, or the first val metric. */
-static const char *
-monitor(const struct run *r, const struct record *x)
+bool
+epoch_exported(struct run *r, const unsigned char *states)
 {
-	if (r->cfg.monitor)
-		return r->cfg.monitor;
+	const struct answers_all *a = &r->answers;
+	enum split k = dataset_has(&r->data, SPLIT_TEST) ? SPLIT_TEST : SPLIT_VAL;
+
+	if (!r->has_eval || a->n == 0 || !dataset_has(&r->data, k))
+		return true;
+	if (a->split == k && a->states == states && a->updates == r->cur.total_updates)
+		return true;
+	return evaluate(r, k, states, NULL);
+}
+
+static bool
+has_key(const struct record *x, const char *key)
+{
 	for (int i = 0; i < x->n; i++)
+		if (strcmp(x->v[i].key, key) == 0 && x->v[i].n == 0)
+			return true;
+	return false;
+}
+
+/* The key that decides what "best" is: the recipe's, or the first metric with an order. */
+static void
+monitor(const struct run *r, const struct record *x, char *key, size_t n)
+{
+	const char *first = "val.loss";
+
+	if (r->cfg.monitor) {
+		snprintf(key, n, "%s", r->cfg.monitor);
+		return;
+	}
+	for (int t = 0; t < r->cfg.ntasks; t++)
+		for (int i = 0; i < r->cfg.tasks[t].nmetrics; i++) {
+			const struct cfg_metric *m = &r->cfg.tasks[t].metrics[i];
+
+			snprintf(key, n, "val.%s.%s", r->cfg.tasks[t].name, m->name);
+			if (metric_info[m->id].better && has_key(x, key))
+				return;
+		}
+	for (int i = x->n - 1; i >= 0; i--) /* programs without a list of tasks */
 		if (strncmp(x->v[i].key, "val.", 4) == 0 && strcmp(x->v[i].key, "val.loss") != 0 &&
-		    strncmp(x->v[i].key, "val.term.", 9) != 0)
-			return x->v[i].key;
-	return "val.loss";
+		    strncmp(x->v[i].key, "val.term.", 9) != 0 && x->v[i].n == 0)
+			first = x->v[i].key;
+	snprintf(key, n, "%s", first);
+}
+
+/* 1: more of val.TASK.METRIC is better; losses and terms are better when they are less. */
+static int
+mode_of(const char *key)
+{
+	const char *task = strchr(key, '.'), *metric = task ? strchr(task + 1, '.') : NULL;
+	int number,
+	    id = metric ? metric_find(metric + 1, (int)strcspn(metric + 1, "."), &number) : -1;
+
+	if (id >= 0 && strncmp(task, ".term.", 6) != 0)
+		return metric_info[id].better;
+	return strcmp(key, "loss") == 0 || strstr(key, ".loss") || strstr(key, "term.") ? -1 : 1;
 }
 
 static bool
 better(const struct run *r, const char *key, double v, double than)
 {
-	size_t n = strlen(key);
-	int mode = r->cfg.mode ? r->cfg.mode
-		   : (n >= 4 && strcmp(key + n - 4, "loss") == 0) || strstr(key, "term.") ? -1
-											  : 1;
+	int mode = r->cfg.mode ? r->cfg.mode : mode_of(key);
 
 	if (isnan(v))
 		return false;
@@ -114,13 +162,12 @@ better(const struct run *r, const char *key, double v, double than)
 static bool
 watch(struct run *r, const struct record *x, bool *over)
 {
-	const char *key = monitor(r, x);
-	double v = record_get(x, key);
-	bool known = false;
+	char key[120];
+	double v;
 
-	for (int i = 0; i < x->n; i++)
-		known |= strcmp(x->v[i].key, key) == 0;
-	if (!known)
+	monitor(r, x, key, sizeof key);
+	v = record_get(x, key);
+	if (!has_key(x, key))
 		return rt_fail(&r->msg, RT_INVALID,
 		    "there is no %s to monitor; this run has %s, %s...", key, x->v[0].key,
 		    x->n > 1 ? x->v[x->n - 1].key : "no more");
@@ -141,11 +188,14 @@ static void
 plateau(struct run *r, const struct record *x)
 {
 	const struct stage_config *s = &r->stages[r->cur.stage];
-	const char *key = dataset_has(&r->data, SPLIT_VAL) && r->has_eval ? monitor(r, x) : "loss";
-	double v = record_get(x, key);
+	char key[120] = "loss";
+	double v;
 
 	if (s->kind != SCH_PLATEAU)
 		return;
+	if (dataset_has(&r->data, SPLIT_VAL) && r->has_eval)
+		monitor(r, x, key, sizeof key);
+	v = record_get(x, key);
 	if (better(r, key, v, r->cur.plateau_best)) {
 		r->cur.plateau_best = v;
 		r->cur.plateau_bad = 0;
@@ -167,7 +217,8 @@ print_epoch(struct run *r, const struct record *x)
 	for (int i = 0; i < x->n && n < (int)sizeof text - 200; i++) {
 		const char *key = x->v[i].key;
 
-		if (strncmp(key, "val.term.", 9) == 0 || strncmp(key, "test.term.", 10) == 0)
+		if (x->v[i].n > 0 || strncmp(key, "val.term.", 9) == 0 ||
+		    strncmp(key, "test.term.", 10) == 0)
 			continue; /* the log has them */
 		n += snprintf(text + n, sizeof text - (size_t)n, "  %s %.5g",
 		    strncmp(key, "term.", 5) == 0 ? key + 5 : key, x->v[i].value);
@@ -215,11 +266,14 @@ epoch_end(struct run *r, double lr)
 	ok = ok && outputs_epoch(r, &x);
 	if (ok) {
 		print_epoch(r, &x);
-		if (over)
+		if (over) {
+			char key[120];
+
+			monitor(r, &x, key, sizeof key);
 			progress_note(r,
-			    "no better %s for %lld epochs: stopped; best %.5g in epoch %lld",
-			    monitor(r, &x), (long long)r->cfg.patience, r->cur.best,
-			    (long long)r->cur.best_epoch);
+			    "no better %s for %lld epochs: stopped; best %.5g in epoch %lld", key,
+			    (long long)r->cfg.patience, r->cur.best, (long long)r->cur.best_epoch);
+		}
 		r->cur.epoch++;
 		r->cur.total_epochs++;
 		r->cur.step = 0;

@@ -2,6 +2,7 @@
  * the trainer's own numbers, outputs to meters; and the one block of states that
  * all programs share.  Everything is allocated here, before the first step. */
 #include "host/host.h"
+#include "host/metric.h"
 #include "runtime/trainer.h"
 
 #include <math.h>
@@ -129,6 +130,16 @@ find_output(const struct rt_program *p, const char *name, size_t len, const char
 	return -1;
 }
 
+/* metric.TASK.NAME, NAME.TEACHER.OUTPUT where it is listed for several */
+static int
+metric_named(const char *name)
+{
+	const char *dot = starts(name, "metric.") ? strchr(name + 7, '.') : NULL;
+	int number;
+
+	return dot ? metric_find(dot + 1, (int)strcspn(dot + 1, "."), &number) : -1;
+}
+
 static bool
 bind_outputs(struct exec *e, struct run *r)
 {
@@ -162,6 +173,7 @@ bind_outputs(struct exec *e, struct run *r)
 		    m->den >= 0 ? region_printf(&r->region, "%.*s", (int)(n - 4), name) : name;
 		if (!m->name)
 			return oom(r);
+		m->metric = metric_named(m->name);
 	}
 	return true;
 }
@@ -208,7 +220,7 @@ meters_add(struct exec *e)
 double
 meter_value(const struct meter *m)
 {
-	return m->sum_den != 0 ? m->sum_num / m->sum_den : NAN;
+	return m->sum_den != 0 ? metric_of_mean(m->metric, m->sum_num / m->sum_den) : NAN;
 }
 
 bool

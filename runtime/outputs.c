@@ -27,8 +27,24 @@ record_add(struct record *r, const char *key, double value)
 		r->v = v;
 		r->cap = cap;
 	}
-	snprintf(r->v[r->n].key, sizeof r->v[r->n].key, "%s", key);
-	r->v[r->n++].value = value;
+	r->v[r->n] = (struct entry){.value = value};
+	snprintf(r->v[r->n++].key, sizeof r->v->key, "%s", key);
+	return true;
+}
+
+bool
+record_add_list(struct record *r, const char *key, const double *list, int64_t n, int64_t columns)
+{
+	double *own = malloc(sizeof *own * (size_t)(n > 0 ? n : 1));
+
+	if (!own || !record_add(r, key, NAN)) {
+		free(own);
+		return false;
+	}
+	memcpy(own, list, sizeof *own * (size_t)n);
+	r->v[r->n - 1].list = own;
+	r->v[r->n - 1].n = n;
+	r->v[r->n - 1].columns = columns;
 	return true;
 }
 
@@ -44,6 +60,8 @@ record_get(const struct record *r, const char *key)
 void
 record_free(struct record *r)
 {
+	for (int i = 0; i < r->n; i++)
+		free(r->v[i].list);
 	free(r->v);
 	*r = (struct record){0};
 }
@@ -145,6 +163,20 @@ json_number(FILE *f, double v)
 }
 
 static void
+json_list(FILE *f, const struct entry *e)
+{
+	for (int64_t i = 0; i < e->n; i++) {
+		fputs(i == 0 ? "[" : ", ", f);
+		if (e->columns > 1 && i % e->columns == 0)
+			fputc('[', f);
+		json_number(f, e->list[i]);
+		if (e->columns > 1 && (i + 1) % e->columns == 0)
+			fputc(']', f);
+	}
+	fputc(']', f);
+}
+
+static void
 json_line(FILE *f, const struct record *x)
 {
 	bool first = true;
@@ -173,7 +205,10 @@ json_line(FILE *f, const struct record *x)
 		fputs(", ", f);
 		json_string(f, x->v[i].key);
 		fputs(": ", f);
-		json_number(f, x->v[i].value);
+		if (x->v[i].n > 0)
+			json_list(f, &x->v[i]);
+		else
+			json_number(f, x->v[i].value);
 	}
 	fputs("}\n", f);
 }
@@ -185,6 +220,8 @@ events(struct run *r, const struct record *x)
 	double now = wall();
 
 	for (int i = -1; i < x->n; i++) {
+		if (i >= 0 && x->v[i].n > 0)
+			continue;
 		const char *key = i < 0 ? "lr" : x->v[i].key;
 		size_t n = event_scalar(buf, sizeof buf, now, r->cur.total_updates, key,
 		    (float)(i < 0 ? x->lr : x->v[i].value));

@@ -137,7 +137,7 @@ open_programs(struct run *r)
 		if (!exec_open(&r->train[i], r->t->stages[i].train, r))
 			return false;
 	r->has_eval = r->t->eval != NULL;
-	return !r->has_eval || exec_open(&r->eval, r->t->eval, r);
+	return !r->has_eval || (exec_open(&r->eval, r->t->eval, r) && answers_open(r));
 }
 
 static void
@@ -586,7 +586,7 @@ finish(struct run *r)
 		return false;
 	if (r->t->onnx_bytes > 0 && !export_onnx(r, weights, path))
 		return false;
-	if (!report_write(r))
+	if (!epoch_exported(r, weights) || !report_write(r))
 		return false;
 	progress_note(r, "%lld updates in %.1f s; student in %s%s", (long long)r->cur.total_updates,
 	    run_elapsed(r), path, r->has_best ? " (best epoch)" : "");

@@ -5,6 +5,7 @@
 
 #include "runtime/checkpoint.h"
 #include "runtime/config.h"
+#include "runtime/metrics.h"
 
 /* ---- dataset.c: the arrays behind one split of one set.  A split is a view:
  * rows index[0..n) of the arrays, or 0..n-1 where index is NULL. */
@@ -84,6 +85,7 @@ struct feed {
 /* One number of an epoch: mean = num/den. */
 struct meter {
 	const char *name; /* loss, term.NAME, metric.TASK.NAME */
+	int metric;	  /* of host/metric.def; -1: the mean itself */
 	int num, den;	  /* outputs; den -1: each step counts once */
 	double sum_num, sum_den;
 };
@@ -117,6 +119,7 @@ struct cached {		   /* one cached teacher output */
 	const unsigned char *rows[NSPLITS][MAX_SETS]; /* by source split and set */
 };
 struct run;
+struct record;
 bool exec_open(struct exec *, const struct rt_program *, struct run *);
 void exec_close(struct exec *);
 void exec_fill(struct exec *, struct run *, enum split, double lr, int64_t step, int64_t epoch);
@@ -143,6 +146,30 @@ struct options {
 };
 bool options_parse(struct options *, int argc, char **argv, struct rt_msg *);
 void options_help(FILE *, const char *exe, const char *name);
+
+/* ---- answers.c: what the evaluation says of each row of a split */
+enum { SHOWN_MISTAKES = 18, SHOWN_RIGHT = 6 };
+struct sample { /* of the report */
+	int64_t row; /* of the source arrays */
+	int32_t label, answer, teacher; /* -1: no teacher */
+	double confidence;
+};
+struct task_answers {
+	const struct cfg_task *cfg;
+	int scores, labels, values, valid, teacher; /* outputs of the evaluation; -1: none */
+	int set, field;				    /* whose pictures; -1: none */
+	struct tally tally;
+	int nwrong, nright;
+	struct sample wrong[SHOWN_MISTAKES], right[SHOWN_RIGHT];
+};
+struct answers_all {
+	int n;
+	struct task_answers *v;
+	double *list; /* room for the largest array */
+	enum split split; /* of the last evaluation, its states and how many updates they had */
+	const unsigned char *states;
+	int64_t updates;
+};
 
 /* ---- checkpoint.c: struct cursor is in checkpoint.h */
 struct run {
@@ -184,6 +211,7 @@ struct run {
 	double last_checkpoint;		    /* rt_seconds of it */
 	double checkpoint_cost;		    /* seconds it took */
 	double resumed_at, resumed_seconds; /* rt_seconds and cur.seconds at the start */
+	struct answers_all answers;
 	struct progress *progress;
 	struct outputs *outputs;
 };
@@ -212,6 +240,15 @@ bool run_stopping(void);		   /* a signal asked to stop */
 /* After the last step of an epoch, or of the run; lr is for the log. */
 bool epoch_end(struct run *, double lr);
 
+/* The states that are exported, measured on the split that the report shows. */
+bool epoch_exported(struct run *, const unsigned char *states);
+
+/* ---- answers.c */
+bool answers_open(struct run *);
+void answers_begin(struct run *, enum split, const unsigned char *states);
+void answers_batch(struct run *);
+bool answers_record(struct run *, struct record *);
+
 /* ---- cache.c */
 bool cache_open(struct run *);
 void cache_close(struct run *);
@@ -227,6 +264,8 @@ void progress_step(
 struct entry {
 	char key[120];
 	double value;
+	int64_t n, columns; /* n > 0: an array, in rows of columns, 1: flat */
+	double *list;
 };
 struct record { /* one epoch */
 	int64_t epoch;
@@ -236,6 +275,7 @@ struct record { /* one epoch */
 	struct entry *v; /* loss, term.X, train.T.M, val.loss, ... */
 };
 bool record_add(struct record *, const char *key, double value);
+bool record_add_list(struct record *, const char *key, const double *, int64_t n, int64_t columns);
 double record_get(const struct record *, const char *key); /* NAN: absent */
 void record_free(struct record *);
 bool outputs_open(struct run *);

@@ -63,4 +63,31 @@ expect 0 '' "$RETORT" inspect out/student.onnx --svg net.svg
 for text in '>image<' '>logits<' '>Conv<' 'pooling'; do
 	grep -qF "$text" net.svg || fail "net.svg lacks $text"
 done
+
+# every kind of metric, one of them watched; a killed run writes the same lines
+sed 's/metrics: .*/metrics: [ece, accuracy, top3, f1_macro, f1_per_class, confusion, roc_auc, agreement, kl, perplexity]}/
+s/^\(  batch:.*\)/  val: {from: train, fraction: 0.2}\n\1/' student.yaml >metrics.yaml
+expect 0 '' "$RETORT" distill metrics.yaml -o measured --build-only
+expect 0 '' measured/train --epochs 8 --out m1
+tests=$((tests + 2))
+for key in ece accuracy top3 f1_macro roc_auc agreement kl perplexity; do
+	for split in val test; do
+		tail -n 1 m1/metrics.jsonl | grep -q "\"$split.cls.$key\": [0-9]" || fail "no $split.cls.$key"
+	done
+done
+tail -n 1 m1/metrics.jsonl | grep -q '"test.cls.f1_per_class": \[[0-9.]*, ' || fail "no list of f1"
+tail -n 1 m1/metrics.jsonl | grep -q '"test.cls.confusion": \[\[[0-9]*, [^]]*\], \[' || fail "no confusion"
+# the best epoch is that of the least calibration error
+best=$(sed 's/.*"epoch": \([0-9]*\),.*"val.cls.ece": \([0-9.e-]*\),.*/\2 \1/' m1/metrics.jsonl | sort -g | head -n 1)
+grep -q "\"exported_epoch\": ${best#* }}" m1/metrics.jsonl || fail "best is $best, not $(tail -n 1 m1/metrics.jsonl)"
+measured/train --epochs 8 --out m2 >/dev/null 2>&1 &
+pid=$!
+sleep 0.2
+kill -9 $pid 2>/dev/null
+wait $pid 2>/dev/null
+expect 0 '' measured/train --epochs 8 --out m2 --resume
+for d in m1 m2; do
+	sed 's/"seconds": [0-9.e-]*//' $d/metrics.jsonl >$d.lines
+done
+same m1.lines m2.lines
 finish

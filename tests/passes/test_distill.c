@@ -27,7 +27,8 @@ struct setup {
 	struct distill_field field[3];
 	struct distill_task task;
 	struct distill_term term[4];
-	const char *teachers[2], *metrics[4];
+	const char *teachers[2];
+	struct distill_metric metrics[8];
 	double class_weights[CLASSES], lr;
 };
 
@@ -519,9 +520,9 @@ metrics(void **state)
 	set_up(&s);
 	s.task.nmetrics = 3;
 	s.task.metrics = s.metrics;
-	s.metrics[0] = "accuracy";
-	s.metrics[1] = "top5";
-	s.metrics[2] = "loss";
+	s.metrics[0].name = "accuracy";
+	s.metrics[1].name = "top5";
+	s.metrics[2].name = "loss";
 	z = logits(s.s.student.graph);
 	for (int i = 0; i < 5; i++) {
 		int above = 0;
@@ -538,9 +539,140 @@ metrics(void **state)
 	CLOSE(output(&r, "metric.cls.loss.num") / output(&r, "metric.cls.loss.den"), ce_of(&s, 5, -1));
 	CLOSE(output(&r, "check.labels"), 0);
 	s.field[1].classes = 0;
-	s.metrics[0] = "acuracy";
+	s.metrics[0].name = "acuracy";
 	assert_null(distill_train_graph(s.a, &s.s, &s.d));
 	assert_non_null(strstr(s.d.text.s, "did you mean \"accuracy\""));
+	tear_down(&s);
+}
+
+static const struct etensor *
+tensor_output(const struct results *r, const char *name)
+{
+	for (int i = 0; i < r->g->outputs.n; i++)
+		if (strcmp(r->g->output_names.v[i], name) == 0)
+			return r->out[i];
+	return NULL;
+}
+
+/* Agreement and divergence by their formulas, with the teacher of a term and with one
+ * that is named; the rows that the runtime counts. */
+static void
+metrics_of_rows(void **state)
+{
+	static const char *const names[] = {"agreement", "kl.other.y", "perplexity", "f1_macro"};
+	struct setup s;
+	struct results r;
+	struct mat z, t[2];
+	double agree = 0, kl = 0, surprise = 0, l[CLASSES], lt[CLASSES];
+
+	(void)state;
+	set_up(&s);
+	s.term[0].loss = "kd";
+	s.term[0].nteachers = 1;
+	s.task.nmetrics = 4;
+	s.task.metrics = s.metrics;
+	for (int i = 0; i < 4; i++)
+		s.metrics[i].name = names[i];
+	s.metrics[1].teacher = "other.y";
+	s.field[1].has_ignore = true;
+	s.field[1].ignore = label_at(2);
+	s.field[1].class_weights = s.class_weights;
+	for (int c = 0; c < CLASSES; c++)
+		s.class_weights[c] = 1 + c; /* of losses, not of metrics */
+	z = logits(s.s.student.graph);
+	for (int k = 0; k < 2; k++)
+		t[k] = logits(s.teacher[k].graph);
+	for (int i = 0; i < 5; i++) {
+		int a = 0, b = 0;
+
+		for (int c = 1; c < CLASSES; c++) {
+			a = z.v[i * CLASSES + c] > z.v[i * CLASSES + a] ? c : a;
+			b = t[0].v[i * CLASSES + c] > t[0].v[i * CLASSES + b] ? c : b;
+		}
+		agree += a == b;
+		log_softmax(z.v + i * CLASSES, 1, l);
+		log_softmax(t[1].v + i * CLASSES, 1, lt);
+		for (int c = 0; c < CLASSES; c++)
+			kl += exp(lt[c]) * (lt[c] - l[c]);
+		if (label_at(i) != label_at(2))
+			surprise -= l[label_at(i)];
+	}
+	r = evaluate(&s, distill_eval_graph(s.a, &s.s, &s.d), 5);
+	CLOSE(output(&r, "metric.cls.agreement.num"), agree);
+	CLOSE(output(&r, "metric.cls.agreement.den"), 5);
+	CLOSE(output(&r, "metric.cls.kl.other.y.num"), kl);
+	CLOSE(output(&r, "metric.cls.perplexity.num"), surprise);
+	CLOSE(output(&r, "metric.cls.perplexity.den"), 4);
+	assert_null(tensor_output(&r, "metric.cls.f1_macro.num"));
+	assert_int_equal(tensor_output(&r, "rows.cls.labels")->count, ROWS);
+	assert_null(tensor_output(&r, "rows.cls.values"));
+	for (int i = 0; i < ROWS; i++) {
+		assert_true(et_get(tensor_output(&r, "rows.cls.valid"), i) == (i < 5));
+		assert_true(et_get(tensor_output(&r, "rows.cls.labels"), i) == (i == 2 ? -1 : label_at(i)));
+		CLOSE(et_get(tensor_output(&r, "rows.cls.scores"), i * CLASSES + 3), z.v[i * CLASSES + 3]);
+		CLOSE(et_get(tensor_output(&r, "rows.cls.teacher"), i * CLASSES + 3), t[0].v[i * CLASSES + 3]);
+	}
+	/* training has the sums alone; without a term's teacher a stage has no agreement */
+	s.term[0].loss = "ce";
+	s.term[0].nteachers = 0;
+	r.g = distill_train_graph(s.a, &s.s, &s.d);
+	assert_non_null(r.g);
+	for (int i = 0; i < r.g->outputs.n; i++) {
+		assert_null(strstr(r.g->output_names.v[i], "rows."));
+		assert_null(strstr(r.g->output_names.v[i], "agreement"));
+	}
+	assert_null(distill_eval_graph(s.a, &s.s, &s.d));
+	assert_non_null(strstr(s.d.text.s, "write {agreement: TEACHER.OUTPUT}"));
+	tear_down(&s);
+}
+
+/* Values in the head's shape: several labels a row, and a regression. */
+static void
+metrics_of_values(void **state)
+{
+	static const char *const names[] = {"rmse", "mae", "accuracy", "agreement", "kl", "r2"};
+	struct setup s;
+	struct results r;
+	struct mat z, t;
+	double squares = 0, distances = 0, right = 0, agree = 0, kl = 0;
+
+	(void)state;
+	set_up(&s);
+	s.s.nfields = 3;
+	s.task.target = "soft";
+	s.term[0].loss = "bce";
+	s.term[1].loss = "bce";
+	s.term[1].name = "b";
+	s.term[1].nteachers = 1;
+	s.s.nterms = 2;
+	s.task.nmetrics = 6;
+	s.task.metrics = s.metrics;
+	for (int i = 0; i < 6; i++)
+		s.metrics[i].name = names[i];
+	z = logits(s.s.student.graph);
+	t = logits(s.teacher[0].graph);
+	r = evaluate(&s, distill_eval_graph(s.a, &s.s, &s.d), 4);
+	for (int i = 0; i < 4 * CLASSES; i++) {
+		double v = et_get(tensor_output(&r, "rows.cls.values"), i), p = 1 / (1 + exp(-t.v[i])), q = 1 / (1 + exp(-z.v[i]));
+
+		assert_true(v >= 0.1 && v <= 0.9);
+		squares += (z.v[i] - v) * (z.v[i] - v);
+		distances += fabs(z.v[i] - v);
+		right += (z.v[i] > 0) == (v > 0.5);
+		agree += (z.v[i] > 0) == (t.v[i] > 0);
+		kl += p * log(p / q) + (1 - p) * log((1 - p) / (1 - q));
+	}
+	CLOSE(output(&r, "metric.cls.rmse.num"), squares);
+	CLOSE(output(&r, "metric.cls.rmse.den"), 4 * CLASSES);
+	CLOSE(output(&r, "metric.cls.mae.num"), distances);
+	CLOSE(output(&r, "metric.cls.accuracy.num"), right);
+	CLOSE(output(&r, "metric.cls.agreement.num"), agree);
+	CLOSE(output(&r, "metric.cls.kl.num"), kl);
+	assert_null(tensor_output(&r, "rows.cls.labels"));
+	s.task.target = "label";
+	s.term[0].loss = "ce";
+	assert_null(distill_eval_graph(s.a, &s.s, &s.d));
+	assert_non_null(strstr(s.d.text.s, "does not have the shape of its head"));
 	tear_down(&s);
 }
 
@@ -742,6 +874,8 @@ main(void)
 	    cmocka_unit_test(gradients),
 	    cmocka_unit_test(hint_maps),
 	    cmocka_unit_test(metrics),
+	    cmocka_unit_test(metrics_of_rows),
+	    cmocka_unit_test(metrics_of_values),
 	    cmocka_unit_test(several_sets),
 	    cmocka_unit_test(cached_teacher),
 	    cmocka_unit_test(wrong_recipes),
