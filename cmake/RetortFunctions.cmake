@@ -89,6 +89,39 @@ function(retort_add_trainer name)
   _retort_command(${name} "${dir}/train")
 endfunction()
 
+# NAME.h and libNAME.a (.so): one step of the recipe as C functions
+function(retort_add_trainer_library name)
+  cmake_parse_arguments(R "SHARED" "RECIPE" "FLAGS" ${ARGN})
+  if(NOT R_RECIPE)
+    message(FATAL_ERROR "retort_add_trainer_library(${name}): RECIPE is missing")
+  endif()
+  _retort_path(recipe "${R_RECIPE}")
+  set(dir "${CMAKE_CURRENT_BINARY_DIR}/${name}.retort")
+  file(MAKE_DIRECTORY "${dir}")
+  set(kind STATIC)
+  set(file "${dir}/lib${name}.a")
+  set(emit static)
+  if(R_SHARED)
+    set(kind SHARED)
+    set(file "${dir}/lib${name}.so")
+    set(emit shared)
+  endif()
+  add_custom_command(
+    OUTPUT "${file}" "${dir}/${name}.h"
+    COMMAND Retort::retort distill "${recipe}" -o "${dir}" --build-only --emit=${emit} --name ${name} ${R_FLAGS} --depfile "${file}.d" -q
+    DEPENDS "${recipe}" Retort::retort
+    DEPFILE "${file}.d"
+    COMMENT "retort: trainer library ${name} from ${recipe}"
+    VERBATIM)
+  add_custom_target(${name}_retort DEPENDS "${file}")
+  add_library(${name} ${kind} IMPORTED GLOBAL)
+  set_target_properties(${name} PROPERTIES
+    IMPORTED_LOCATION "${file}"
+    INTERFACE_INCLUDE_DIRECTORIES "${dir}"
+    INTERFACE_LINK_LIBRARIES m)
+  add_dependencies(${name} ${name}_retort)
+endfunction()
+
 function(retort_add_verify_test name)
   cmake_parse_arguments(R "" "" "CASES;FLAGS" ${ARGN})
   set(cases)

@@ -61,6 +61,29 @@ struct trainer_image {
 };
 bool emit_trainer(struct target *, const struct trainer_image *, const char *path, struct diag *);
 
+/* ---- a trainer as a library: NAME_init, NAME_step and so on (trainer_library.c).  One
+ * block of states in the caller's work memory serves all its programs. */
+struct label_check { const char *field; int64_t classes; bool has_ignore; int64_t ignore; };
+struct trainer_library {
+	const char *name;        /* C prefix */
+	const struct program *train, *eval, *infer;
+	int ncached;             /* teachers whose outputs are inputs of train */
+	const struct program *const *cached;
+	const char *const *teacher; /* [ncached] their names */
+	int64_t stage;           /* of the recipe, from 0 */
+	double lr;               /* of the recipe, for the header */
+	int nsets;
+	const char *const *set;  /* [nsets] */
+	const int64_t *rows;     /* [nsets] in a batch */
+	int nweights;
+	const struct rt_patch *weights; /* .state: what is exported of the student */
+	int nlabels;
+	const struct label_check *labels;
+	const char *manifest;
+};
+bool emit_trainer_library(struct target *, const struct trainer_library *, enum emit, const char *path, struct diag *);
+bool emit_trainer_header(const struct trainer_library *, const char *path, struct diag *);
+
 /* where libretort_rt.a is: beside the compiler's installation or in its build tree */
 const char *runtime_library(void);
 

@@ -1,12 +1,11 @@
 /* header -- NAME.h of an inference library: plain C99, usable from C++.  What it
  * declares is made by library.c. */
-#include "codegen/gen.h"
+#include "codegen/trainer_library.h"
 
 #include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
 
-enum { MAX_SYMS = 64 };
 struct names {
 	const struct program *p;
 	struct arena *a;
@@ -19,8 +18,8 @@ struct names {
 	const char *symarg[MAX_SYMS];
 };
 
-static const char *
-c_type(enum dtype t)
+const char *
+header_c_type(enum dtype t)
 {
 	switch (t) {
 	case DT_f32: return "float";
@@ -38,8 +37,8 @@ c_type(enum dtype t)
 }
 
 /* Any text as an identifier; upper: for macros. */
-static const char *
-identifier(struct arena *a, const char *s, bool upper)
+const char *
+header_identifier(struct arena *a, const char *s, bool upper)
 {
 	char *r = arena_printf(a, "%s%s", isalpha((unsigned char)*s) || *s == '_' ? "" : "t", s);
 
@@ -48,8 +47,9 @@ identifier(struct arena *a, const char *s, bool upper)
 	return r;
 }
 
-static bool
-taken(const struct names *x, int n, const char *s, bool macro)
+/* Words of C and C++, and the other parameters. */
+bool
+header_reserved(const char *s)
 {
 	static const char *const reserved[] = {
 		"auto", "break", "case", "char", "const", "continue", "default", "do", "double", "else", "enum", "extern",
@@ -57,12 +57,20 @@ taken(const struct names *x, int n, const char *s, bool macro)
 		"sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "and",
 		"bool", "catch", "class", "delete", "explicit", "export", "false", "friend", "mutable", "namespace", "new",
 		"not", "operator", "or", "private", "protected", "public", "template", "this", "throw", "true", "try",
-		"typename", "using", "virtual", "xor", "asm", "nullptr", "workspace", "workspace_size", "pf", "ctx",
+		"typename", "using", "virtual", "xor", "asm", "nullptr", "workspace", "workspace_size", "pf", "ctx", "work", "lr", "loss", "rows",
 	};
 
-	for (size_t i = 0; !macro && i < sizeof reserved / sizeof *reserved; i++)
+	for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
 		if (strcmp(s, reserved[i]) == 0)
 			return true;
+	return false;
+}
+
+static bool
+taken(const struct names *x, int n, const char *s, bool macro)
+{
+	if (!macro && header_reserved(s))
+		return true;
 	for (int i = 0; i < n; i++)
 		if (strcmp(macro ? x->macro[i] : x->arg[i], s) == 0)
 			return true;
@@ -75,10 +83,10 @@ taken(const struct names *x, int n, const char *s, bool macro)
 static const char *
 unique(struct names *x, int n, const char *s, bool macro)
 {
-	const char *r = identifier(x->a, s, macro);
+	const char *r = header_identifier(x->a, s, macro);
 
 	for (int k = 2; taken(x, n, r, macro); k++)
-		r = arena_printf(x->a, "%s_%d", identifier(x->a, s, macro), k);
+		r = arena_printf(x->a, "%s_%d", header_identifier(x->a, s, macro), k);
 	return r;
 }
 
@@ -94,13 +102,13 @@ make_names(struct names *x)
 	x->n = x->p->inputs.n + x->p->outputs.n;
 	x->arg = arena_array(x->a, const char *, x->n + 1);
 	x->macro = arena_array(x->a, const char *, x->n + 1);
-	x->upper = identifier(x->a, x->name, true);
+	x->upper = header_identifier(x->a, x->name, true);
 	x->nsym = x->p->nsym;
 	require(x->nsym <= MAX_SYMS);
 	for (int i = 0; i < x->nsym; i++)
 		x->sym[i] = x->p->sym[i];
 	for (int i = 0; i < x->nsym; i++)
-		x->symarg[i] = identifier(x->a, dim_text(x->p->graph, x->sym[i]), false);
+		x->symarg[i] = header_identifier(x->a, dim_text(x->p->graph, x->sym[i]), false);
 	for (int i = 0; i < x->n; i++) {
 		x->arg[i] = unique(x, i, io_of(x, i)->name, false);
 		x->macro[i] = unique(x, i, io_of(x, i)->name, true);
@@ -143,7 +151,7 @@ macros(struct names *x, struct str *s)
 	str_addf(s, "#define %s_WORKSPACE_ALIGN %d\n", u, RT_ALIGN);
 	str_addf(s, "#define %s_WORKSPACE_SIZE %" PRId64 "u /* bytes; enough for every size allowed */\n", u, x->p->work_bytes);
 	for (int i = 0; i < x->nsym; i++) {
-		const char *n = identifier(x->a, x->symarg[i], true);
+		const char *n = header_identifier(x->a, x->symarg[i], true);
 
 		str_addf(s, "#define %s_%s_MIN %" PRId64 "\n#define %s_%s_MAX %" PRId64 "\n", u, n,
 		    dim_lo(x->p->graph, x->sym[i]), u, n, dim_hi(x->p->graph, x->sym[i]));
@@ -182,7 +190,7 @@ parameters(struct names *x, struct str *s)
 		if (io_of(x, i)->buffer->dtype == DT_str)
 			str_addf(s, "const char *%s*%s, ", i < x->p->inputs.n ? "const " : "", x->arg[i]);
 		else
-			str_addf(s, "%s%s *%s, ", i < x->p->inputs.n ? "const " : "", c_type(io_of(x, i)->buffer->dtype), x->arg[i]);
+			str_addf(s, "%s%s *%s, ", i < x->p->inputs.n ? "const " : "", header_c_type(io_of(x, i)->buffer->dtype), x->arg[i]);
 	for (int i = x->p->ngiven; i < x->nsym; i++)
 		str_addf(s, "int64_t *%s, ", x->symarg[i]);
 	str_add(s, "void *workspace, size_t workspace_size");

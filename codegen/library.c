@@ -7,51 +7,31 @@
  *
  * Status: 0 OK, 1 a NULL pointer, 2 a dim out of range, 3 workspace too small,
  * 4 workspace not aligned; from 5 on what host/host.h says. */
-#include "codegen/gen.h"
+#include "codegen/entry.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SYMS = 64, TASKS = 64 };
-/* Of one variant: `prefix` before its functions' names, `exported` where it is the only
- * one; where there are several, dispatch.c makes what is exported. */
-struct entry {
-	struct module *m;
-	const struct program *p;
-	const char *prefix;
-	bool exported;
-	LLVMValueRef call, constants, state, f, pieces, body;
-	int nsym;
-	int64_t sym[MAX_SYMS];
-};
-
-static LLVMValueRef
-n64(struct module *m, int64_t v)
-{
-	return LLVMConstInt(m->i64, (unsigned long long)v, 1);
-}
-
-static LLVMBasicBlockRef
-block(struct entry *x, const char *name)
+LLVMBasicBlockRef
+entry_block(struct entry *x, const char *name)
 {
 	return LLVMAppendBasicBlockInContext(x->m->c, x->f, name);
 }
 
-static void
-begin(struct entry *x, const char *suffix, LLVMTypeRef ret, LLVMTypeRef *arg, int n, bool exported)
+void
+entry_begin(struct entry *x, const char *suffix, LLVMTypeRef ret, LLVMTypeRef *arg, int n, bool exported)
 {
 	struct module *m = x->m;
 
 	x->f = module_function(m, arena_printf(m->a, "%s_%s", x->prefix, suffix), LLVMFunctionType(ret, arg, (unsigned)n, 0), exported);
-	LLVMPositionBuilderAtEnd(m->b, block(x, "entry"));
+	LLVMPositionBuilderAtEnd(m->b, entry_block(x, "entry"));
 }
 
-/* return `status` unless cond */
-static void
-demand(struct entry *x, LLVMValueRef cond, int status)
+void
+entry_demand(struct entry *x, LLVMValueRef cond, int status)
 {
 	struct module *m = x->m;
-	LLVMBasicBlockRef bad = block(x, "bad"), good = block(x, "good");
+	LLVMBasicBlockRef bad = entry_block(x, "bad"), good = entry_block(x, "good");
 
 	LLVMBuildCondBr(m->b, cond, good, bad);
 	LLVMPositionBuilderAtEnd(m->b, bad);
@@ -69,8 +49,8 @@ in_range(struct entry *x, int i)
 	return LLVMBuildICmp(m->b, LLVMIntULE, off, n64(m, hi - lo), "");
 }
 
-static void
-put(struct module *m, LLVMValueRef array, LLVMTypeRef t, int i, LLVMValueRef v)
+void
+entry_put(struct module *m, LLVMValueRef array, LLVMTypeRef t, int i, LLVMValueRef v)
 {
 	LLVMValueRef at = n64(m, i);
 
@@ -85,22 +65,22 @@ pieces_of(struct entry *x, LLVMValueRef call)
 	return LLVMBuildLoad2(m->b, m->i64, LLVMBuildInBoundsGEP2(m->b, m->i64, x->pieces, &call, 1, ""), "");
 }
 
-static LLVMTypeRef
-job_type(struct module *m)
+LLVMTypeRef
+entry_job_type(struct module *m)
 {
 	return LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->i32, m->ptr, m->ptr, m->i64, m->i64}, 5, 0);
 }
 
 /* body(job, i): slice i of n of the pieces of one call.  Slices do not depend on
  * the number of threads. */
-static LLVMValueRef
-task(struct entry *x)
+LLVMValueRef
+entry_task(struct entry *x)
 {
 	struct module *m = x->m;
 	LLVMValueRef v[5], i, from, to, job;
-	LLVMTypeRef t = job_type(m);
+	LLVMTypeRef t = entry_job_type(m);
 
-	begin(x, "task", m->void_, (LLVMTypeRef[]){m->ptr, m->i32}, 2, false);
+	entry_begin(x, "task", m->void_, (LLVMTypeRef[]){m->ptr, m->i32}, 2, false);
 	job = LLVMGetParam(x->f, 0);
 	for (int k = 0; k < 5; k++)
 		v[k] = LLVMBuildLoad2(m->b, LLVMStructGetTypeAtIndex(t, (unsigned)k), LLVMBuildStructGEP2(m->b, t, job, (unsigned)k, ""), "");
@@ -117,9 +97,9 @@ static void
 parallel(struct entry *x, LLVMValueRef i, LLVMValueRef base, LLVMValueRef sym, LLVMValueRef job, LLVMValueRef pf, LLVMValueRef ctx)
 {
 	struct module *m = x->m;
-	LLVMTypeRef t = job_type(m), pft = LLVMFunctionType(m->void_, (LLVMTypeRef[]){m->ptr, m->i32, m->ptr, m->ptr}, 4, 0);
+	LLVMTypeRef t = entry_job_type(m), pft = LLVMFunctionType(m->void_, (LLVMTypeRef[]){m->ptr, m->i32, m->ptr, m->ptr}, 4, 0);
 	LLVMValueRef n = pieces_of(x, i), i32 = LLVMBuildTrunc(m->b, i, m->i32, ""), many, tasks, v[5];
-	LLVMBasicBlockRef one = block(x, "one"), all = block(x, "all"), next = block(x, "next");
+	LLVMBasicBlockRef one = entry_block(x, "one"), all = entry_block(x, "all"), next = entry_block(x, "next");
 
 	LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntSGT, n, n64(m, 1), ""), all, one);
 	LLVMPositionBuilderAtEnd(m->b, one);
@@ -136,12 +116,37 @@ parallel(struct entry *x, LLVMValueRef i, LLVMValueRef base, LLVMValueRef sym, L
 	LLVMPositionBuilderAtEnd(m->b, next);
 }
 
+void
+entry_calls(struct entry *x, LLVMValueRef base, LLVMValueRef sym, LLVMValueRef job, LLVMValueRef pf, LLVMValueRef ctx)
+{
+	struct module *m = x->m;
+	LLVMBasicBlockRef pre = LLVMGetInsertBlock(m->b), head, done;
+	LLVMValueRef i, next;
+
+	if (!x->p->calls.n)
+		return;
+	head = entry_block(x, "call");
+	done = entry_block(x, "done");
+	LLVMBuildBr(m->b, head);
+	LLVMPositionBuilderAtEnd(m->b, head);
+	i = LLVMBuildPhi(m->b, m->i64, "i");
+	if (pf)
+		parallel(x, i, base, sym, job, pf, ctx);
+	else
+		LLVMBuildCall2(m->b, m->call_type, x->call, (LLVMValueRef[]){LLVMBuildTrunc(m->b, i, m->i32, ""),
+		    base, sym, n64(m, 0), pieces_of(x, i), n64(m, 0)}, 6, "");
+	next = LLVMBuildAdd(m->b, i, n64(m, 1), "");
+	LLVMAddIncoming(i, (LLVMValueRef[]){n64(m, 0), next}, (LLVMBasicBlockRef[]){pre, LLVMGetInsertBlock(m->b)}, 2);
+	LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntULT, next, n64(m, x->p->calls.n), ""), head, done);
+	LLVMPositionBuilderAtEnd(m->b, done);
+}
+
 /* The measured size to the caller, who may not want it. */
 static void
 report(struct entry *x, LLVMValueRef sym, int k, LLVMValueRef to)
 {
 	struct module *m = x->m;
-	LLVMBasicBlockRef wanted = block(x, "wanted"), next = block(x, "next");
+	LLVMBasicBlockRef wanted = entry_block(x, "wanted"), next = entry_block(x, "next");
 	LLVMValueRef at = n64(m, k);
 
 	LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntNE, to, LLVMConstNull(m->ptr), ""), wanted, next);
@@ -157,8 +162,7 @@ run(struct entry *x, bool mt)
 	struct module *m = x->m;
 	int nio = x->p->inputs.n + x->p->outputs.n, n = 0, first = x->nsym, nmeasured = x->p->nsym - x->nsym;
 	LLVMTypeRef *arg = arena_array(m->a, LLVMTypeRef, x->p->nsym + nio + 8);
-	LLVMValueRef base, sym, job = NULL, ws, size, ok, i, next, null = LLVMConstNull(m->ptr);
-	LLVMBasicBlockRef pre, head, done;
+	LLVMValueRef base, sym, job = NULL, ws, size, ok, null = LLVMConstNull(m->ptr);
 
 	for (int k = 0; k < x->nsym; k++)
 		arg[n++] = m->i64;
@@ -169,11 +173,11 @@ run(struct entry *x, bool mt)
 		arg[n++] = m->ptr;
 		arg[n++] = m->ptr;
 	}
-	begin(x, mt ? "run_mt" : "run", m->i32, arg, n, x->exported);
+	entry_begin(x, mt ? "run_mt" : "run", m->i32, arg, n, x->exported);
 	base = LLVMBuildArrayAlloca(m->b, m->ptr, n64(m, 3 + nio), "base");
 	sym = LLVMBuildArrayAlloca(m->b, m->i64, n64(m, x->p->nsym + 1), "sym");
 	if (mt)
-		job = LLVMBuildAlloca(m->b, job_type(m), "job");
+		job = LLVMBuildAlloca(m->b, entry_job_type(m), "job");
 	ws = LLVMGetParam(x->f, (unsigned)(first + nio + nmeasured));
 	size = LLVMGetParam(x->f, (unsigned)(first + nio + nmeasured + 1));
 	ok = NULL;
@@ -186,36 +190,20 @@ run(struct entry *x, bool mt)
 		ok = LLVMBuildAnd(m->b, ok, LLVMBuildICmp(m->b, LLVMIntNE, LLVMGetParam(x->f, (unsigned)(n - 2)), null, ""), "");
 	if (x->p->work_bytes)
 		ok = LLVMBuildAnd(m->b, ok, LLVMBuildICmp(m->b, LLVMIntNE, ws, null, ""), "");
-	demand(x, ok, 1);
+	entry_demand(x, ok, 1);
 	for (int k = 0; k < x->nsym; k++) {
-		demand(x, in_range(x, k), 2);
-		put(m, sym, m->i64, k, LLVMGetParam(x->f, (unsigned)k));
+		entry_demand(x, in_range(x, k), 2);
+		entry_put(m, sym, m->i64, k, LLVMGetParam(x->f, (unsigned)k));
 	}
-	demand(x, LLVMBuildICmp(m->b, LLVMIntUGE, size, n64(m, x->p->work_bytes), ""), 3);
+	entry_demand(x, LLVMBuildICmp(m->b, LLVMIntUGE, size, n64(m, x->p->work_bytes), ""), 3);
 	ok = LLVMBuildAnd(m->b, LLVMBuildPtrToInt(m->b, ws, m->i64, ""), n64(m, RT_ALIGN - 1), "");
-	demand(x, LLVMBuildICmp(m->b, LLVMIntEQ, ok, n64(m, 0), ""), 4);
-	put(m, base, m->ptr, 0, ws);
-	put(m, base, m->ptr, 1, x->constants ? x->constants : null);
-	put(m, base, m->ptr, 2, x->state ? x->state : null);
+	entry_demand(x, LLVMBuildICmp(m->b, LLVMIntEQ, ok, n64(m, 0), ""), 4);
+	entry_put(m, base, m->ptr, 0, ws);
+	entry_put(m, base, m->ptr, 1, x->constants ? x->constants : null);
+	entry_put(m, base, m->ptr, 2, x->state ? x->state : null);
 	for (int k = 0; k < nio; k++)
-		put(m, base, m->ptr, 3 + k, LLVMGetParam(x->f, (unsigned)(first + k)));
-	if (x->p->calls.n) {
-		pre = LLVMGetInsertBlock(m->b);
-		head = block(x, "call");
-		done = block(x, "done");
-		LLVMBuildBr(m->b, head);
-		LLVMPositionBuilderAtEnd(m->b, head);
-		i = LLVMBuildPhi(m->b, m->i64, "i");
-		if (mt)
-			parallel(x, i, base, sym, job, LLVMGetParam(x->f, (unsigned)(n - 2)), LLVMGetParam(x->f, (unsigned)(n - 1)));
-		else
-			LLVMBuildCall2(m->b, m->call_type, x->call, (LLVMValueRef[]){LLVMBuildTrunc(m->b, i, m->i32, ""),
-			    base, sym, n64(m, 0), pieces_of(x, i), n64(m, 0)}, 6, "");
-		next = LLVMBuildAdd(m->b, i, n64(m, 1), "");
-		LLVMAddIncoming(i, (LLVMValueRef[]){n64(m, 0), next}, (LLVMBasicBlockRef[]){pre, LLVMGetInsertBlock(m->b)}, 2);
-		LLVMBuildCondBr(m->b, LLVMBuildICmp(m->b, LLVMIntULT, next, n64(m, x->p->calls.n), ""), head, done);
-		LLVMPositionBuilderAtEnd(m->b, done);
-	}
+		entry_put(m, base, m->ptr, 3 + k, LLVMGetParam(x->f, (unsigned)(first + k)));
+	entry_calls(x, base, sym, job, mt ? LLVMGetParam(x->f, (unsigned)(n - 2)) : NULL, mt ? LLVMGetParam(x->f, (unsigned)(n - 1)) : NULL);
 	for (int k = 0; k < nmeasured; k++)
 		report(x, sym, x->nsym + k, LLVMGetParam(x->f, (unsigned)(first + nio + k)));
 	if (program_host(x->p)) {
@@ -237,7 +225,7 @@ workspace_size(struct entry *x)
 
 	for (int k = 0; k < x->nsym; k++)
 		arg[k] = m->i64;
-	begin(x, "workspace_size", m->i64, arg, x->nsym, true);
+	entry_begin(x, "workspace_size", m->i64, arg, x->nsym, true);
 	for (int k = 0; k < x->nsym; k++)
 		ok = ok ? LLVMBuildAnd(m->b, ok, in_range(x, k), "") : in_range(x, k);
 	LLVMBuildRet(m->b, ok ? LLVMBuildSelect(m->b, ok, size, n64(m, 0), "") : size);
@@ -246,7 +234,7 @@ workspace_size(struct entry *x)
 static LLVMValueRef
 manifest_text(struct entry *x, const char *text)
 {
-	begin(x, "manifest", x->m->ptr, NULL, 0, x->exported);
+	entry_begin(x, "manifest", x->m->ptr, NULL, 0, x->exported);
 	LLVMBuildRet(x->m->b, module_string(x->m, text ? text : "{}"));
 	return x->f;
 }
@@ -266,7 +254,7 @@ status_text(struct entry *x)
 	for (int k = 0; k < N; k++)
 		s[k] = module_string(m, text[k]);
 	table = module_array(m, m->ptr, s, N, "status");
-	begin(x, "strerror", m->ptr, (LLVMTypeRef[]){m->i32}, 1, true);
+	entry_begin(x, "strerror", m->ptr, (LLVMTypeRef[]){m->i32}, 1, true);
 	i = LLVMBuildZExt(m->b, LLVMGetParam(x->f, 0), m->i64, "");
 	known = LLVMBuildICmp(m->b, LLVMIntULT, i, n64(m, N - 1), "");
 	i = LLVMBuildSelect(m->b, known, i, n64(m, N - 1), "");
@@ -274,8 +262,8 @@ status_text(struct entry *x)
 }
 
 /* ---- one variant */
-static void
-variant_open(struct entry *x, struct module *m, const struct program *p, const char *prefix)
+void
+entry_open(struct entry *x, struct module *m, const struct program *p, const char *prefix)
 {
 	int64_t *pieces = arena_array(m->a, int64_t, p->calls.n + 1);
 
@@ -289,8 +277,8 @@ variant_open(struct entry *x, struct module *m, const struct program *p, const c
 }
 
 /* ---- emission of inference code */
-static bool
-uses_blas(const struct program *p)
+bool
+program_uses_blas(const struct program *p)
 {
 	for (int i = 0; i < p->calls.n; i++)
 		if (p->calls.v[i].provider_blas)
@@ -317,11 +305,8 @@ most(enum host_use a, enum host_use b)
 	return a > b ? a : b;
 }
 
-/* Where the constants of a program lie among all of the object's. */
-struct placed { const int64_t *at; int64_t end; };
-
-static struct placed
-place(struct blobs *b, const struct program *p)
+struct placed
+entry_place(struct blobs *b, const struct program *p)
 {
 	struct placed x;
 
@@ -336,7 +321,7 @@ program_function(struct entry *x, const char *manifest)
 	struct module *m = x->m;
 	LLVMValueRef rt = module_program(m, x->p, x->call, x->constants, x->state, arena_printf(m->a, "%s_table", x->prefix), manifest, false);
 
-	begin(x, "program", m->ptr, NULL, 0, x->exported);
+	entry_begin(x, "program", m->ptr, NULL, 0, x->exported);
 	LLVMBuildRet(m->b, rt);
 	return x->f;
 }
@@ -353,7 +338,7 @@ build(struct module *m, struct blobs *b, const struct variant *v, int n, const c
 	struct entry x;
 
 	for (int k = 0; k < n; k++)
-		at[k] = place(b, v[k].p);
+		at[k] = entry_place(b, v[k].p);
 	constants = blobs_shared(b, m, arena_printf(m->a, "%s_constants", name));
 	for (int k = 0; k < n; k++) {
 		const struct program *p = v[k].p;
@@ -361,7 +346,7 @@ build(struct module *m, struct blobs *b, const struct variant *v, int n, const c
 		module_retarget(m, v[k].t);
 		m->const_at = at[k].at;
 		m->const_bytes = at[k].end;
-		variant_open(&x, m, p, n == 1 ? base : arena_printf(m->a, "%s_%s", base, path_ident(m->a, v[k].t->cpu)));
+		entry_open(&x, m, p, n == 1 ? base : arena_printf(m->a, "%s_%s", base, path_ident(m->a, v[k].t->cpu)));
 		x.exported = n == 1;
 		x.constants = constants;
 		x.state = blobs_space(b, m, arena_printf(m->a, "%s_state", n == 1 ? name : x.prefix), p, SPACE_STATE);
@@ -370,7 +355,7 @@ build(struct module *m, struct blobs *b, const struct variant *v, int n, const c
 			fn[0][k] = program_function(&x, v[k].manifest);
 			continue;
 		}
-		x.body = task(&x);
+		x.body = entry_task(&x);
 		fn[RUN][k] = run(&x, false);
 		fn[RUN_MT][k] = run(&x, true);
 		fn[MANIFEST][k] = manifest_text(&x, v[k].manifest);
@@ -396,7 +381,7 @@ emittable(const struct program *p, bool exe, const char *path, struct diag *d)
 	for (int i = 0; exe && i < p->inputs.n + p->outputs.n; i++)
 		if ((i < p->inputs.n ? &p->inputs.v[i] : &p->outputs.v[i - p->inputs.n])->value->dtype == DT_str)
 			return diag_unsupported(d, LOC_FILE(path), "an executable reads and writes files of numbers; emit a library for strings, or use retort run");
-	if (!exe && uses_blas(p))
+	if (!exe && program_uses_blas(p))
 		return diag_unsupported(d, LOC_FILE(path), "libraries need nothing but libm: compile without --blas, or an executable");
 	if (!exe && writes_state(p))
 		return diag_unsupported(d, LOC_FILE(path), "the program updates its states; a library keeps none");
@@ -416,7 +401,7 @@ emit_variants(const struct variant *v, int n, const char *name, enum emit kind, 
 	for (int k = 0; k < n; k++) {
 		if (!emittable(v[k].p, exe, path, d))
 			return false;
-		blas |= uses_blas(v[k].p);
+		blas |= program_uses_blas(v[k].p);
 		host = most(host, program_host(v[k].p));
 	}
 	m = module_open(t, name);
@@ -499,11 +484,11 @@ trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 
 	/* first what is cached: the key of its cache is its constants, up to its end */
 	for (int i = 0; i < im->ncached; i++)
-		at_cached[i] = place(b, im->cached[i]);
+		at_cached[i] = entry_place(b, im->cached[i]);
 	for (int i = 0; i < im->nstages; i++)
-		at_train[i] = place(b, im->train[i]);
+		at_train[i] = entry_place(b, im->train[i]);
 	if (im->eval)
-		at_eval = place(b, im->eval);
+		at_eval = entry_place(b, im->eval);
 	constants = blobs_shared(b, m, "constants");
 	for (int i = 0; i < im->nstages; i++)
 		stage[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){
@@ -535,14 +520,14 @@ emit_trainer(struct target *t, const struct trainer_image *im, const char *path,
 {
 	struct module *m = module_open(t, "trainer");
 	const char *object = arena_printf(m->a, "%s.retort.o", path);
-	bool blas = im->eval && uses_blas(im->eval), ok;
+	bool blas = im->eval && program_uses_blas(im->eval), ok;
 	enum host_use host = im->eval ? program_host(im->eval) : HOST_NONE;
 	struct blobs b;
 
 	for (int i = 0; i < im->nstages; i++)
-		blas |= uses_blas(im->train[i]), host = most(host, program_host(im->train[i]));
+		blas |= program_uses_blas(im->train[i]), host = most(host, program_host(im->train[i]));
 	for (int i = 0; i < im->ncached; i++)
-		blas |= uses_blas(im->cached[i]), host = most(host, program_host(im->cached[i]));
+		blas |= program_uses_blas(im->cached[i]), host = most(host, program_host(im->cached[i]));
 	blobs_open(&b, EMIT_EXE, path);
 	trainer_table(m, &b, im);
 	ok = blobs_ready(&b, m, d) && module_write(m, &b, EMIT_OBJECT, NULL, NULL, object, d);

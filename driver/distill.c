@@ -94,6 +94,108 @@ fill_patches(struct job *j, const struct trainer_image *image, unsigned char *on
 	return n;
 }
 
+/* ---- the trainer as a library */
+/* --emit=exe,static,shared in place of what the recipe says; the executable is always made
+ * where it is to be run. */
+static bool
+emit_words(struct job *j)
+{
+	static const char *const known[] = {"exe", "static", "shared"};
+	struct recipe *r = j->r;
+	const char *s = j->d->o.emit;
+
+	j->trainer_exe = true;
+	if (!s)
+		return true;
+	j->trainer_exe = !j->d->o.build_only;
+	r->trainer_static = r->trainer_shared = false;
+	for (size_t n; *s; s += n + (s[n] == ',')) {
+		n = strcspn(s, ",");
+		if (n == 3 && memcmp(s, "exe", 3) == 0)
+			j->trainer_exe = true;
+		else if (n == 6 && memcmp(s, "static", 6) == 0)
+			r->trainer_static = true;
+		else if (n == 6 && memcmp(s, "shared", 6) == 0)
+			r->trainer_shared = true;
+		else
+			return diag_usage(&j->d->diag, "--emit=%s: the trainer as %s, %s or %s, or several of them", j->d->o.emit, known[0],
+			                  known[1], known[2]);
+	}
+	return true;
+}
+
+static const char *
+trainer_name(const struct job *j)
+{
+	return j->d->o.name ? j->d->o.name : j->r->trainer_name ? j->r->trainer_name
+	     : arena_printf(j->d->arena, "%s_trainer", j->r->name);
+}
+
+/* Names for C: the recipe's may be anything. */
+static bool
+identifier(const char *s)
+{
+	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+
+	return n && !s[n] && !strchr("0123456789", s[0]);
+}
+
+static struct label_check *
+label_checks(struct job *j, int *n)
+{
+	struct label_check *c = arena_array(j->d->arena, struct label_check, j->nfields + 1);
+
+	*n = 0;
+	for (int i = 0; i < j->nfields; i++)
+		if (j->fields[i].classes)
+			c[(*n)++] = (struct label_check){j->fields[i].name, j->fields[i].classes, j->fields[i].recipe->has_ignore,
+			                                 j->fields[i].recipe->ignore};
+	return c;
+}
+
+/* libNAME.a, libNAME.so and NAME.h of one stage's step. */
+static bool
+emit_trainer_as_library(struct job *j, struct target *t, const struct trainer_image *image)
+{
+	struct arena *a = j->d->arena;
+	struct diag *d = &j->d->diag;
+	struct recipe *r = j->r;
+	struct trainer_library l = {.name = trainer_name(j), .stage = r->nstages - 1, .eval = image->eval, .ncached = image->ncached,
+	                            .cached = image->cached, .nsets = j->nsets, .nweights = image->npatches, .weights = image->patches};
+	const char **set = arena_array(a, const char *, j->nsets), **teacher = arena_array(a, const char *, image->ncached + 1);
+	int64_t *rows = arena_array(a, int64_t, j->nsets);
+	int n = 0;
+
+	if (!r->trainer_static && !r->trainer_shared)
+		return true;
+	if (!identifier(l.name))
+		return diag_invalid(d, job_loc(j, 0), "library name \"%s\" is not a C identifier; give one with emit.trainer.name or --name", l.name);
+	for (int i = 0; r->trainer_stage && i < r->nstages; i++)
+		if (strcmp(r->stages[i].name, r->trainer_stage) == 0)
+			l.stage = i;
+	l.train = image->train[l.stage];
+	l.lr = r->stages[l.stage].optimizer.lr;
+	for (int i = 0; i < j->nsets; i++) {
+		set[i] = j->sets[i].name;
+		rows[i] = j->sets[i].batch;
+	}
+	for (int i = 0; i < j->dist.nteachers; i++)
+		if (j->dist.teachers[i].cached)
+			teacher[n++] = j->dist.teachers[i].name;
+	l.set = set;
+	l.rows = rows;
+	l.teacher = teacher;
+	l.labels = label_checks(j, &l.nlabels);
+	l.infer = compile_step(j, t, distill_infer_graph(a, &j->dist, d));
+	if (!l.infer)
+		return false;
+	l.manifest = model_manifest(j->d, t, r->student.path, j->dist.student.graph);
+	return (!r->trainer_static || emit_trainer_library(t, &l, EMIT_STATIC, arena_printf(a, "%s/lib%s.a", j->out, l.name), d)) &&
+	       (!r->trainer_shared || emit_trainer_library(t, &l, EMIT_SHARED, arena_printf(a, "%s/lib%s.so", j->out, l.name), d)) &&
+	       emit_trainer_header(&l, arena_printf(a, "%s/%s.h", j->out, l.name), d);
+}
+
+/* ---- all of it */
 static bool
 build_trainer(struct job *j, struct target *t, const char *path)
 {
@@ -114,7 +216,7 @@ build_trainer(struct job *j, struct target *t, const char *path)
 	image.patches = patches;
 	image.config = job_config(j);
 	start = now_ns();
-	if (!emit_trainer(t, &image, path, &j->d->diag))
+	if ((j->trainer_exe && !emit_trainer(t, &image, path, &j->d->diag)) || !emit_trainer_as_library(j, t, &image))
 		return false;
 	if (j->d->o.verbose)
 		diag_note(&j->d->diag, LOC_FILE(path), "emitted in %.1f ms", (double)(now_ns() - start) / 1e6);
@@ -303,6 +405,8 @@ depfile(struct job *j, const char *trainer)
 	read[n++] = j->r->student.path;
 	for (int i = 0; i < j->r->nteachers; i++)
 		read[n++] = j->r->teachers[i].path;
+	if (!j->trainer_exe)
+		trainer = arena_printf(j->d->arena, "%s/lib%s.%s", j->out, trainer_name(j), j->r->trainer_static ? "a" : "so");
 	return model_depfile(j->d, trainer, n, read);
 }
 
@@ -323,6 +427,19 @@ say_what_is_where(struct job *j)
 	puts(" metrics.jsonl report.html checkpoints/");
 }
 
+static void
+say_what_was_built(struct job *j, const char *trainer)
+{
+	if (j->trainer_exe)
+		puts(trainer);
+	if (j->r->trainer_static)
+		printf("%s/lib%s.a\n", j->out, trainer_name(j));
+	if (j->r->trainer_shared)
+		printf("%s/lib%s.so\n", j->out, trainer_name(j));
+	if (j->r->trainer_static || j->r->trainer_shared)
+		printf("%s/%s.h\n", j->out, trainer_name(j));
+}
+
 bool
 verb_distill(struct driver *d)
 {
@@ -338,7 +455,7 @@ verb_distill(struct driver *d)
 		vec_push(d->arena, &d->o.pass_on, d->o.data);
 	}
 	j.r = recipe_read(d->arena, path, d->o.data, &d->diag);
-	if (!j.r)
+	if (!j.r || !emit_words(&j))
 		return false;
 	if (d->o.batch) {
 		if (d->o.batch < 1 || j.r->nsets)
@@ -361,7 +478,7 @@ verb_distill(struct driver *d)
 		return false;
 	if (d->o.build_only) {
 		if (!d->o.quiet)
-			printf("%s\n", trainer);
+			say_what_was_built(&j, trainer);
 		return true;
 	}
 	if (!run_trainer(&j, trainer) || !emit_student(&j))

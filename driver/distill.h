@@ -34,6 +34,7 @@ struct job {
 	struct job_field *fields;
 	int64_t batch;           /* rows of a step, all sets together */
 	struct distill dist;
+	bool trainer_exe;        /* the executable is made */
 };
 
 static inline struct loc

@@ -139,6 +139,7 @@ fill_model(struct job *j, const struct recipe_model *m, struct graph *g, struct 
 			return diag_invalid(&j->d->diag, job_loc(j, m->line),
 			                    "%s: input \"%s\" of %s is not fed; add it under inputs", m->name, g->inputs.v[k]->name, m->path);
 	}
+	out->noutputs = m->noutputs;
 	out->nnames = m->noutputs + m->ntaps;
 	out->names = arena_array(a, struct distill_name, out->nnames + 1);
 	for (int i = 0; i < m->noutputs; i++)

@@ -208,48 +208,65 @@ cache(struct ydoc *y, ynode *root, struct recipe *r)
 	r->ncached = yaml_strings(y, n, "teachers", &r->cached);
 }
 
-/* Without emit: everything.  With it: what it names. */
+/* {kind: [static, shared], name: C identifier}, or true; both kinds where none is named */
+static void
+emit_library(struct ydoc *y, ynode *emit, const char *key, const char **name, bool *is_static, bool *is_shared)
+{
+	static const char *const known[] = {"static", "shared"};
+	ynode *lib = yaml_get(y, emit, key);
+	const char **kinds, *what = arena_printf(y->arena, "emit.%s", key);
+	int count;
+
+	if (yaml_is_scalar(lib)) {
+		*is_static = *is_shared = yaml_bool(y, emit, key, false);
+		return;
+	}
+	if (!lib)
+		return;
+	if (strcmp(key, "trainer") == 0 ? !YAML_KEYS(y, lib, what, "kind", "name", "stage") && !yaml_is_map(lib)
+	                                : !YAML_KEYS(y, lib, what, "kind", "name") && !yaml_is_map(lib))
+		return;
+	*name = yaml_string(y, lib, "name", NULL);
+	if (*name) {
+		size_t len = strspn(*name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
+
+		if (!len || (*name)[len] || strchr("0123456789", **name))
+			yaml_bad(y, yaml_get(y, lib, "name"), "library name \"%s\" is not a C identifier", *name);
+	}
+	count = yaml_strings(y, lib, "kind", &kinds);
+	*is_static = *is_shared = !yaml_get(y, lib, "kind");
+	for (int i = 0; i < count; i++) {
+		if (strcmp(kinds[i], "static") == 0)
+			*is_static = true;
+		else if (strcmp(kinds[i], "shared") == 0)
+			*is_shared = true;
+		else
+			yaml_bad(y, yaml_get(y, lib, "kind"), "no kind of library is called \"%s\"%s", kinds[i],
+			    yaml_hint(y, kinds[i], 2, known));
+	}
+}
+
+/* Without emit: everything but the trainer's library.  With it: what it names. */
 static void
 emit(struct ydoc *y, ynode *root, struct recipe *r)
 {
-	ynode *n = yaml_get(y, root, "emit"), *lib;
-	const char **kinds;
-	int i, count;
+	ynode *n = yaml_get(y, root, "emit"), *trainer;
 
 	r->emit_static = r->emit_shared = r->emit_exe = r->emit_onnx = !n;
-	if (!n || (!YAML_KEYS(y, n, "emit", "library", "executable", "onnx") && !yaml_is_map(n)))
+	if (!n || (!YAML_KEYS(y, n, "emit", "library", "executable", "onnx", "trainer") && !yaml_is_map(n)))
 		return;
 	r->emit_exe = yaml_bool(y, n, "executable", false);
 	r->emit_onnx = yaml_bool(y, n, "onnx", false);
-	lib = yaml_get(y, n, "library");
-	if (yaml_is_scalar(lib)) {
-		r->emit_static = r->emit_shared = yaml_bool(y, n, "library", false);
-		return;
-	}
-	if (!lib || (!YAML_KEYS(y, lib, "emit.library", "kind", "name") && !yaml_is_map(lib)))
-		return;
-	r->library_name = yaml_string(y, lib, "name", NULL);
-	if (r->library_name) {
-		size_t len = strspn(r->library_name,
-		    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
-
-		if (!len || r->library_name[len] || strchr("0123456789", r->library_name[0]))
-			yaml_bad(y, yaml_get(y, lib, "name"),
-			    "library name \"%s\" is not a C identifier", r->library_name);
-	}
-	count = yaml_strings(y, lib, "kind", &kinds);
-	r->emit_static = r->emit_shared = !yaml_get(y, lib, "kind");
-	for (i = 0; i < count; i++) {
-		static const char *const known[] = {"static", "shared"};
-
-		if (strcmp(kinds[i], "static") == 0)
-			r->emit_static = true;
-		else if (strcmp(kinds[i], "shared") == 0)
-			r->emit_shared = true;
-		else
-			yaml_bad(y, yaml_get(y, lib, "kind"),
-			    "no kind of library is called \"%s\"%s", kinds[i],
-			    yaml_hint(y, kinds[i], 2, known));
+	emit_library(y, n, "library", &r->library_name, &r->emit_static, &r->emit_shared);
+	emit_library(y, n, "trainer", &r->trainer_name, &r->trainer_static, &r->trainer_shared);
+	trainer = yaml_get(y, n, "trainer");
+	if (yaml_is_map(trainer))
+		r->trainer_stage = yaml_string(y, trainer, "stage", NULL);
+	for (int i = 0; r->trainer_stage && i <= r->nstages; i++) {
+		if (i == r->nstages)
+			yaml_bad(y, yaml_get(y, trainer, "stage"), "no stage is called \"%s\"", r->trainer_stage);
+		else if (strcmp(r->stages[i].name, r->trainer_stage) == 0)
+			break;
 	}
 }
 

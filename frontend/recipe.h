@@ -87,6 +87,9 @@ struct recipe {
 	int ncached; const char **cached;
 	const char *library_name;
 	bool emit_static, emit_shared, emit_exe, emit_onnx;
+	/* emit.trainer: the step as a library; of a recipe with several stages one of them */
+	const char *trainer_name, *trainer_stage;
+	bool trainer_static, trainer_shared;
 };
 /* data_root: --data, or NULL for the recipe's. NULL: reported (every problem found, not just the first). */
 struct recipe *recipe_read(struct arena *, const char *path, const char *data_root, struct diag *);

@@ -209,6 +209,25 @@ teacher_output(struct distiller *x, struct made *m, const char *name, struct loc
 }
 
 struct graph *
+distill_infer_graph(struct arena *a, const struct distill *d, struct diag *diag)
+{
+	struct distiller x;
+	bool ok;
+
+	start(&x, a, d, "infer", true, diag);
+	ok = distill_clone(&x, &x.student);
+	for (int i = 0; ok && i < d->student.noutputs; i++) {
+		const struct distill_name *n = &d->student.names[i];
+		struct value *v = distill_named(&x, &x.student, n->name, n->loc);
+
+		if (v)
+			graph_output(x.g, n->name, x.student.map[v->id]);
+		ok = v != NULL;
+	}
+	return finish(&x, ok);
+}
+
+struct graph *
 distill_teacher_graph(struct arena *a, const struct distill *d, int teacher, struct diag *diag)
 {
 	struct distiller x;

@@ -19,7 +19,7 @@ struct distill_model {
 	struct graph *graph;     /* student: states, training form (and eval form in graph_eval) */
 	struct graph *graph_eval; /* student only: inference form over the same parameter names */
 	int ninputs; struct distill_input *inputs;
-	int nnames;              /* outputs and taps by the recipe's names */
+	int nnames, noutputs;    /* outputs, then taps, by the recipe's names */
 	struct distill_name { const char *name, *onnx; struct loc loc; } *names;
 	bool cached;             /* teacher whose outputs arrive as $teacher.NAME.OUT */
 };
@@ -51,6 +51,8 @@ struct distill {
 struct graph *distill_train_graph(struct arena *, const struct distill *, struct diag *);
 /* Inference form: loss terms and metrics as sums over the valid rows. */
 struct graph *distill_eval_graph(struct arena *, const struct distill *, struct diag *);
+/* Inference by the step's weights: fields -> the student's outputs, by the recipe's names. */
+struct graph *distill_infer_graph(struct arena *, const struct distill *, struct diag *);
 /* One cached teacher: fields -> $teacher.NAME.OUT for every output a term reads. */
 struct graph *distill_teacher_graph(struct arena *, const struct distill *, int teacher, struct diag *);
 

@@ -73,5 +73,9 @@ cp -r "$SOURCE/examples/cmake-project" example
 expect 0 '' cmake -S example -B example/build -DCMAKE_PREFIX_PATH="$tmp/prefix"
 expect 0 '' cmake --build example/build
 expect 0 '100% tests passed' ctest --test-dir example/build
+cp -r "$SOURCE/examples/on-device" device
+expect 0 '' cmake -S device -B device/build -DCMAKE_PREFIX_PATH="$tmp/prefix"
+expect 0 '' cmake --build device/build
+expect 0 '100% tests passed' ctest --test-dir device/build
 expect 0 '' prefix/bin/retort compile user/net.onnxtxt -o moved_tool --emit=exe
 finish

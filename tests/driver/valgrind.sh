@@ -39,4 +39,11 @@ cp "$demo"/*.onnxtxt .
 "$RETORT" distill student.yaml -o job --build-only $target -q || fail "distill --build-only"
 memcheck job/train --steps 2 --out trained
 [ -s trained/student.onnx ] || fail "no trained/student.onnx"
+# The trainer as a library, in its example.
+cp "$SOURCE"/examples/on-device/* .
+cc samples.c -lm -o samples && ./samples . || fail "samples"
+"$RETORT" distill recipe.yaml --data . -o device --build-only --emit=static $target -q || fail "distill --emit=static"
+sed -i 's/STEPS = 400/STEPS = 6/' train.c
+cc -g train.c -Idevice device/libshapes.a -lm -o device/use || fail "train.c"
+memcheck device/use
 finish
