@@ -66,7 +66,7 @@ bool emit_trainer(struct target *, const struct trainer_image *, const char *pat
 struct label_check { const char *field; int64_t classes; bool has_ignore; int64_t ignore; };
 struct trainer_library {
 	const char *name;        /* C prefix */
-	const struct program *train, *eval, *infer;
+	const struct program *train, *eval, *infer; /* plan_share_states was done */
 	int ncached;             /* teachers whose outputs are inputs of train */
 	const struct program *const *cached;
 	const char *const *teacher; /* [ncached] their names */

@@ -38,41 +38,6 @@ programs(const struct trainer_library *l, const struct program **p)
 	return 3;
 }
 
-static const struct buffer *
-holder(const struct buffer *b)
-{
-	while (b->alias)
-		b = b->alias;
-	return b;
-}
-
-/* The states of p at the places that they have in the n programs before; new ones at
- * the end. */
-static void
-place_states(struct program *p, struct program *const *before, int n, int64_t *end)
-{
-	int64_t *move = xcalloc((size_t)p->buffers.n + 1, sizeof *move);
-
-	for (int i = 0; i < p->states.n; i++) {
-		const struct buffer *b = holder(p->states.v[i].buffer);
-		const struct io *same = NULL;
-
-		for (int k = 0; k < n && !same; k++)
-			same =
-			    find_io(before[k]->states.v, before[k]->states.n, p->states.v[i].name);
-		if (same) {
-			move[b->id] = same->buffer->offset - p->states.v[i].buffer->offset;
-			continue;
-		}
-		move[b->id] = *end - b->offset;
-		*end += aligned(b->bytes);
-	}
-	for (int i = 0; i < p->buffers.n; i++)
-		if (p->buffers.v[i]->space == SPACE_STATE)
-			p->buffers.v[i]->offset += move[holder(p->buffers.v[i])->id];
-	free(move);
-}
-
 struct work_plan
 trainer_work(const struct trainer_library *l)
 {
@@ -190,7 +155,8 @@ struct lib {
 	const struct trainer_library *l;
 	struct module *m;
 	struct work_plan w;
-	LLVMValueRef copy, hash, find, names, places, sizes, initial;
+	LLVMValueRef copy, hash, find, names, places, sizes, initial; /* initial NULL: all zeros */
+	int64_t initial_bytes;
 };
 
 static LLVMValueRef
@@ -421,11 +387,11 @@ make_init(struct lib *x)
 	low =
 	    LLVMBuildAnd(m->b, LLVMBuildPtrToInt(m->b, work, m->i64, ""), n64(m, RT_ALIGN - 1), "");
 	entry_demand(&x->e, LLVMBuildICmp(m->b, LLVMIntEQ, low, n64(m, 0), ""), E_ALIGN);
-	t = loop(x, n64(m, x->w.states), 8);
+	t = loop(x, n64(m, x->w.arena), 8);
 	store(x, n64(m, 0), at(x, work, t.i));
 	again(x, t);
 	if (x->initial)
-		copy(x, at_n(x, work, x->w.states), x->initial, n64(m, x->w.state_bytes));
+		copy(x, at_n(x, work, x->w.states), x->initial, n64(m, x->initial_bytes));
 	store(x, LLVMBuildAdd(m->b, arg(x, 2), n64(m, x->l->stage << 32), ""),
 	    at_n(x, work, AT_SEED));
 	store(x, n64(m, (int64_t)x->w.magic), at_n(x, work, AT_MAGIC));
@@ -837,8 +803,8 @@ make_texts(struct lib *x)
 }
 
 /* ---- all of it */
-/* The states of all programs as they are at first. */
-static LLVMValueRef
+/* The states of all programs as they are at first, without the zeros at the end. */
+static void
 initial_states(struct lib *x, struct blobs *b)
 {
 	const struct program *p[3];
@@ -849,8 +815,12 @@ initial_states(struct lib *x, struct blobs *b)
 			if (p[i]->states.v[k].buffer->data)
 				buffer_content(p[i]->states.v[k].buffer,
 				    data + p[i]->states.v[k].buffer->offset);
-	return blobs_add(
-	    b, x->m, arena_printf(x->m->a, "%s_initial", x->l->name), data, x->w.state_bytes);
+	x->initial_bytes = x->w.state_bytes;
+	while (x->initial_bytes && !data[x->initial_bytes - 1])
+		x->initial_bytes--;
+	x->initial_bytes = aligned(x->initial_bytes);
+	x->initial = blobs_add(
+	    b, x->m, arena_printf(x->m->a, "%s_initial", x->l->name), data, x->initial_bytes);
 }
 
 static void
@@ -865,7 +835,7 @@ build(struct lib *x, struct blobs *b)
 	for (int i = 0; i < n; i++)
 		at_[i] = entry_place(b, r[i].p);
 	constants = blobs_shared(b, m, arena_printf(m->a, "%s_constants", x->l->name));
-	x->initial = x->w.state_bytes ? initial_states(x, b) : NULL;
+	initial_states(x, b);
 	entry_open(&x->e, m, r[0].p, x->l->name);
 	make_copy(x);
 	make_hash(x);
@@ -919,20 +889,6 @@ emittable(const struct trainer_library *l, struct arena *a, const char *path, st
 	return true;
 }
 
-/* The same place for a state in all programs. */
-static void
-share_states(const struct trainer_library *l)
-{
-	struct program *p[] = {(struct program *)(uintptr_t)l->train,
-	    (struct program *)(uintptr_t)l->eval, (struct program *)(uintptr_t)l->infer};
-	int64_t end = aligned(l->train->state_bytes);
-
-	for (int i = 1; i < 3; i++)
-		place_states(p[i], p, i, &end);
-	for (int i = 1; i < 3; i++)
-		p[i]->state_bytes = end;
-}
-
 bool
 emit_trainer_library(struct target *t, const struct trainer_library *l, enum emit kind,
     const char *path, struct diag *d)
@@ -944,7 +900,6 @@ emit_trainer_library(struct target *t, const struct trainer_library *l, enum emi
 	struct blobs b;
 
 	if (good) {
-		share_states(l);
 		x.w = trainer_work(l);
 		blobs_open(&b, kind, path);
 		build(&x, &b);

@@ -30,7 +30,8 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 	int n = j->r->nstages;
 	const struct program **train = arena_array(a, const struct program *, n);
 	const struct program **cached = arena_array(a, const struct program *, j->dist.nteachers + 1);
-	struct program **sharing = arena_array(a, struct program *, n + 1);
+	struct program **sharing = arena_array(a, struct program *, n + 2);
+	int nsharing = n + 1;
 	const char **config = arena_array(a, const char *, n);
 
 	for (int i = 0; i < n; i++) {
@@ -53,7 +54,12 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 				return false;
 			image->ncached++;
 		}
-	plan_share_states(sharing, n + 1);
+	if (j->r->trainer_static || j->r->trainer_shared) {
+		j->infer = sharing[nsharing++] = compile_step(j, t, distill_infer_graph(a, &j->dist, diag));
+		if (!j->infer)
+			return false;
+	}
+	plan_share_states(sharing, nsharing);
 	image->nstages = n;
 	image->train = train;
 	image->stage_config = config;
@@ -186,9 +192,7 @@ emit_trainer_as_library(struct job *j, struct target *t, const struct trainer_im
 	l.rows = rows;
 	l.teacher = teacher;
 	l.labels = label_checks(j, &l.nlabels);
-	l.infer = compile_step(j, t, distill_infer_graph(a, &j->dist, d));
-	if (!l.infer)
-		return false;
+	l.infer = j->infer;
 	l.manifest = model_manifest(j->d, t, r->student.path, j->dist.student.graph);
 	return (!r->trainer_static || emit_trainer_library(t, &l, EMIT_STATIC, arena_printf(a, "%s/lib%s.a", j->out, l.name), d)) &&
 	       (!r->trainer_shared || emit_trainer_library(t, &l, EMIT_SHARED, arena_printf(a, "%s/lib%s.so", j->out, l.name), d)) &&

@@ -35,6 +35,7 @@ struct job {
 	int64_t batch;           /* rows of a step, all sets together */
 	struct distill dist;
 	bool trainer_exe;        /* the executable is made */
+	struct program *infer;   /* of the trainer's library; NULL: none is made */
 };
 
 static inline struct loc
