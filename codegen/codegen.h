@@ -50,6 +50,8 @@ struct trainer_image {
 	const char *config;
 	int nstages;
 	const struct program *const *train;
+	int nmore;                /* programs of other buckets or sets, in every stage */
+	const struct program *const *more; /* [nstages * nmore] */
 	const char *const *stage_config;
 	const struct program *eval;
 	int ncached;

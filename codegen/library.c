@@ -451,8 +451,12 @@ all_states(struct module *m, const struct trainer_image *im)
 	struct program *all = arena_new(m->a, struct program);
 	struct map *seen = map_create(m->a);
 
-	for (int k = 0; k <= im->nstages; k++) {
-		const struct program *p = k < im->nstages ? im->train[k] : im->eval;
+	int nmore = im->nstages * im->nmore;
+
+	for (int k = 0; k <= im->nstages + nmore; k++) {
+		const struct program *p = k < im->nstages	   ? im->train[k]
+					  : k < im->nstages + nmore ? im->more[k - im->nstages]
+								    : im->eval;
 
 		for (int i = 0; p && i < p->states.n; i++) {
 			const struct io *s = &p->states.v[i];
@@ -474,11 +478,14 @@ trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 {
 	LLVMValueRef *stage = arena_array(m->a, LLVMValueRef, im->nstages + 1), *cached = arena_array(m->a, LLVMValueRef, im->ncached + 1),
 	    *patch = arena_array(m->a, LLVMValueRef, im->npatches + 1), v, g, onnx, eval, null = LLVMConstNull(m->ptr);
-	LLVMTypeRef stage_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->ptr}, 2, 0),
+	LLVMTypeRef stage_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->ptr, m->i32, m->ptr}, 4, 0),
 	    patch_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->i64, m->i64}, 3, 0);
 	struct placed *at_cached = arena_array(m->a, struct placed, im->ncached + 1), *at_train = arena_array(m->a, struct placed, im->nstages + 1),
 	    at_eval = {0};
 	const struct program *all = all_states(m, im);
+	int nmore = im->nstages * im->nmore;
+	struct placed *at_more = arena_array(m->a, struct placed, nmore + 1);
+	LLVMValueRef *more = arena_array(m->a, LLVMValueRef, nmore + 1);
 	int64_t init = 0;
 	LLVMValueRef constants, states;
 
@@ -487,13 +494,18 @@ trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 		at_cached[i] = entry_place(b, im->cached[i]);
 	for (int i = 0; i < im->nstages; i++)
 		at_train[i] = entry_place(b, im->train[i]);
+	for (int i = 0; i < nmore; i++)
+		at_more[i] = entry_place(b, im->more[i]);
 	if (im->eval)
 		at_eval = entry_place(b, im->eval);
 	constants = blobs_shared(b, m, "constants");
+	for (int i = 0; i < nmore; i++)
+		more[i] = trainer_program(m, im->more[i], at_more[i], constants, arena_printf(m->a, "more%d_program", i));
 	for (int i = 0; i < im->nstages; i++)
 		stage[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){
 			trainer_program(m, im->train[i], at_train[i], constants, arena_printf(m->a, "train%d", i)),
-			module_string(m, im->stage_config[i])}, 2, 0);
+			module_string(m, im->stage_config[i]), LLVMConstInt(m->i32, (unsigned long long)im->nmore, 0),
+			module_array(m, m->ptr, more + i * im->nmore, im->nmore, arena_printf(m->a, "more%d", i))}, 4, 0);
 	eval = im->eval ? trainer_program(m, im->eval, at_eval, constants, "eval") : null;
 	for (int i = 0; i < im->ncached; i++)
 		cached[i] = trainer_program(m, im->cached[i], at_cached[i], constants, arena_printf(m->a, "cached%d", i));
@@ -526,6 +538,8 @@ emit_trainer(struct target *t, const struct trainer_image *im, const char *path,
 
 	for (int i = 0; i < im->nstages; i++)
 		blas |= program_uses_blas(im->train[i]), host = most(host, program_host(im->train[i]));
+	for (int i = 0; i < im->nstages * im->nmore; i++)
+		blas |= program_uses_blas(im->more[i]), host = most(host, program_host(im->more[i]));
 	for (int i = 0; i < im->ncached; i++)
 		blas |= program_uses_blas(im->cached[i]), host = most(host, program_host(im->cached[i]));
 	blobs_open(&b, EMIT_EXE, path);

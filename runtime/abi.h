@@ -105,14 +105,20 @@ void rt_sgemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const flo
  * file stores it) or start with `$`: $lr f32, $step i64 (updates done + 1),
  * $seed i64, $valid i64 (rows of the batch that count; evaluation programs mask
  * by it; with several data sets $valid.SET, one each), $teacher.NAME.OUT f32
- * (cached teacher outputs of the batch).
+ * (cached teacher outputs of the batch), $mix f32 [rows] (the share of each row itself
+ * where rows are mixed) and $pair.FIELD (the field of the row that it is mixed with).
  * Train outputs: `loss`, `term.NAME` (means over the batch), `metric.TASK.NAME.num`
  * and `.den` (sums; a metric is num/den).  Evaluation outputs: the same names, where
  * loss and terms come as `.num`/`.den` sums over the valid rows.
  *
  * All programs share one block of states: a state's offset is the same in each that has it,
  * their state_bytes are the block's and their state_init is NULL.  Cached teachers have none. */
-struct rt_stage { const struct rt_program *train; const char *config; };
+struct rt_stage {
+	const struct rt_program *train;
+	const char *config;
+	int32_t nmore;               /* programs of other buckets (train is the shortest's) or sets (train is the first's) */
+	const struct rt_program *const *more;
+};
 struct rt_trainer {
 	uint32_t abi;
 	const char *config;          /* lines "key value...", docs/trainer-config.md */

@@ -69,9 +69,11 @@ name_outputs(struct plan *x, struct run *r)
 	return true;
 }
 
-static void
+static bool
 measure(struct plan *x, struct run *r)
 {
+	bool ok = true;
+
 	x->bytes = sizeof(struct head);
 	x->key = rt_hash(1, x->p->name, strlen(x->p->name));
 	x->key = rt_hash(x->key, x->p->constants, (size_t)x->p->const_bytes);
@@ -85,13 +87,13 @@ measure(struct plan *x, struct run *r)
 
 			for (int k = 0; k < x->p->ninputs; k++)
 				if (strcmp(x->p->inputs[k].name, s->cfg->fields[f].name) == 0)
-					x->key = rt_hash(x->key, a->data,
-					    (size_t)(s->rows[x->split] * a->row_bytes));
+					ok &= rt_array_hash(a, s->rows[x->split], &x->key, &r->msg);
 		}
 		for (int o = 0; o < x->p->noutputs; o++)
 			x->bytes +=
 			    (s->rows[x->split] * r->caches[x->first + o].row_bytes + 63) / 64 * 64;
 	}
+	return ok;
 }
 
 /* Where output o of set number i starts. */
@@ -135,7 +137,8 @@ compute(struct plan *x, struct run *r, unsigned char *map)
 				r->batches.rows[s][j] =
 				    row < r->data.sets[s].rows[x->split] ? row : 0;
 			}
-		exec_fill(&x->e, r, x->split, 0, 0, -1);
+		if (!exec_fill(&x->e, r, x->split, false))
+			return false;
 		exec_run(&x->e, r);
 		for (int o = 0; o < x->p->noutputs; o++) {
 			const unsigned char *from = x->e.base[3 + x->p->ninputs + o];
@@ -224,6 +227,8 @@ make(struct plan *x, struct run *r, const char *path)
 		munmap(map, (size_t)x->bytes);
 	if (fd >= 0)
 		unlink(tmp);
+	if (r->msg.status)
+		return false;
 	if (stopped)
 		return rt_fail(&r->msg, RT_STOPPED,
 		    "stopped while teacher outputs were computed; nothing is lost but that time");
@@ -243,7 +248,8 @@ cache_split(struct plan *x, struct run *r, enum split k)
 	if (!path || !dir)
 		return rt_fail(&r->msg, RT_INTERNAL, "out of memory");
 	x->split = k;
-	measure(x, r);
+	if (!measure(x, r))
+		return false;
 	map = reuse(x, path);
 	if (map)
 		return keep(x, r, map);

@@ -216,28 +216,74 @@ string(struct line *l, const char **v)
 	return true;
 }
 
+static const struct augment_param *
+param(const struct augment_info *a, const char *name, int *index)
+{
+	for (*index = 0; *index < AUG_PARAMS && a->params[*index].kind; ++*index)
+		if (strcmp(a->params[*index].name, name) == 0)
+			return &a->params[*index];
+	return NULL;
+}
+
+/* The values of one parameter from word *at on. */
+static bool
+parse_param(struct line *l, struct cfg_augment *a, const struct augment_param *p, int index, int *at)
+{
+	int n = p->kind == PARAM_AROUND || p->kind == PARAM_RANGE ? 2 : 1,
+	    to = augment_value_at(a->kind, index);
+
+	if (p->kind == PARAM_LIST) {
+		if (a->nlist == AUG_LIST)
+			return bad(l, "too many values");
+		return real(l, (*at)++, p->least, p->most, &a->list[a->nlist++]);
+	}
+	for (int i = 0; i < n; i++) {
+		if (!real(l, (*at)++, p->least, p->most, &a->v[to + i]))
+			return false;
+		if (p->kind == PARAM_WHOLE && a->v[to] != floor(a->v[to]))
+			return bad(l, "expected a whole number");
+	}
+	return n == 1 || a->v[to] <= a->v[to + 1] || bad(l, "a range whose end is below its start");
+}
+
+/* augment KIND [FIRST] {PARAMETER VALUE...} {field NAME} */
 static bool
 parse_augment(struct line *l, struct config *c)
 {
-	static const char *const kinds[] = {"flip_h", "flip_v", "crop", "cutout", "noise"};
-	static const double most[] = {1, 1, 4096, 4096, 1e6};
 	struct cfg_augment *a = &c->augments[c->naugments];
+	int kind = l->n > 1 ? augment_find(l->w[1]) : -1, at = 2, index;
+	const struct augment_info *info;
+	const struct augment_param *p;
 
-	if (!words(l, 2))
-		return false;
+	if (kind < 0)
+		return bad(l, "unknown augmentation");
 	if (c->naugments == MAX_AUGMENTS)
 		return bad(l, "too many augmentations");
-	for (int k = 0; k < 5; k++)
-		if (strcmp(l->w[1], kinds[k]) == 0) {
-			a->kind = (enum augment_kind)k;
-			c->naugments++;
-			if (!real(l, 2, 0, most[k], &a->value))
+	info = &augment_table[kind];
+	*a = (struct cfg_augment){.kind = (enum augment_kind)kind};
+	augment_defaults(a->kind, a->v);
+	if (at < l->n && strchr("0123456789.-+", l->w[at][0]) &&
+	    !parse_param(l, a, &info->params[0], 0, &at))
+		return false;
+	while (at < l->n) {
+		const char *name = l->w[at++];
+
+		if (strcmp(name, "field") == 0) {
+			if (at == l->n || a->nfields == 8)
+				return bad(l, "a field's name is missing, or too many");
+			a->fields[a->nfields++] = l->w[at++];
+		} else if ((p = param(info, name, &index))) {
+			if (!parse_param(l, a, p, index, &at))
 				return false;
-			if ((k == AUG_CROP || k == AUG_CUTOUT) && a->value != floor(a->value))
-				return bad(l, "expected a whole number of pixels");
-			return true;
+		} else if (strcmp(name, "p") == 0) {
+			if (!real(l, at++, 0, 1, &a->v[AUG_VALUES - 1]))
+				return false;
+		} else {
+			return bad(l, "unknown parameter of the augmentation");
 		}
-	return bad(l, "unknown augmentation");
+	}
+	c->naugments++;
+	return true;
 }
 
 static struct cfg_field *
@@ -295,9 +341,32 @@ parse_set(struct line *l, struct config *c, struct cfg_set **set)
 		return bad(l, "too many sets");
 	*set = &c->sets[c->nsets++];
 	(*set)->name = l->w[1];
+	(*set)->balanced = (*set)->measured = -1;
 	return integer(l, 2, 1, INT32_MAX, &(*set)->batch) &&
 	       integer(l, 3, 0, INT64_MAX, &(*set)->limit);
 }
+
+/* bucket FIELD L1 L2...: the lengths rise, the last one is the field's own */
+static bool
+parse_buckets(struct line *l, struct cfg_set *s, int field)
+{
+	int64_t last = 0;
+
+	s->measured = field;
+	if (l->n < 3 || l->n - 2 > MAX_BUCKETS)
+		return bad(l, "expected a field and the lengths of its buckets");
+	for (int i = 2; i < l->n; i++) {
+		if (!integer(l, i, 1, INT32_MAX, &s->bucket[s->nbuckets]))
+			return false;
+		if (s->bucket[s->nbuckets] <= last)
+			return bad(l, "the lengths of buckets rise");
+		last = s->bucket[s->nbuckets++];
+	}
+	return (s->fields[field].rank > 0 && s->fields[field].dims[0] == last) ||
+	       bad(l, "the last bucket is as long as the field");
+}
+
+static const char *const length_keys[NSPLITS] = {"train_lengths", "val_lengths", "test_lengths"};
 
 static bool
 set_entry(struct line *l, struct cfg_set *s)
@@ -313,10 +382,28 @@ set_entry(struct line *l, struct cfg_set *s)
 			return bad(l, "expected: val_from train FRACTION");
 		return real(l, 2, 1e-9, 0.999999, &s->val_fraction);
 	}
+	if (strcmp(l->w[0], "share") == 0)
+		return !s ? bad(l, "comes before any set")
+			  : words(l, 1) && integer(l, 1, 1, MAX_SHARE, &s->share);
 	if (!(f = field(l, s)))
 		return false;
+	if (strcmp(l->w[0], "bucket") == 0)
+		return parse_buckets(l, s, (int)(f - s->fields));
+	if (strcmp(l->w[0], "resize") == 0)
+		return f->resize = true, words(l, 1);
+	if (strcmp(l->w[0], "target") == 0)
+		return f->target = true, words(l, 1);
+	if (strcmp(l->w[0], "bucketed") == 0)
+		return f->bucketed = true, words(l, 1);
+	if (strcmp(l->w[0], "balanced") == 0)
+		return s->balanced = (int)(f - s->fields), words(l, 1);
 	if (!words(l, 2))
 		return false;
+	if (strcmp(l->w[0], "pad") == 0)
+		return real(l, 2, -1e15, 1e15, &f->pad);
+	for (int k = 0; k < NSPLITS; k++)
+		if (strcmp(l->w[0], length_keys[k]) == 0)
+			return f->lengths[k] = l->w[2], true;
 	if (strcmp(l->w[0], "classes") == 0)
 		return f->has_classes = true, integer(l, 2, 1, INT32_MAX, &f->classes);
 	if (strcmp(l->w[0], "ignore") == 0)
@@ -365,7 +452,9 @@ static bool
 entry(struct line *l, struct config *c, struct cfg_set **set)
 {
 	static const char *const of_set[] = {
-	    "field", "val_from", "classes", "ignore", "train", "val", "test"};
+	    "field", "val_from", "classes", "ignore", "train", "val", "test", "share", "bucket",
+	    "bucketed", "resize", "target", "balanced", "pad", "train_lengths", "val_lengths",
+	    "test_lengths"};
 	const char *key = l->w[0];
 
 	for (size_t i = 0; i < sizeof of_set / sizeof *of_set; i++)
@@ -388,17 +477,15 @@ entry(struct line *l, struct config *c, struct cfg_set **set)
 	if (strcmp(key, "drop_last") == 0)
 		return flag(l, &c->drop_last);
 	if (strcmp(key, "early_stop") == 0)
-		return (l->n == 3 || words(l, 1)) && integer(l, 1, 0, INT32_MAX, &c->patience) &&
-		       (l->n < 3 || real(l, 2, 0, 1e12, &c->min_delta));
-	if (strcmp(key, "restore_best") == 0)
-		return flag(l, &c->restore_best);
+		return words(l, 1) && integer(l, 1, 0, INT32_MAX, &c->patience);
 	if (strcmp(key, "test_every") == 0)
 		return words(l, 1) && integer(l, 1, 0, INT32_MAX, &c->test_every);
-	if (strcmp(key, "checkpoint_every") == 0)
-		return words(l, 2) && integer(l, 1, 0, INT32_MAX, &c->checkpoint_every) &&
-		       integer(l, 2, 0, INT32_MAX, &c->checkpoint_keep);
 	if (strcmp(key, "checkpoint_seconds") == 0)
 		return words(l, 1) && real(l, 1, 0, 1e9, &c->checkpoint_seconds);
+	if (strcmp(key, "cache_bytes") == 0)
+		return words(l, 1) && integer(l, 1, 0, INT64_MAX, &c->cache_bytes);
+	if (strcmp(key, "workers") == 0)
+		return words(l, 1) && integer(l, 1, 1, MAX_WORKERS, &c->workers);
 	if (strcmp(key, "augment") == 0)
 		return parse_augment(l, c);
 	if (strcmp(key, "set") == 0)
@@ -453,6 +540,9 @@ check(const struct config *c, struct rt_msg *m)
 		const struct cfg_set *s = &c->sets[i];
 
 		rows += s->batch;
+		if ((s->share > 0) != (c->sets[0].share > 0) || (s->nbuckets && c->nsets > 1))
+			return rt_fail(m, RT_INVALID, "set %s: shares are of all sets or none, "
+						      "buckets of a single one", s->name);
 		for (int f = 0; f < s->nfields; f++)
 			if (!s->fields[f].file[SPLIT_TRAIN])
 				return rt_fail(m, RT_INVALID,
@@ -481,7 +571,8 @@ config_parse(struct config *c, const char *text, struct region *r, struct rt_msg
 	    .shuffle = true,
 	    .drop_last = true,
 	    .test_every = -1,
-	    .restore_best = true,
+	    .cache_bytes = (int64_t)2 << 30,
+	    .workers = 1,
 	    .checkpoint_seconds = 5};
 	c->sets = region_alloc(r, MAX_SETS * sizeof *c->sets);
 	c->tasks = region_alloc(r, MAX_TASKS * sizeof *c->tasks);

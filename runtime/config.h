@@ -2,6 +2,7 @@
 #ifndef RETORT_CONFIG_H
 #define RETORT_CONFIG_H
 
+#include "host/augment.h"
 #include "runtime/rt_int.h"
 
 /* Memory that lives as long as the run; freed at once. */
@@ -22,6 +23,9 @@ extern const char *const split_names[NSPLITS];
 #define MAX_MILESTONES 60
 #define MAX_TASKS 64
 #define MAX_METRICS 48 /* of a task */
+#define MAX_BUCKETS 16
+#define MAX_SHARE 1000
+#define MAX_WORKERS 16
 
 struct cfg_field {
 	const char *name;
@@ -31,6 +35,11 @@ struct cfg_field {
 	bool has_classes, has_ignore;
 	int64_t classes, ignore;
 	const char *file[NSPLITS];
+	const char *lengths[NSPLITS]; /* ragged rows: how long each is */
+	double pad;		      /* what fills them up, and what does not count as length */
+	bool resize;		      /* images are brought to dims */
+	bool target;		      /* what a task learns and no model reads */
+	bool bucketed;		      /* cut to the bucket's length on its first axis */
 };
 struct cfg_set {
 	const char *name;
@@ -38,11 +47,18 @@ struct cfg_set {
 	int nfields;
 	struct cfg_field fields[MAX_FIELDS];
 	double val_fraction; /* > 0: val is drawn from train */
+	int64_t share;	     /* steps of a round that are this set's; 0: every step takes a batch of each */
+	int balanced;	     /* field whose classes are drawn equally often; -1: none */
+	int measured;	     /* field whose length chooses the bucket; -1: none */
+	int nbuckets;
+	int64_t bucket[MAX_BUCKETS]; /* lengths, rising */
 };
-enum augment_kind { AUG_FLIP_H, AUG_FLIP_V, AUG_CROP, AUG_CUTOUT, AUG_NOISE };
 struct cfg_augment {
 	enum augment_kind kind;
-	double value;
+	double v[AUG_VALUES]; /* in the table's order */
+	int nlist, nfields;
+	double list[AUG_LIST];
+	const char *fields[8]; /* none: all that fit */
 };
 struct cfg_metric {
 	const char *name; /* a metric of host/metric.def, up to a dot */
@@ -61,6 +77,8 @@ struct config {
 	const char *name, *root, *recipe;
 	int64_t seed, batch;
 	bool shuffle, drop_last;
+	int64_t cache_bytes; /* for samples that have to be made: decoded images */
+	int64_t workers;     /* threads that make batches ahead */
 	int naugments;
 	struct cfg_augment augments[MAX_AUGMENTS];
 	int64_t patience;    /* early stopping; 0: none */
@@ -68,9 +86,6 @@ struct config {
 	int mode;	     /* +1 max, -1 min, 0 default */
 	int64_t test_every;  /* -1: default */
 	double checkpoint_seconds;
-	int64_t checkpoint_every, checkpoint_keep; /* epochs between files of their own, 0: none; how many stay, 0: all */
-	double min_delta;			   /* early stopping: what counts as better */
-	bool restore_best;			   /* the best epoch's weights are exported */
 	int ntasks;
 	struct cfg_task *tasks;
 	int ninfo;

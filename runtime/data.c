@@ -21,6 +21,8 @@ rt_data_role(const char *field, bool has_classes)
 void
 rt_data_close(struct rt_array *a)
 {
+	if (a->source)
+		a->source->close(a->source);
 	free(a->heap);
 	if (a->map)
 		munmap(a->map, a->map_bytes);
@@ -62,15 +64,15 @@ cut(char *s)
 }
 
 static bool
-open_cut(struct rt_array *a, const char *path, const char *rest, enum rt_role role, int32_t dtype,
-    struct rt_msg *m)
+open_cut(struct rt_array *a, const char *path, const char *rest, enum rt_role role,
+    const struct rt_want *w, struct rt_msg *m)
 {
 	if (is_tar(path) || rt_is_dir(path))
-		return rt_open_images(a, path, rest, role, m);
+		return rt_open_images(a, path, rest, role, w, m);
 	if (ends(path, ".npz"))
 		return rt_open_npz(a, path, rest, m);
 	if (ends(path, ".csv") || ends(path, ".csv.gz"))
-		return rt_open_csv(a, path, rest, dtype, m);
+		return rt_open_csv(a, path, rest, w->dtype, m);
 	if (ends(path, ".npy"))
 		return rt_open_npy(a, path, m);
 	if (ends(path, "-ubyte") || ends(path, "-ubyte.gz") || ends(path, ".idx") ||
@@ -86,29 +88,56 @@ open_cut(struct rt_array *a, const char *path, const char *rest, enum rt_role ro
 	    path);
 }
 
-bool
-rt_data_open(
-    struct rt_array *a, const char *spec, enum rt_role role, int32_t dtype, struct rt_msg *m)
+static bool
+open_file(struct rt_array *a, const struct rt_want *w, struct rt_msg *m)
 {
-	char *s = strdup(spec), *hash, *rest;
+	char *s = strdup(w->file), *hash, *rest;
+	enum rt_role role = w->role;
 	bool ok;
 
-	memset(a, 0, sizeof *a);
 	if (!s)
-		return rt_fail(m, RT_INTERNAL, "%s: out of memory", spec);
+		return rt_fail(m, RT_INTERNAL, "%s: out of memory", w->file);
 	hash = strrchr(s, '#');
 	if (hash && (strcmp(hash, "#images") == 0 || strcmp(hash, "#labels") == 0)) {
 		role = hash[1] == 'l' ? RT_ROLE_LABELS : RT_ROLE_IMAGES;
 		*hash = 0;
 	}
 	rest = rt_is_dir(s) ? NULL : cut(s);
-	ok = open_cut(a, s, rest, role, dtype, m);
+	ok = open_cut(a, s, rest, role, w, m);
 	free(s);
-	if (ok && dtype && a->dtype != dtype)
+	if (ok && !a->source)
+		a->held = a->rows;
+	if (ok && w->dtype && a->dtype != w->dtype)
 		ok = rt_fail(m, RT_INVALID,
 		    "%s: holds %s, the compiled program reads %s; compile again for this file",
-		    spec, rt_dtype_name(a->dtype), rt_dtype_name(dtype));
+		    w->file, rt_dtype_name(a->dtype), rt_dtype_name(w->dtype));
+	return ok;
+}
+
+bool
+rt_data_want(struct rt_array *a, const struct rt_want *w, struct rt_msg *m)
+{
+	bool ok;
+
+	memset(a, 0, sizeof *a);
+	ok = open_file(a, w, m) && (!w->lengths || rt_array_ragged(a, w, m)) &&
+	     (!w->size[0] || rt_array_resize(a, w, m));
 	if (!ok)
 		rt_data_close(a);
 	return ok;
+}
+
+bool
+rt_data_open(
+    struct rt_array *a, const char *spec, enum rt_role role, int32_t dtype, struct rt_msg *m)
+{
+	struct rt_want w = {.file = spec, .role = role, .dtype = dtype};
+	int64_t all = INT64_MAX;
+
+	if (!rt_data_want(a, &w, m))
+		return false;
+	if (rt_array_load(a, &all, 1, m))
+		return true;
+	rt_data_close(a);
+	return false;
 }

@@ -23,45 +23,6 @@ dataset_path(const struct config *c, const char *data_dir, const char *file, str
 	return region_printf(r, "%s/%s", root, file);
 }
 
-static int64_t
-label_at(const struct rt_array *a, int64_t i)
-{
-	const unsigned char *p = a->data;
-
-	switch (a->dtype) {
-	case RT_U8:
-	case RT_BOOL:
-		return p[i];
-	case RT_I8:
-		return ((const int8_t *)p)[i];
-	case RT_U16: {
-		uint16_t v;
-		memcpy(&v, p + 2 * i, 2);
-		return v;
-	}
-	case RT_I16: {
-		int16_t v;
-		memcpy(&v, p + 2 * i, 2);
-		return v;
-	}
-	case RT_I32: {
-		int32_t v;
-		memcpy(&v, p + 4 * i, 4);
-		return v;
-	}
-	case RT_U32: {
-		uint32_t v;
-		memcpy(&v, p + 4 * i, 4);
-		return v;
-	}
-	default: {
-		int64_t v;
-		memcpy(&v, p + 8 * i, 8);
-		return v;
-	}
-	}
-}
-
 static bool
 is_integer(int32_t dtype)
 {
@@ -69,15 +30,13 @@ is_integer(int32_t dtype)
 }
 
 static bool
-check_labels(
-    const struct cfg_field *f, const struct rt_array *a, const char *path, struct rt_msg *m)
+check_row(const struct cfg_field *f, const unsigned char *p, int64_t row, const char *path,
+    struct rt_msg *m)
 {
-	int64_t per_row = a->row_bytes / rt_dtype_bytes(a->dtype);
+	int64_t n = f->row_bytes / rt_dtype_bytes(f->dtype);
 
-	if (!f->has_classes || !is_integer(a->dtype))
-		return true;
-	for (int64_t i = 0; i < a->rows * per_row; i++) {
-		int64_t v = label_at(a, i);
+	for (int64_t i = 0; i < n; i++) {
+		int64_t v = (int64_t)rt_element(f->dtype, p, i);
 
 		if ((v >= 0 && v < f->classes) || (f->has_ignore && v == f->ignore))
 			continue;
@@ -85,10 +44,31 @@ check_labels(
 		    "%s: sample %lld of field %s is %lld, outside the %lld classes 0..%lld; "
 		    "correct the data, or give the field "
 		    "`ignore: %lld` in the recipe",
-		    path, (long long)(i / per_row), f->name, (long long)v, (long long)f->classes,
+		    path, (long long)row, f->name, (long long)v, (long long)f->classes,
 		    (long long)f->classes - 1, (long long)v);
 	}
 	return true;
+}
+
+static bool
+check_labels(
+    const struct cfg_field *f, const struct rt_array *a, const char *path, struct rt_msg *m)
+{
+	unsigned char *made;
+	bool ok = true;
+
+	if (!f->has_classes || !is_integer(a->dtype))
+		return true;
+	made = malloc((size_t)a->row_bytes);
+	if (!made)
+		return rt_fail(m, RT_INTERNAL, "out of memory");
+	for (int64_t i = 0; ok && i < a->rows; i++) {
+		const unsigned char *p = rt_array_held(a, i);
+
+		ok = (p || rt_array_row(a, i, made, m)) && check_row(f, p ? p : made, i, path, m);
+	}
+	free(made);
+	return ok;
 }
 
 static bool
@@ -105,9 +85,32 @@ same_classes(const struct rt_array *a, const struct rt_array *b, const char *pa,
 	return true;
 }
 
+/* As far as memory for them is left, rows that have to be made are made here: what
+ * cannot be decoded is known before the first step. */
 static bool
-open_split(struct dset *s, enum split k, const struct config *c, const char *dir, struct region *r,
-    struct rt_msg *m)
+open_field(struct rt_array *a, const struct cfg_field *f, const char *path,
+    const char *lengths, int64_t *memory, struct rt_msg *m)
+{
+	struct rt_want w = {.file = path,
+	    .role = rt_data_role(f->name, f->has_classes),
+	    .dtype = f->dtype,
+	    .mask = f->has_classes,
+	    .lengths = lengths,
+	    .pad = f->pad};
+
+	if (f->resize && f->rank >= 2) {
+		w.size[0] = f->dims[f->rank - 2];
+		w.size[1] = f->dims[f->rank - 1];
+		w.role = RT_ROLE_IMAGES;
+	}
+	if (lengths && f->rank > 0)
+		w.longest = f->dims[0];
+	return rt_data_want(a, &w, m) && rt_array_load(a, memory, rt_cpus(), m);
+}
+
+static bool
+open_split(struct dset *s, enum split k, const struct config *c, const char *dir, int64_t *memory,
+    struct region *r, struct rt_msg *m)
 {
 	const struct cfg_set *cfg = s->cfg;
 	int given = 0, first = 0;
@@ -122,15 +125,17 @@ open_split(struct dset *s, enum split k, const struct config *c, const char *dir
 	for (int i = 0; i < cfg->nfields; i++) {
 		const struct cfg_field *f = &cfg->fields[i];
 		struct rt_array *a = &s->arrays[k][i];
-		char *path;
+		char *path, *lengths = NULL;
 
 		if (!f->file[k])
 			return rt_fail(m, RT_INVALID, "the %s split has no file for field %s",
 			    split_names[k], f->name);
 		path = dataset_path(c, dir, f->file[k], r);
-		if (!path)
+		if (f->lengths[k])
+			lengths = dataset_path(c, dir, f->lengths[k], r);
+		if (!path || (f->lengths[k] && !lengths))
 			return rt_fail(m, RT_INTERNAL, "out of memory");
-		if (!rt_data_open(a, path, rt_data_role(f->name, f->has_classes), f->dtype, m))
+		if (!open_field(a, f, path, lengths, memory, m))
 			return false;
 		if (a->row_bytes != f->row_bytes)
 			return rt_fail(m, RT_INVALID,
@@ -209,6 +214,8 @@ bool
 dataset_open(
     struct dataset *d, const struct config *c, const char *dir, struct region *r, struct rt_msg *m)
 {
+	int64_t memory = c->cache_bytes;
+
 	d->sets = region_alloc(r, sizeof *d->sets * (size_t)c->nsets);
 	if (!d->sets)
 		return rt_fail(m, RT_INTERNAL, "out of memory");
@@ -218,7 +225,7 @@ dataset_open(
 
 		s->cfg = &c->sets[i];
 		for (int k = 0; k < NSPLITS; k++)
-			if (!open_split(s, (enum split)k, c, dir, r, m))
+			if (!open_split(s, (enum split)k, c, dir, &memory, r, m))
 				return false;
 		if (s->cfg->limit > 0 && s->cfg->limit < s->rows[SPLIT_TRAIN])
 			s->rows[SPLIT_TRAIN] = s->split[SPLIT_TRAIN].n = s->cfg->limit;

@@ -22,12 +22,25 @@ oom(struct run *r)
 }
 
 /* ---- inputs */
-static bool
-bind_field(struct feed *f, const struct rt_tensor *t, struct run *r)
-{
-	int64_t bytes = 0;
 
-	f->kind = FEED_FIELD;
+/* May a program read a part of the field's samples?  In buckets the first so many of
+ * their first axis. */
+static bool
+cut_fits(const struct cfg_field *c, int64_t row_bytes)
+{
+	int64_t step = c->rank > 0 ? c->row_bytes / c->dims[0] : 0;
+
+	return row_bytes == c->row_bytes ||
+	       (c->bucketed && row_bytes > 0 && row_bytes < c->row_bytes && row_bytes % step == 0);
+}
+
+/* The fields of that name, one part for each set the program is about. */
+static bool
+bind_field(struct feed *f, const struct rt_tensor *t, const char *name, const struct exec *e,
+    struct run *r)
+{
+	int64_t rows = 0;
+
 	f->parts = region_alloc(&r->region, sizeof *f->parts * (size_t)r->cfg.nsets);
 	if (!f->parts)
 		return oom(r);
@@ -35,29 +48,49 @@ bind_field(struct feed *f, const struct rt_tensor *t, struct run *r)
 		for (int i = 0; i < r->cfg.sets[s].nfields; i++) {
 			const struct cfg_field *c = &r->cfg.sets[s].fields[i];
 
-			if (strcmp(c->name, t->name) != 0)
+			if (strcmp(c->name, name) != 0 || (e->set >= 0 && s != e->set))
 				continue;
 			if (c->dtype != t->dtype)
 				return rt_fail(&r->msg, RT_INTERNAL,
 				    "input %s is %s, field %s of set %s is %s", t->name,
 				    rt_dtype_name(t->dtype), c->name, r->cfg.sets[s].name,
 				    rt_dtype_name(c->dtype));
-			f->parts[f->nparts++] = (struct part){s, i, r->cfg.sets[s].batch, bytes};
-			bytes += r->cfg.sets[s].batch * c->row_bytes;
-			f->row_bytes = c->row_bytes;
+			f->parts[f->nparts++] = (struct part){s, i, r->cfg.sets[s].batch, rows};
+			rows += r->cfg.sets[s].batch;
 		}
 	if (f->nparts == 0)
 		return rt_fail(
 		    &r->msg, RT_INTERNAL, "the program reads %s, which no data set has", t->name);
-	if (bytes != t->bytes)
-		return rt_fail(&r->msg, RT_INTERNAL,
-		    "a batch of field %s has %lld bytes, the program reads %lld", t->name,
-		    (long long)bytes, (long long)t->bytes);
+	f->row_bytes = t->bytes / rows;
+	for (int i = 0; i < f->nparts; i++) {
+		struct part *p = &f->parts[i];
+		const struct cfg_field *c = &r->cfg.sets[p->set].fields[p->field];
+
+		p->at *= f->row_bytes;
+		if (f->row_bytes * rows != t->bytes || !cut_fits(c, f->row_bytes))
+			return rt_fail(&r->msg, RT_INTERNAL,
+			    "a batch of field %s has %lld bytes, the program reads %lld", t->name,
+			    (long long)(rows * c->row_bytes), (long long)t->bytes);
+	}
 	return true;
 }
 
+/* $mix: of each row of the program's sets its own share */
 static bool
-bind_teacher(struct feed *f, const struct rt_tensor *t, struct run *r)
+bind_share(struct feed *f, const struct rt_tensor *t, const struct exec *e, struct run *r)
+{
+	int64_t rows = 0;
+
+	f->kind = FEED_SHARE;
+	f->set = e->set;
+	for (int s = 0; s < r->cfg.nsets; s++)
+		rows += e->set < 0 || e->set == s ? r->cfg.sets[s].batch : 0;
+	return (t->dtype == RT_F32 && t->bytes == 4 * rows) ||
+	       rt_fail(&r->msg, RT_INTERNAL, "input %s must be f32 [%lld]", t->name, (long long)rows);
+}
+
+static bool
+bind_teacher(struct feed *f, const struct rt_tensor *t, const struct exec *e, struct run *r)
 {
 	int64_t rows = 0;
 
@@ -71,8 +104,10 @@ bind_teacher(struct feed *f, const struct rt_tensor *t, struct run *r)
 	const struct cached *c = &r->caches[f->cached];
 
 	f->row_bytes = c->row_bytes;
+	f->set = e->set;
 	for (int i = 0; i < c->nsets; i++)
-		rows += r->cfg.sets[c->sets[i]].batch;
+		if (e->set < 0 || c->sets[i] == e->set)
+			rows += r->cfg.sets[c->sets[i]].batch;
 	if (rows * c->row_bytes != t->bytes)
 		return rt_fail(&r->msg, RT_INTERNAL, "%s has %lld bytes, its teacher makes %lld",
 		    t->name, (long long)t->bytes, (long long)(rows * c->row_bytes));
@@ -91,7 +126,7 @@ scalar(struct feed *f, enum feed_kind kind, const struct rt_tensor *t, int32_t d
 }
 
 static bool
-bind(struct feed *f, const struct rt_tensor *t, struct run *r)
+bind(struct feed *f, const struct rt_tensor *t, const struct exec *e, struct run *r)
 {
 	if (strcmp(t->name, "$lr") == 0)
 		return scalar(f, FEED_LR, t, RT_F32, r);
@@ -113,8 +148,11 @@ bind(struct feed *f, const struct rt_tensor *t, struct run *r)
 		    "the program reads %s; no data set has that name", t->name);
 	}
 	if (starts(t->name, "$teacher."))
-		return bind_teacher(f, t, r);
-	return bind_field(f, t, r);
+		return bind_teacher(f, t, e, r);
+	if (strcmp(t->name, "$mix") == 0)
+		return bind_share(f, t, e, r);
+	f->kind = starts(t->name, "$pair.") ? FEED_PAIR : FEED_FIELD;
+	return bind_field(f, t, f->kind == FEED_PAIR ? t->name + 6 : t->name, e, r);
 }
 
 /* ---- outputs */
@@ -141,12 +179,12 @@ metric_named(const char *name)
 }
 
 static bool
-bind_outputs(struct exec *e, struct run *r)
+bind_outputs(struct exec *e, int more, struct run *r)
 {
 	const struct rt_program *p = e->p;
 
 	e->check = -1;
-	e->meters = region_alloc(&r->region, sizeof *e->meters * ((size_t)p->noutputs + 1));
+	e->meters = region_alloc(&r->region, sizeof *e->meters * ((size_t)(p->noutputs + more) + 1));
 	if (!e->meters)
 		return oom(r);
 	for (int i = 0; i < p->noutputs; i++) {
@@ -174,8 +212,27 @@ bind_outputs(struct exec *e, struct run *r)
 		if (!m->name)
 			return oom(r);
 		m->metric = metric_named(m->name);
+		m->sum = m;
 	}
 	return true;
+}
+
+/* The numbers of an epoch are the first program's; it takes those of the others in. */
+static void
+join_meters(struct exec *first, struct exec *e)
+{
+	for (int i = 0; i < e->nmeters; i++) {
+		int k = 0;
+
+		while (k < first->nmeters && strcmp(first->meters[k].name, e->meters[i].name) != 0)
+			k++;
+		if (k == first->nmeters) {
+			first->meters[first->nmeters++] =
+			    (struct meter){.name = e->meters[i].name, .num = -1, .den = -1, .metric = e->meters[i].metric};
+			first->meters[k].sum = &first->meters[k];
+		}
+		e->meters[i].sum = &first->meters[k];
+	}
 }
 
 double
@@ -210,10 +267,12 @@ void
 meters_add(struct exec *e)
 {
 	for (int i = 0; i < e->nmeters; i++) {
-		struct meter *m = &e->meters[i];
+		const struct meter *m = &e->meters[i];
 
-		m->sum_num += exec_output(e, m->num);
-		m->sum_den += m->den < 0 ? 1 : exec_output(e, m->den);
+		if (m->num < 0)
+			continue; /* another program's */
+		m->sum->sum_num += exec_output(e, m->num);
+		m->sum->sum_den += m->den < 0 ? 1 : exec_output(e, m->den);
 	}
 }
 
@@ -305,8 +364,9 @@ states_open(struct states *s, const struct rt_trainer *t, struct region *r, stru
 		    (struct state){x->name, x->bytes, x->offset, x->dtype, false};
 	}
 	for (int i = 0; i < t->nstages; i++)
-		if (!known(s, t->stages[i].train, m))
-			return false;
+		for (int k = -1; k < t->stages[i].nmore; k++)
+			if (!known(s, k < 0 ? t->stages[i].train : t->stages[i].more[k], m))
+				return false;
 	if (t->eval && !known(s, t->eval, m))
 		return false;
 	mark_slots(s);
@@ -359,10 +419,30 @@ states_not_finite(const struct states *s, const unsigned char *data)
 }
 
 /* ---- all of it */
+static bool
+own(struct exec *e, int i)
+{
+	const struct rt_program *p = e->p;
+
+	e->own[i] = rt_alloc(
+	    (size_t)(i < p->ninputs ? p->inputs[i] : p->outputs[i - p->ninputs]).bytes);
+	e->base[3 + i] = e->own[i];
+	if (i < p->ninputs)
+		e->feeds[i].buf = e->own[i];
+	return e->own[i] != NULL;
+}
+
 bool
 exec_open(struct exec *e, const struct rt_program *p, struct run *r)
 {
-	*e = (struct exec){.p = p};
+	return exec_open_set(e, p, -1, 0, r);
+}
+
+/* Inputs of the data get memory of their own only where no loader fills them. */
+bool
+exec_open_set(struct exec *e, const struct rt_program *p, int set, int more, struct run *r)
+{
+	*e = (struct exec){.p = p, .set = set};
 	if (p->abi != RT_ABI || p->nsyms > 0)
 		return rt_fail(&r->msg, RT_INTERNAL,
 		    "program %s was compiled for another runtime, or has symbolic dims", p->name);
@@ -371,86 +451,70 @@ exec_open(struct exec *e, const struct rt_program *p, struct run *r)
 		    "program %s needs more work memory than was planned", p->name);
 	e->base =
 	    region_alloc(&r->region, sizeof *e->base * (size_t)(3 + p->ninputs + p->noutputs));
+	e->own = region_alloc(&r->region, sizeof *e->own * (size_t)(p->ninputs + p->noutputs + 1));
 	e->feeds = region_alloc(&r->region, sizeof *e->feeds * ((size_t)p->ninputs + 1));
-	if (!e->base || !e->feeds)
+	if (!e->base || !e->own || !e->feeds)
 		return oom(r);
 	e->base[0] = r->work;
 	e->base[1] = (void *)p->constants;
 	e->base[2] = r->states.data;
-	for (int i = 0; i < p->ninputs + p->noutputs; i++) {
-		const struct rt_tensor *t =
-		    i < p->ninputs ? &p->inputs[i] : &p->outputs[i - p->ninputs];
-
-		e->base[3 + i] = rt_alloc((size_t)t->bytes);
-		if (!e->base[3 + i])
-			return oom(r);
-	}
 	for (int i = 0; i < p->ninputs; i++) {
-		e->feeds[i].buf = e->base[3 + i];
-		if (!bind(&e->feeds[i], &p->inputs[i], r))
+		e->feeds[i].ring = -1;
+		if (!bind(&e->feeds[i], &p->inputs[i], e, r))
 			return false;
 	}
-	return bind_outputs(e, r);
+	for (int i = 0; i < p->ninputs + p->noutputs; i++)
+		if ((i >= p->ninputs || e->feeds[i].kind > FEED_NUMBERS) && !own(e, i))
+			return oom(r);
+	return bind_outputs(e, more, r);
+}
+
+/* The programs of a stage: of the first, and of its other buckets or sets. */
+bool
+exec_open_stage(struct exec *e, const struct rt_stage *s, struct run *r)
+{
+	bool sets = r->cfg.sets[0].share > 0;
+	int want = sets ? r->cfg.nsets : r->cfg.sets[0].nbuckets, more = 0;
+
+	if (s->nmore + 1 != (want ? want : 1))
+		return rt_fail(&r->msg, RT_INTERNAL, "a stage has %d programs, its data needs %d",
+		    s->nmore + 1, want);
+	for (int i = 0; i < s->nmore; i++)
+		more += s->more[i]->noutputs;
+	if (!exec_open_set(e, s->train, sets ? 0 : -1, more, r))
+		return false;
+	e->more = region_alloc(&r->region, sizeof *e->more * (size_t)(s->nmore + 1));
+	if (!e->more)
+		return oom(r);
+	for (; e->nmore < s->nmore; e->nmore++) {
+		struct exec *x = &e->more[e->nmore];
+
+		if (!exec_open_set(x, s->more[e->nmore], sets ? e->nmore + 1 : -1, 0, r))
+			return false;
+		join_meters(e, x);
+	}
+	return true;
 }
 
 void
 exec_close(struct exec *e)
 {
-	for (int i = 3; e->p && e->base && i < 3 + e->p->ninputs + e->p->noutputs; i++)
-		rt_free(e->base[i]);
+	for (int i = 0; i < e->nmore; i++)
+		exec_close(&e->more[i]);
+	for (int i = 0; e->p && e->own && i < e->p->ninputs + e->p->noutputs; i++)
+		rt_free(e->own[i]);
 	e->p = NULL;
+	e->nmore = 0;
 }
 
-static void
-fill_field(const struct feed *f, struct run *r, enum split k, int64_t epoch)
-{
-	for (int i = 0; i < f->nparts; i++) {
-		const struct part *p = &f->parts[i];
-		const struct dset *set = &r->data.sets[p->set];
-		const struct rt_array *a = &set->arrays[set->split[k].source][p->field];
-		unsigned char *to = (unsigned char *)f->buf + p->at;
-
-		for (int64_t j = 0; j < p->rows; j++, to += f->row_bytes) {
-			int64_t row = r->batches.rows[p->set][j];
-
-			memcpy(to, a->data + row * f->row_bytes, (size_t)f->row_bytes);
-			if (k == SPLIT_TRAIN && epoch >= 0 && r->cfg.naugments > 0)
-				augment_row(
-				    &r->aug, &set->cfg->fields[p->field], to, epoch, p->set, row);
-		}
-	}
-}
-
-static void
-fill_teacher(const struct feed *f, struct run *r, enum split k)
-{
-	const struct cached *c = &r->caches[f->cached];
-	unsigned char *to = f->buf;
-
-	for (int i = 0; i < c->nsets; i++) {
-		const struct dset *set = &r->data.sets[c->sets[i]];
-		const unsigned char *rows = c->rows[set->split[k].source][c->sets[i]];
-
-		for (int64_t j = 0; j < set->cfg->batch; j++, to += f->row_bytes)
-			memcpy(to, rows + r->batches.rows[c->sets[i]][j] * f->row_bytes,
-			    (size_t)f->row_bytes);
-	}
-}
-
-/* epoch < 0: no augmentation */
+/* The numbers of the step. */
 void
-exec_fill(struct exec *e, struct run *r, enum split k, double lr, int64_t step, int64_t epoch)
+exec_numbers(struct exec *e, const struct run *r, const int64_t *valid, double lr, int64_t step)
 {
 	for (int i = 0; i < e->p->ninputs; i++) {
 		const struct feed *f = &e->feeds[i];
 
 		switch (f->kind) {
-		case FEED_FIELD:
-			fill_field(f, r, k, epoch);
-			break;
-		case FEED_TEACHER:
-			fill_teacher(f, r, k);
-			break;
 		case FEED_LR:
 			*(float *)f->buf = (float)lr;
 			break;
@@ -461,10 +525,31 @@ exec_fill(struct exec *e, struct run *r, enum split k, double lr, int64_t step, 
 			*(int64_t *)f->buf = (int64_t)(r->seed + ((uint64_t)r->cur.stage << 32));
 			break;
 		case FEED_VALID:
-			*(int64_t *)f->buf = r->batches.valid[f->set < 0 ? 0 : f->set];
+			*(int64_t *)f->buf = valid[f->set < 0 ? 0 : f->set];
+			break;
+		default:
 			break;
 		}
 	}
+}
+
+/* The batch that r->batches names, made here and now. */
+bool
+exec_fill(struct exec *e, struct run *r, enum split k, bool augment)
+{
+	struct maker m = {r, &r->batches, &r->aug, r->row, &r->msg};
+
+	for (int i = 0; i < e->p->ninputs; i++) {
+		if (e->feeds[i].kind > FEED_NUMBERS)
+			continue;
+		if (!e->own[i] && !own(e, i))
+			return oom(r);
+		e->base[3 + i] = e->feeds[i].buf = e->own[i];
+		if (!feed_make(&m, &e->feeds[i], k, augment, e->own[i]))
+			return false;
+	}
+	exec_numbers(e, r, r->batches.valid, 0, 1);
+	return true;
 }
 
 void

@@ -22,12 +22,16 @@ struct item {
 	size_t n;
 };
 struct set {
-	const char *path, *root;
-	char *dir; /* folders: where names start */
+	struct rt_source source;
+	char *path, *root; /* root NULL: none */
+	char *dir;	   /* folders: where names start */
 	unsigned char *tar;
 	struct item *items;
 	int64_t n, cap;
-	struct rt_msg *m;
+	int64_t dims[3]; /* of a row */
+	bool resize;	 /* to them; else all files have them */
+	bool mask;
+	struct rt_msg *m; /* while it is opened */
 };
 
 static bool
@@ -321,73 +325,108 @@ decode(const struct item *it, int64_t *dims, unsigned char *planes, unsigned cha
 	return rt_fail(m, RT_INVALID, "%s: neither PNG nor JPEG", it->name);
 }
 
-/* Bytes of an item; those of a folder are read and belong to *heap. */
+/* The item with its bytes; those of a folder are read and belong to *heap. */
 static bool
-bytes(const struct set *s, struct item *it, void **heap)
+bytes(const struct set *s, int64_t i, struct item *it, void **heap, struct rt_msg *m)
 {
+	*it = s->items[i];
 	*heap = NULL;
 	if (s->tar)
 		return true;
 	char *path = rt_join(s->dir, it->name);
 
-	*heap = path ? rt_read_file(path, &it->n, s->m) : NULL;
+	*heap = path ? rt_read_file(path, &it->n, m) : NULL;
 	it->bytes = *heap;
 	free(path);
 	return *heap != NULL;
 }
 
+/* C, H, W as the file says */
 static bool
-decode_all(struct set *s, struct rt_array *a)
+header(const struct item *it, int64_t *d, struct rt_msg *m)
 {
-	int64_t dims[3] = {0}, d[3];
+	if (!decode(it, d, NULL, NULL, m))
+		return false;
+	return (d[1] <= MAX_SIDE && d[2] <= MAX_SIDE && d[1] > 0 && d[2] > 0) ||
+	       rt_fail(m, RT_INVALID, "%s: %lldx%lld pixels, %d a side at most", it->name,
+		   (long long)d[2], (long long)d[1], MAX_SIDE);
+}
+
+/* An image of dims d, decoded and brought to the row's size. */
+static bool
+resized(const struct set *s, const struct item *it, const int64_t *d, unsigned char *to,
+    struct rt_msg *m)
+{
+	int64_t dims[3] = {s->dims[0], d[1], d[2]};
+	struct rt_planes a = {RT_U8, dims[0], dims[1], dims[2], NULL},
+			 b = {RT_U8, s->dims[0], s->dims[1], s->dims[2], to};
+	size_t n = (size_t)(dims[0] * dims[1] * dims[2]);
+	unsigned char *scratch = malloc(n);
+	void *tmp = malloc(rt_resample_room(&a, &b));
+	bool ok;
+
+	a.p = malloc(n);
+	ok = (a.p && tmp && scratch) || rt_fail(m, RT_INTERNAL, "%s: out of memory", it->name);
+	ok = ok && decode(it, dims, a.p, scratch, m);
+	if (ok)
+		rt_resample(&a, (int64_t[]){0, 0, a.h, a.w}, &b, s->mask, tmp);
+	free(a.p);
+	free(tmp);
+	free(scratch);
+	return ok;
+}
+
+/* A file that changed since its header was read must not overrun the row. */
+static bool
+image_row(const struct rt_source *source, int64_t i, unsigned char *to, struct rt_msg *m)
+{
+	const struct set *s = (const struct set *)source;
+	int64_t d[3];
+	struct item it;
+	void *heap;
+	bool ok = bytes(s, i, &it, &heap, m) && header(&it, d, m);
+
+	if (ok && s->resize) {
+		ok = resized(s, &it, d, to, m);
+	} else if (ok) {
+		unsigned char *scratch = malloc((size_t)(s->dims[0] * s->dims[1] * s->dims[2]));
+
+		ok = (d[1] == s->dims[1] && d[2] == s->dims[2]) ||
+		     rt_fail(m, RT_IO, "%s: changed while read", it.name);
+		ok = ok && (scratch || rt_fail(m, RT_INTERNAL, "%s: out of memory", it.name));
+		ok = ok && decode(&it, (int64_t[]){s->dims[0], d[1], d[2]}, to, scratch, m);
+		free(scratch);
+	}
+	free(heap);
+	return ok;
+}
+
+/* One size for all, from the headers; one colour image makes all of them colour. */
+static bool
+common_size(struct set *s, const struct rt_want *w)
+{
+	int64_t d[3];
+	struct item it;
 	void *heap;
 	bool ok = true;
 
 	for (int64_t i = 0; ok && i < s->n; i++) {
-		struct item *it = &s->items[i];
-
-		ok = bytes(s, it, &heap) && decode(it, d, NULL, NULL, s->m);
+		ok = bytes(s, i, &it, &heap, s->m) && header(&it, d, s->m);
 		free(heap);
-		if (ok && (d[1] > MAX_SIDE || d[2] > MAX_SIDE))
-			ok = rt_fail(s->m, RT_INVALID, "%s: %lldx%lld pixels, %d a side at most",
-			    it->name, (long long)d[2], (long long)d[1], MAX_SIDE);
-		if (ok && i > 0 && (d[1] != dims[1] || d[2] != dims[2]))
+		if (ok && w->size[0])
+			d[1] = w->size[0], d[2] = w->size[1];
+		if (ok && i > 0 && (d[1] != s->dims[1] || d[2] != s->dims[2]))
 			ok = rt_fail(s->m, RT_INVALID,
-			    "%s: %s is %lldx%lld, %s is %lldx%lld; all images must have one size",
-			    s->path, it->name, (long long)d[2], (long long)d[1], s->items[0].name,
-			    (long long)dims[2], (long long)dims[1]);
-		if (ok && (i == 0 || d[0] > dims[0]))
-			memcpy(dims, d, sizeof d);
+			    "%s: %s is %lldx%lld, %s is %lldx%lld; all images must have one size, "
+			    "or give the field `resize: [HEIGHT, WIDTH]`",
+			    s->path, it.name, (long long)d[2], (long long)d[1], s->items[0].name,
+			    (long long)s->dims[2], (long long)s->dims[1]);
+		if (ok && (i == 0 || d[0] > s->dims[0]))
+			memcpy(s->dims, d, sizeof d);
 	}
-	if (!ok)
-		return false;
-	int64_t row = dims[0] * dims[1] * dims[2], total;
-
-	if (__builtin_mul_overflow(row, s->n, &total) || !(a->heap = malloc((size_t)total + 1)))
-		return rt_fail(s->m, RT_INTERNAL, "%s: out of memory for %lld images", s->path,
-		    (long long)s->n);
-	unsigned char *scratch = malloc((size_t)row);
-
-	if (!scratch)
-		return rt_fail(s->m, RT_INTERNAL, "%s: out of memory", s->path);
-	for (int64_t i = 0; ok && i < s->n; i++) {
-		ok = bytes(s, &s->items[i], &heap);
-		d[0] = dims[0], d[1] = d[2] = 0;
-		/* a file that changed between the two passes must not overrun the row */
-		ok = ok && decode(&s->items[i], d, NULL, NULL, s->m) &&
-		     ((d[1] == dims[1] && d[2] == dims[2]) ||
-			 rt_fail(s->m, RT_IO, "%s: changed while read", s->items[i].name));
-		ok = ok &&
-		     decode(&s->items[i], dims, (unsigned char *)a->heap + i * row, scratch, s->m);
-		free(heap);
-	}
-	free(scratch);
-	a->dtype = RT_U8;
-	a->rank = 4;
-	a->dims[0] = s->n;
-	memcpy(a->dims + 1, dims, sizeof dims);
-	a->data = a->heap;
-	return ok && rt_array_sizes(a, (uint64_t)total, s->path, s->m);
+	s->resize = w->size[0] > 0;
+	s->mask = w->mask;
+	return ok;
 }
 
 static int
@@ -423,9 +462,8 @@ classes(struct set *s, struct rt_array *a, int64_t *label)
 }
 
 static bool
-open_set(struct set *s, struct rt_array *a, enum rt_role role)
+list(struct set *s)
 {
-	int64_t *label = NULL;
 	size_t n;
 
 	if (rt_is_dir(s->path)) {
@@ -441,32 +479,71 @@ open_set(struct set *s, struct rt_array *a, enum rt_role role)
 		return rt_fail(s->m, RT_INVALID, "%s: has no CLASS/X.png or CLASS/X.jpg%s%s",
 		    s->path, s->root ? " below " : "", s->root ? s->root : "");
 	qsort(s->items, (size_t)s->n, sizeof *s->items, by_name);
-	if (role == RT_ROLE_LABELS) {
-		a->heap = label = malloc((size_t)s->n * sizeof *label);
-		if (!label)
-			return rt_fail(s->m, RT_INTERNAL, "%s: out of memory", s->path);
-		a->dtype = RT_I64;
-		a->rank = 1;
-		a->dims[0] = s->n;
-		a->data = a->heap;
-	}
-	if (role == RT_ROLE_LABELS)
-		return classes(s, a, label) &&
-		       rt_array_sizes(a, (uint64_t)s->n * sizeof *label, s->path, s->m);
-	return decode_all(s, a);
+	return true;
+}
+
+static bool
+open_labels(struct set *s, struct rt_array *a)
+{
+	int64_t *label = malloc((size_t)s->n * sizeof *label);
+
+	if (!label)
+		return rt_fail(s->m, RT_INTERNAL, "%s: out of memory", s->path);
+	a->heap = label;
+	a->data = a->heap;
+	a->dtype = RT_I64;
+	a->rank = 1;
+	a->dims[0] = s->n;
+	return classes(s, a, label) &&
+	       rt_array_sizes(a, (uint64_t)s->n * sizeof *label, s->path, s->m);
+}
+
+static bool
+open_pixels(struct set *s, struct rt_array *a, const struct rt_want *w)
+{
+	if (!common_size(s, w))
+		return false;
+	a->dtype = RT_U8;
+	a->rank = 4;
+	a->dims[0] = s->n;
+	memcpy(a->dims + 1, s->dims, sizeof s->dims);
+	return rt_array_sizes(a, UINT64_MAX, s->path, s->m);
+}
+
+static void
+close_set(struct rt_source *source)
+{
+	struct set *s = (struct set *)source;
+
+	for (int64_t i = 0; i < s->n; i++)
+		free(s->items[i].name);
+	free(s->items);
+	free(s->dir);
+	free(s->tar);
+	free(s->path);
+	free(s->root);
+	free(s);
 }
 
 bool
-rt_open_images(
-    struct rt_array *a, const char *path, const char *sub, enum rt_role role, struct rt_msg *m)
+rt_open_images(struct rt_array *a, const char *path, const char *sub, enum rt_role role,
+    const struct rt_want *w, struct rt_msg *m)
 {
-	struct set s = {.path = path, .root = sub && *sub ? sub : NULL, .m = m};
-	bool ok = open_set(&s, a, role);
+	struct set *s = calloc(1, sizeof *s);
+	bool ok, named = sub && *sub;
 
-	for (int64_t i = 0; i < s.n; i++)
-		free(s.items[i].name);
-	free(s.items);
-	free(s.dir);
-	free(s.tar);
+	if (!s)
+		return rt_fail(m, RT_INTERNAL, "%s: out of memory", path);
+	s->source = (struct rt_source){image_row, close_set};
+	s->path = strdup(path);
+	s->root = named ? strdup(sub) : NULL;
+	s->m = m;
+	ok = (s->path && (s->root || !named)) || rt_fail(m, RT_INTERNAL, "%s: out of memory", path);
+	ok = ok && list(s) && (role == RT_ROLE_LABELS ? open_labels(s, a) : open_pixels(s, a, w));
+	s->m = NULL;
+	if (ok && role == RT_ROLE_IMAGES)
+		a->source = &s->source;
+	else
+		close_set(&s->source);
 	return ok;
 }

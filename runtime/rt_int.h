@@ -54,8 +54,24 @@ bool rt_open_npz(struct rt_array *, const char *path, const char *member, struct
 bool rt_open_idx(struct rt_array *, const char *path, struct rt_msg *);
 bool rt_open_csv(
     struct rt_array *, const char *path, const char *columns, int32_t dtype, struct rt_msg *);
-bool rt_open_images(
-    struct rt_array *, const char *path, const char *sub, enum rt_role, struct rt_msg *);
+bool rt_open_images(struct rt_array *, const char *path, const char *sub, enum rt_role,
+    const struct rt_want *, struct rt_msg *);
+/* ---- rows.c: an array wrapped in a source that changes its rows */
+bool rt_array_resize(struct rt_array *, const struct rt_want *, struct rt_msg *);
+bool rt_array_ragged(struct rt_array *, const struct rt_want *, struct rt_msg *);
+double rt_element(int32_t dtype, const void *, int64_t i);
+void rt_set_element(int32_t dtype, void *, int64_t i, double); /* integers saturate */
+/* ---- resample.c: planes [C,H,W] of one dtype */
+struct rt_planes {
+	int32_t dtype;
+	int64_t c, h, w;
+	unsigned char *p;
+};
+bool rt_can_blend(int32_t dtype); /* u8 or f32: what bilinear filters take */
+/* The window (y, x, h, w) of from, brought to the size of to by a triangle filter that
+ * widens where it shrinks (or by the nearest pixel).  tmp: rt_resample_room bytes. */
+void rt_resample(const struct rt_planes *from, const int64_t window[4], const struct rt_planes *to, bool nearest, void *tmp);
+size_t rt_resample_room(const struct rt_planes *from, const struct rt_planes *to);
 /* product of dims with overflow check; -1 */
 int64_t rt_count(const int64_t *dims, int rank);
 /* Sets rows and row_bytes from dtype, rank, dims; checks that avail bytes are enough. */

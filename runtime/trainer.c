@@ -94,8 +94,13 @@ plan_work(struct run *r)
 	const struct rt_trainer *t = r->t;
 
 	for (int i = 0; i < t->nstages; i++)
-		if (t->stages[i].train->work_bytes > r->work_bytes)
-			r->work_bytes = t->stages[i].train->work_bytes;
+		for (int k = -1; k < t->stages[i].nmore; k++) {
+			const struct rt_program *p =
+			    k < 0 ? t->stages[i].train : t->stages[i].more[k];
+
+			if (p->work_bytes > r->work_bytes)
+				r->work_bytes = p->work_bytes;
+		}
 	for (int i = 0; i < t->ncached; i++)
 		if (t->cached[i]->work_bytes > r->work_bytes)
 			r->work_bytes = t->cached[i]->work_bytes;
@@ -116,7 +121,8 @@ load_data(struct run *r)
 		    "the recipe");
 	return batches_open(&r->batches, &r->data, r->seed, shuffle, r->cfg.drop_last, &r->region,
 		   &r->msg) &&
-	       augmenter_open(&r->aug, &r->cfg, r->seed, &r->region, &r->msg);
+	       augmenter_open(&r->aug, &r->cfg, r->seed, &r->region, &r->msg) &&
+	       ((r->row = region_alloc(&r->region, longest_row(&r->cfg))) || oom(r));
 }
 
 static bool
@@ -134,15 +140,17 @@ open_programs(struct run *r)
 	if (!cache_open(r))
 		return false;
 	for (int i = 0; i < r->t->nstages; i++)
-		if (!exec_open(&r->train[i], r->t->stages[i].train, r))
+		if (!exec_open_stage(&r->train[i], &r->t->stages[i], r))
 			return false;
 	r->has_eval = r->t->eval != NULL;
-	return !r->has_eval || (exec_open(&r->eval, r->t->eval, r) && answers_open(r));
+	return (!r->has_eval || (exec_open(&r->eval, r->t->eval, r) && answers_open(r))) &&
+	       (r->opt.bench_steps > 0 || loader_open(r));
 }
 
 static void
 close_run(struct run *r)
 {
+	loader_close(r);
 	for (int i = 0; r->train && i < r->t->nstages; i++)
 		exec_close(&r->train[i]);
 	exec_close(&r->eval);
@@ -243,7 +251,11 @@ bench(struct run *r)
 	if (!ms)
 		return oom(r);
 	batches_train(&r->batches, 0);
-	exec_fill(e, r, SPLIT_TRAIN, schedule_lr(&r->stages[0], 0, 1, 1, 1), 1, 0);
+	if (r->batches.program > 0)
+		e = &e->more[r->batches.program - 1];
+	if (!exec_fill(e, r, SPLIT_TRAIN, true))
+		return false;
+	exec_numbers(e, r, r->batches.valid, schedule_lr(&r->stages[0], 0, 1, 1, 1), 1);
 	for (int i = 0; i < 3; i++)
 		exec_run(e, r);
 	for (int64_t i = 0; i < n; i++) {
@@ -270,12 +282,6 @@ run_out_of_steps(const struct run *r)
 	return r->opt.steps > 0 && r->cur.total_updates >= r->opt.steps;
 }
 
-bool
-run_exports_best(const struct run *r)
-{
-	return r->has_best && r->cfg.restore_best;
-}
-
 double
 run_elapsed(const struct run *r)
 {
@@ -288,6 +294,13 @@ unsigned_nan(double v)
 	return isnan(v) ? fabs(v) : v;
 }
 
+/* Steps of all epochs of all stages. */
+static int64_t
+position(const struct run *r)
+{
+	return r->cur.total_epochs * r->batches.per_epoch + r->cur.step;
+}
+
 /* Over a step whose loss, or with the trap set a weight, is not finite. */
 static bool
 diverged(struct run *r, const struct exec *e, const char *what)
@@ -295,11 +308,12 @@ diverged(struct run *r, const struct exec *e, const char *what)
 	char terms[200] = "", first[700];
 	int n = 0;
 
+	batches_train(&r->batches, position(r)); /* whose samples the message names */
 	if (!trap_data(r, e, SPLIT_TRAIN))
 		return false;
 	trap_text(r, e, first, sizeof first);
 	for (int i = 0; i < e->nmeters && n < (int)sizeof terms - 80; i++)
-		if (strncmp(e->meters[i].name, "term.", 5) == 0)
+		if (e->meters[i].num >= 0 && strncmp(e->meters[i].name, "term.", 5) == 0)
 			n += snprintf(terms + n, sizeof terms - (size_t)n, " %.60s %g",
 			    e->meters[i].name + 5, unsigned_nan(exec_output(e, e->meters[i].num)));
 	return rt_fail(&r->msg, RT_DIVERGED,
@@ -351,7 +365,7 @@ static bool
 initial_weights(struct run *r)
 {
 	states_initial(&r->states);
-	return !r->opt.init_from || warm_start(r, r->opt.init_from);
+	return true;
 }
 
 static void
@@ -359,7 +373,7 @@ begin_stage(struct run *r, int64_t stage)
 {
 	r->cur.stage = stage;
 	r->cur.epoch = r->cur.step = r->cur.updates = r->cur.stopped = 0;
-	r->cur.best = r->cur.stop_best = r->cur.plateau_best = NAN;
+	r->cur.best = r->cur.plateau_best = NAN;
 	r->cur.bad_epochs = r->cur.plateau_bad = r->cur.best_epoch = 0;
 	r->cur.plateau_scale = 1;
 	r->has_best = r->best_dirty = false;
@@ -375,7 +389,7 @@ not_finite(struct run *r, const struct exec *e)
 	const char *name;
 
 	for (int i = 0; i < e->nmeters; i++)
-		if (strcmp(e->meters[i].name, "loss") == 0 && !isfinite(exec_output(e, e->meters[i].num)))
+		if (e->meters[i].num >= 0 && strcmp(e->meters[i].name, "loss") == 0 && !isfinite(exec_output(e, e->meters[i].num)))
 			return "the loss";
 	if (!r->trap)
 		return NULL;
@@ -386,11 +400,12 @@ not_finite(struct run *r, const struct exec *e)
 static bool
 step(struct run *r, double lr)
 {
-	struct exec *e = &r->train[r->cur.stage];
+	struct exec *e;
 	const char *bad;
 
-	batches_train(&r->batches, r->cur.total_epochs * r->batches.per_epoch + r->cur.step);
-	exec_fill(e, r, SPLIT_TRAIN, lr, r->cur.updates + 1, r->cur.total_epochs);
+	e = loader_next(r, SPLIT_TRAIN, position(r), lr, r->cur.updates + 1);
+	if (!e)
+		return false;
 	if (r->trap)
 		trap_run(r, e);
 	else
@@ -549,8 +564,6 @@ train(struct run *r)
 				return false;
 		if (r->cur.stage + 1 == r->t->nstages || run_out_of_steps(r))
 			return true;
-		if (r->cur.stopped && run_exports_best(r))
-			memcpy(r->states.data, r->best, (size_t)r->states.bytes);
 		begin_stage(r, r->cur.stage + 1);
 	}
 }
@@ -561,15 +574,10 @@ begin(struct run *r)
 	bool found = false;
 
 	r->fingerprint = run_fingerprint(r);
-	if (!checkpoint_names(r))
-		return false;
 	if (r->opt.resume && !checkpoint_load(r, &found))
 		return false;
-	if (!found) {
-		if (r->opt.init_from && !initial_weights(r))
-			return false;
+	if (!found)
 		begin_stage(r, 0);
-	}
 	r->saved = found;
 	if (r->opt.trap && !trap_open(r))
 		return false;
@@ -589,7 +597,7 @@ begin(struct run *r)
 static bool
 finish(struct run *r)
 {
-	const unsigned char *weights = run_exports_best(r) ? r->best : r->states.data;
+	const unsigned char *weights = r->has_best ? r->best : r->states.data;
 	const char *path =
 	    r->opt.export ? r->opt.export : region_printf(&r->region, "%s/student.onnx", r->out);
 
@@ -602,7 +610,7 @@ finish(struct run *r)
 	if (!epoch_exported(r, weights) || !report_write(r))
 		return false;
 	progress_note(r, "%lld updates in %.1f s; student in %s%s", (long long)r->cur.total_updates,
-	    run_elapsed(r), path, run_exports_best(r) ? " (best epoch)" : "");
+	    run_elapsed(r), path, r->has_best ? " (best epoch)" : "");
 	return true;
 }
 
@@ -642,7 +650,7 @@ rt_trainer_main(const struct rt_trainer *t, int argc, char **argv)
 	struct run r = {.t = t};
 	int status;
 
-	r.cur.best = r.cur.stop_best = r.cur.plateau_best = NAN;
+	r.cur.best = r.cur.plateau_best = NAN;
 	r.cur.plateau_scale = 1;
 	if (!run(&r, argc, argv)) {
 		progress_close(&r);

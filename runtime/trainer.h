@@ -35,21 +35,36 @@ char *dataset_path(const struct config *, const char *data_dir, const char *file
 uint64_t rt_mix(uint64_t); /* splitmix64's finisher */
 uint64_t rt_draw(
     uint64_t key, uint64_t counter); /* the counter-based generator of everything random here */
-struct order {			     /* one per set */
+struct order { /* one per set */
 	int64_t *perm, n;
 	int64_t pass; /* whose permutation perm holds; -1: none */
+	/* buckets: that of each row of the arrays; the pass as batches, and theirs */
+	unsigned char *group, *bucket;
+	int64_t *dealt, *heap;
+	/* balanced: samples by class, those of class k from first[k] on */
+	int nclasses;
+	int64_t *sorted, *first;
 };
 struct batches {
 	const struct dataset *data;
 	uint64_t seed;
 	bool shuffle, drop_last;
-	int64_t per_epoch; /* steps: by the first set */
+	int64_t per_epoch;  /* steps: by the first set */
+	int64_t round;	    /* steps until the sets' shares repeat; 0: every step takes all sets */
+	unsigned char *turn_of; /* [round] set */
+	int64_t *before;    /* [round] of its steps in this round */
 	struct order *orders;
-	int64_t **rows; /* [nsets][batch]: rows of the source arrays */
-	int64_t *valid; /* [nsets] rows that count */
+	/* the batch at hand */
+	int64_t **rows;	 /* [nsets][batch]: rows of the source arrays */
+	int64_t **draws; /* [nsets][batch]: number of the augmentation's draw */
+	int64_t *valid;	 /* [nsets] rows that count */
+	int64_t step;
+	int program; /* of the stage's programs: the bucket's or the set's */
 };
 bool batches_open(struct batches *, const struct dataset *, uint64_t seed, bool shuffle,
     bool drop_last, struct region *, struct rt_msg *);
+size_t longest_row(const struct config *); /* bytes */
+bool batches_copy(struct batches *, const struct batches *, struct region *, struct rt_msg *);
 /* step counts over all epochs of all stages */
 void batches_train(struct batches *, int64_t step);
 void batches_eval(struct batches *, enum split, int64_t step);
@@ -60,15 +75,34 @@ struct augmenter {
 	const struct config *cfg;
 	uint64_t seed;
 	unsigned char *scratch; /* one row */
+	void *room;		/* of rt_resample */
 };
 bool augmenter_open(
     struct augmenter *, const struct config *, uint64_t seed, struct region *, struct rt_msg *);
-/* In place on one gathered row; epoch counts over all stages. */
-void augment_row(struct augmenter *, const struct cfg_field *, void *row, int64_t epoch, int set,
+/* In place on one gathered row; draw: how often the set was gone through, where a
+ * sample comes once in a pass. */
+void augment_row(struct augmenter *, const struct cfg_field *, void *row, int64_t draw, int set,
     int64_t sample);
+/* In place on a field's n rows of a set's batch: mixup, cutmix. */
+void augment_batch(
+    struct augmenter *, const struct cfg_field *, void *rows, int64_t n, int set, int64_t step);
+double augment_share(const struct augmenter *, int set, int64_t step); /* of the row itself */
+bool augment_mixes(const struct config *); /* is anything mixed? */
+/* does mixing change this field, in this step? */
+bool augment_mixes_field(const struct augmenter *, const struct cfg_field *, int set, int64_t step);
 
 /* ---- exec.c: a program with its memory and its inputs bound to names */
-enum feed_kind { FEED_FIELD, FEED_LR, FEED_STEP, FEED_SEED, FEED_VALID, FEED_TEACHER };
+enum feed_kind {
+	FEED_FIELD,
+	FEED_PAIR,    /* the field of the samples that each is mixed with */
+	FEED_TEACHER,
+	FEED_SHARE,   /* f32 [rows]: of each row itself in its mixture */
+	FEED_NUMBERS, /* the others are numbers of the step */
+	FEED_LR,
+	FEED_STEP,
+	FEED_SEED,
+	FEED_VALID
+};
 struct part {
 	int set, field;
 	int64_t rows, at;
@@ -78,8 +112,9 @@ struct feed {
 	int set; /* of FEED_VALID; -1: the only one */
 	int nparts;
 	struct part *parts;
-	int64_t row_bytes;
+	int64_t row_bytes; /* at most the field's: buckets cut */
 	void *buf;
+	int ring; /* which of a slot's buffers it reads; -1: numbers of the step */
 	int cached; /* of FEED_TEACHER: index in run.caches */
 };
 /* One number of an epoch: mean = num/den. */
@@ -88,11 +123,15 @@ struct meter {
 	int metric;	  /* of host/metric.def; -1: the mean itself */
 	int num, den;	  /* outputs; den -1: each step counts once */
 	double sum_num, sum_den;
+	struct meter *sum; /* whose sums it adds to: those of the stage's first program */
 };
 struct exec {
 	const struct rt_program *p;
-	void **base;
+	void **base, **own; /* own: inputs and outputs that it allocated */
 	struct feed *feeds;
+	int set; /* the one set it is about; -1: all */
+	int nmore;
+	struct exec *more; /* the stage's programs of other buckets or sets */
 	int nmeters;
 	struct meter *meters;
 	int check; /* output check.labels, or -1 */
@@ -122,7 +161,11 @@ struct run;
 struct record;
 bool exec_open(struct exec *, const struct rt_program *, struct run *);
 void exec_close(struct exec *);
-void exec_fill(struct exec *, struct run *, enum split, double lr, int64_t step, int64_t epoch);
+bool exec_open_set(struct exec *, const struct rt_program *, int set, int more, struct run *);
+bool exec_open_stage(struct exec *, const struct rt_stage *, struct run *);
+bool exec_fill(struct exec *, struct run *, enum split, bool augment);
+void exec_numbers(
+    struct exec *, const struct run *, const int64_t *valid, double lr, int64_t step);
 void exec_run(struct exec *, struct run *);
 bool exec_check(const struct exec *, struct run *); /* false: reported; labels out of range */
 double exec_output(const struct exec *, int output);
@@ -137,9 +180,26 @@ const char *states_not_finite(
     const struct states *, const unsigned char *data); /* its name; NULL: all are */
 const struct state *states_find(const struct states *, const char *name);
 
+/* ---- loader.c */
+/* What makes the contents of a program's inputs: one for each thread that does. */
+struct maker {
+	const struct run *run;
+	struct batches *batches; /* the batch at hand */
+	struct augmenter *aug;
+	unsigned char *row; /* one row of the longest field */
+	struct rt_msg *msg;
+};
+bool feed_make(struct maker *, const struct feed *, enum split, bool augment, void *to);
+bool loader_open(struct run *); /* after the programs */
+void loader_close(struct run *);
+double loader_cpu(struct run *); /* CPU seconds of its threads since the last call */
+/* The program for this batch of the split, its inputs pointing at it; they stay until
+ * the split's next one is asked for.  NULL: reported. */
+struct exec *loader_next(struct run *, enum split, int64_t step, double lr, int64_t update);
+
 /* ---- options.c */
 struct options {
-	const char *exe, *data, *out, *export, *checkpoints, *log, *init_from;
+	const char *exe, *data, *out, *export, *checkpoints, *log;
 	int64_t epochs, steps, batch, seed, threads, bench_steps; /* -1: not given */
 	double lr;						  /* < 0: not given */
 	bool has_seed, resume, no_shuffle, dry_run, help, quiet, profile, trap;
@@ -182,6 +242,9 @@ struct run {
 	struct dataset data;
 	struct batches batches;
 	struct augmenter aug;
+	unsigned char *row; /* one row of the longest field */
+	struct loader *loader;
+	double data_wait; /* seconds that steps of this epoch waited for their batch */
 	struct states states;
 	struct rt_pool *pool;
 	struct trial {		/* which is faster, all threads or one; results are the same */
@@ -208,8 +271,6 @@ struct run {
 	bool saved;			    /* last.ckpt is of this run, or was gone on from */
 	double *scales;			    /* plateau's factor, by total epoch: to go the same way again */
 	int64_t nscales, cap_scales;
-	char *names; /* of the states, as checkpoints have them */
-	size_t names_bytes;
 	double last_checkpoint;		    /* rt_seconds of it */
 	double checkpoint_cost;		    /* seconds it took */
 	double resumed_at, resumed_seconds; /* rt_seconds and cur.seconds at the start */
@@ -222,10 +283,6 @@ bool checkpoint_save(struct run *); /* best first, then last */
 bool checkpoint_due(const struct run *, double seconds);
 bool checkpoint_best(struct run *, const unsigned char *states);
 bool checkpoint_load(struct run *, bool *found);
-bool checkpoint_epoch(struct run *); /* after an epoch: its own file, where one is due */
-bool checkpoint_names(struct run *); /* once, when the states are known */
-/* ---- warm.c: --init-from, a checkpoint or a student of this trainer's */
-bool warm_start(struct run *, const char *path);
 uint64_t run_fingerprint(const struct run *);
 
 /* ---- trap.c: where a number stopped being finite */
@@ -238,7 +295,6 @@ void trap_text(const struct run *, const struct exec *, char *out, size_t);
 bool trap_data(struct run *, const struct exec *, enum split);
 
 /* ---- trainer.c */
-bool run_exports_best(const struct run *); /* not the last weights, but those of the best epoch */
 bool run_out_of_steps(const struct run *); /* --steps N is reached */
 double run_elapsed(const struct run *);	   /* seconds of training, those before a resume included */
 bool run_stopping(void);		   /* a signal asked to stop */

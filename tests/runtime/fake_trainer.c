@@ -219,7 +219,7 @@ static const struct rt_program eval_program = {
 };
 
 static const struct rt_stage stages[] = {
-    {&train_program, "name \"main\"\nepochs 6\nlr 0.1\nschedule cosine 0\nweight hard 1\n"},
+    {&train_program, "name \"main\"\nepochs 6\nlr 0.1\nschedule cosine 0\nweight hard 1\n", 0, NULL},
 };
 #define CONFIG(more)                                                                               \
 	"retort_trainer 1\nname \"fake\"\nseed 7\nroot \"nowhere\"\nbatch 16\ncheckpoint_seconds " \
@@ -250,9 +250,9 @@ const struct rt_trainer retort_trainer = {
 #ifndef FAKE_NO_MAIN
 /* for tests that ask for two stages */
 static const struct rt_stage two_stages[] = {
-    {&train_program, "name warm\nepochs 2\nlr 0.05\nschedule constant\n"},
+    {&train_program, "name warm\nepochs 2\nlr 0.05\nschedule constant\n", 0, NULL},
     {&train_program,
-	"name main\nepochs 3\nlr 0.1\nschedule multistep 0.1 1 2\nwarmup_epochs 0.5\n"},
+	"name main\nepochs 3\nlr 0.1\nschedule multistep 0.1 1 2\nwarmup_epochs 0.5\n", 0, NULL},
 };
 
 static const struct rt_program cached_program = {
@@ -286,7 +286,7 @@ static const struct rt_program teacher_program = {
 };
 static const struct rt_program *const teachers[] = {&teacher_program};
 static const struct rt_stage cached_stage[] = {
-    {&cached_program, "epochs 2\nlr 0.1\nschedule constant\n"}};
+    {&cached_program, "epochs 2\nlr 0.1\nschedule constant\n", 0, NULL}};
 
 int
 main(int argc, char **argv)

@@ -221,7 +221,7 @@ learns(void **s)
 	assert_true(number(last, "\"epoch\": ") == 6);
 	free(text);
 	assert_true(exists("a", "checkpoints/last.ckpt") && exists("a", "checkpoints/best.ckpt"));
-	assert_int_equal(count_events("a"), 1 + 6 * 6);
+	assert_int_equal(count_events("a"), 1 + 6 * 8);
 	text = slurp("a", "report.html", &n);
 	assert_non_null(strstr(text, "<polyline"));
 	assert_non_null(strstr(text, "sgd &quot;momentum&quot; 0.9"));
@@ -266,7 +266,7 @@ kill_and_resume(void **s)
 			    .kill_ms = 60);
 		ok(run(out, ARGS("--resume")));
 		same("whole", out, "student.onnx");
-		assert_int_equal(count_events(out), 1 + 6 * 6);
+		assert_int_equal(count_events(out), 1 + 6 * 8);
 		size_t n;
 		char *text = slurp(out, "metrics.jsonl", &n);
 		int lines = 0;
