@@ -57,7 +57,7 @@ header_reserved(const char *s)
 		"sizeof", "static", "struct", "switch", "typedef", "union", "unsigned", "void", "volatile", "while", "and",
 		"bool", "catch", "class", "delete", "explicit", "export", "false", "friend", "mutable", "namespace", "new",
 		"not", "operator", "or", "private", "protected", "public", "template", "this", "throw", "true", "try",
-		"typename", "using", "virtual", "xor", "asm", "nullptr", "workspace", "workspace_size", "pf", "ctx", "work", "lr", "loss", "rows",
+		"typename", "using", "virtual", "xor", "asm", "nullptr", "workspace", "workspace_size", "pf", "ctx",
 	};
 
 	for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)

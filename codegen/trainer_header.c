@@ -28,7 +28,8 @@ parameter(struct names *x, const struct program *p, int i)
 		   *r;
 
 	r = header_identifier(x->a, *n == '$' ? n + 1 : n, false);
-	if (header_reserved(r))
+	if (header_reserved(r) || strcmp(r, "work") == 0 || strcmp(r, "lr") == 0 || strcmp(r, "loss") == 0 ||
+	    str_starts(r, "rows"))
 		r = arena_printf(x->a, "%s_", r);
 	for (int k = 0; k < i; k++)
 		if (strcmp(parameter(x, p, k), r) == 0)

@@ -279,7 +279,13 @@ job_config(struct job *j)
 	for (int i = 0; i < r->ntasks; i++)
 		task_lines(j, &s, &r->tasks[i]);
 	if (r->early_patience)
-		str_addf(&s, "early_stop %d\n", r->early_patience);
+		str_addf(&s, "early_stop %d %.17g\n", r->early_patience, r->early_min_delta);
+	if (r->early_keeps_last)
+		str_add(&s, "restore_best 0\n");
+	if (r->checkpoint_every)
+		str_addf(&s, "checkpoint_every %" PRId64 " %" PRId64 "\n", r->checkpoint_every, r->checkpoint_keep);
+	if (r->checkpoint_seconds >= 0)
+		str_addf(&s, "checkpoint_seconds %.17g\n", r->checkpoint_seconds);
 	if (r->early_monitor) {
 		str_add(&s, "monitor");
 		quote(&s, r->early_monitor);

@@ -75,6 +75,8 @@ static const struct option options[] = {
 	{"checkpoint-dir", 0, PASS_WORD, -1, "DIR", "distill", "to the trainer"},
 	{"no-shuffle", 0, PASS_FLAG, -1, NULL, "distill", "to the trainer: samples in file order"},
 	{"resume", 0, PASS_FLAG, AT(resume), NULL, "distill", "to the trainer: go on from the last checkpoint"},
+	{"init-from", 0, PASS_WORD, -1, "FILE", "distill", "to the trainer: begin with the weights of a checkpoint or student.onnx"},
+	{"trap", 0, PASS_FLAG, -1, NULL, "distill", "to the trainer: stop at the first number that is not finite, checking every kernel"},
 	{"verbose", 'v', FLAG, AT(verbose), NULL, NULL, "say what is done"},
 	{"quiet", 'q', FLAG, AT(quiet), NULL, NULL, "errors only"},
 	{"color", 0, FLAG, AT(color), NULL, NULL, "coloured diagnostics even when not a terminal"},

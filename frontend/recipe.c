@@ -208,6 +208,21 @@ cache(struct ydoc *y, ynode *root, struct recipe *r)
 	r->ncached = yaml_strings(y, n, "teachers", &r->cached);
 }
 
+static void
+checkpoint(struct ydoc *y, ynode *root, struct recipe *r)
+{
+	ynode *n = yaml_get(y, root, "checkpoint");
+
+	r->checkpoint_seconds = -1;
+	if (!n || (!YAML_KEYS(y, n, "checkpoint", "every_epochs", "keep", "seconds") && !yaml_is_map(n)))
+		return;
+	r->checkpoint_every = yaml_int(y, n, "every_epochs", 0, 1, 1 << 24);
+	r->checkpoint_keep = yaml_int(y, n, "keep", 0, 1, 1 << 24);
+	r->checkpoint_seconds = yaml_number(y, n, "seconds", -1, 0, 1e9);
+	if (yaml_get(y, n, "keep") && !yaml_get(y, n, "every_epochs"))
+		yaml_bad(y, n, "\"keep\" is about the files of \"every_epochs\", which is missing");
+}
+
 /* {kind: [static, shared], name: C identifier}, or true; both kinds where none is named */
 static void
 emit_library(struct ydoc *y, ynode *emit, const char *key, const char **name, bool *is_static, bool *is_shared)
@@ -346,7 +361,7 @@ recipe_read(struct arena *a, const char *path, const char *data_root, struct dia
 	r->dir = path_dir(a, path);
 	if (version(&y, root)) {
 		YAML_KEYS(&y, root, "the recipe", "retort", "name", "seed", "data", "models",
-		    "tasks", "terms", "train", "cache", "emit");
+		    "tasks", "terms", "train", "cache", "checkpoint", "emit");
 		r->name = yaml_string(&y, root, "name", path_ident(a, path));
 		r->seed = yaml_int(&y, root, "seed", 0, 0, INT64_MAX);
 		data(&y, root, r, data_root ? arena_strdup(a, data_root) : NULL);
@@ -360,6 +375,7 @@ recipe_read(struct arena *a, const char *path, const char *data_root, struct dia
 			r->nterms = recipe_terms(&y, terms, &(struct recipe){0}, &r->terms);
 		recipe_train(&y, root, r);
 		cache(&y, root, r);
+		checkpoint(&y, root, r);
 		emit(&y, root, r);
 		folder_labels(a, r, &r->train);
 		folder_labels(a, r, &r->val);

@@ -84,6 +84,10 @@ struct recipe {
 	int nstages; struct recipe_stage *stages;  /* at least one */
 	int early_patience;        /* 0: none; train.early_stop: {patience, monitor} */
 	const char *early_monitor;
+	double early_min_delta;
+	bool early_keeps_last;     /* restore_best: false */
+	int64_t checkpoint_every, checkpoint_keep; /* epochs, files; 0: none, all */
+	double checkpoint_seconds; /* < 0: not given */
 	int ncached; const char **cached;
 	const char *library_name;
 	bool emit_static, emit_shared, emit_exe, emit_onnx;

@@ -384,12 +384,14 @@ early_stop(struct ydoc *y, ynode *stage, struct recipe *r)
 
 	if (!n)
 		return;
-	if (!YAML_KEYS(y, n, "early_stop", "patience", "monitor") && !yaml_is_map(n))
+	if (!YAML_KEYS(y, n, "early_stop", "patience", "monitor", "min_delta", "restore_best") && !yaml_is_map(n))
 		return;
 	if (!yaml_get(y, n, "patience"))
 		yaml_bad(y, n, "early_stop needs \"patience\", in epochs");
 	r->early_patience = (int)yaml_int(y, n, "patience", 1, 1, 1 << 20);
 	r->early_monitor = yaml_string(y, n, "monitor", NULL);
+	r->early_min_delta = yaml_number(y, n, "min_delta", 0, 0, 1e12);
+	r->early_keeps_last = !yaml_bool(y, n, "restore_best", true);
 }
 
 static void

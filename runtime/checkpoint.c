@@ -1,7 +1,7 @@
 /* checkpoint -- where a run is, in one file that is either the old one or the new:
  *
  *   magic, version, fingerprint, size of the rest, hash of the rest
- *   cursor, partial sums of the epoch, all states
+ *   cursor, partial sums of the epoch, all states, their names
  *
  * last.ckpt is what --resume reads.  best.ckpt holds the states of the best epoch
  * and is written before a last.ckpt that counts on it; a kill between the two is
@@ -13,11 +13,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define VERSION 1u
+#define VERSION 2u
 
 struct head {
 	char magic[8];
-	uint32_t version, reserved;
+	uint32_t version, names; /* bytes of the names */
 	uint64_t fingerprint, bytes, hash;
 };
 
@@ -64,13 +64,14 @@ save(struct run *r, const char *name, const void *states)
 		sums[2 * i + 1] = e->meters[i].sum_den;
 	}
 	if (ok) {
-		struct rt_iov iov[4] = {{&h, sizeof h}, {&r->cur, sizeof r->cur}, {sums, n},
-		    {states, (size_t)r->states.bytes}};
+		struct rt_iov iov[5] = {{&h, sizeof h}, {&r->cur, sizeof r->cur}, {sums, n},
+		    {states, (size_t)r->states.bytes}, {r->names, r->names_bytes}};
 
-		h.bytes = sizeof r->cur + n + (uint64_t)r->states.bytes;
-		for (int i = 1; i < 4; i++)
+		h.names = (uint32_t)r->names_bytes;
+		h.bytes = sizeof r->cur + n + (uint64_t)r->states.bytes + r->names_bytes;
+		for (int i = 1; i < 5; i++)
 			h.hash = rt_hash(h.hash, iov[i].data, iov[i].bytes);
-		ok = rt_write_file(path, iov, 4, true, &r->msg);
+		ok = rt_write_file(path, iov, 5, true, &r->msg);
 	}
 	free(sums);
 	free(path);
@@ -152,13 +153,15 @@ load(struct run *r, const char *name, bool *absent)
 		sums = (uint64_t)c.nsums * sizeof(double);
 		if (c.nsums < 0 || c.nsums > 1 << 20 || c.stage < 0 || c.stage >= r->t->nstages ||
 		    c.nsums != 2 * r->train[c.stage].nmeters ||
-		    h.bytes != sizeof c + sums + (uint64_t)r->states.bytes) {
+		    h.names != r->names_bytes ||
+		    h.bytes != sizeof c + sums + (uint64_t)r->states.bytes + h.names) {
 			ok = rt_fail(&r->msg, RT_INVALID, "%s: damaged", path);
 		} else {
 			hash = rt_hash(0, p + sizeof h, sizeof c);
 			hash = rt_hash(hash, p + sizeof h + sizeof c, sums);
 			hash =
 			    rt_hash(hash, p + sizeof h + sizeof c + sums, (size_t)r->states.bytes);
+			hash = rt_hash(hash, p + n - h.names, h.names);
 			ok =
 			    hash == h.hash || rt_fail(&r->msg, RT_INVALID,
 						  "%s: damaged: its checksum does not match", path);
@@ -207,6 +210,83 @@ checkpoint_load(struct run *r, bool *found)
 	return p || (absent && rt_fail(&r->msg, RT_IO, "%s/best.ckpt is missing", r->checkpoints));
 }
 
+/* ---- a file of each N-th epoch */
+bool
+checkpoint_epoch(struct run *r)
+{
+	int64_t every = r->cfg.checkpoint_every, epoch = r->cur.total_epochs;
+	char name[40];
+
+	if (every <= 0 || epoch % every != 0)
+		return true;
+	if (states_not_finite(&r->states, r->states.data))
+		return true; /* the next last.ckpt reports it */
+	snprintf(name, sizeof name, "epoch-%04lld.ckpt", (long long)epoch);
+	r->cur.nsums = 2 * r->train[r->cur.stage].nmeters;
+	if (!save(r, name, r->states.data))
+		return false;
+	epoch -= r->cfg.checkpoint_keep * every;
+	if (r->cfg.checkpoint_keep > 0 && epoch > 0) {
+		char *old;
+
+		snprintf(name, sizeof name, "epoch-%04lld.ckpt", (long long)epoch);
+		old = rt_join(r->checkpoints, name);
+		if (old)
+			remove(old);
+		free(old);
+	}
+	return true;
+}
+
+/* "dtype place bytes name" of every state, each with its zero at the end */
+bool
+checkpoint_names(struct run *r)
+{
+	size_t n = 0, at = 0;
+
+	for (int i = 0; i < r->states.n; i++)
+		n += strlen(r->states.v[i].name) + 64;
+	r->names = region_alloc(&r->region, n + 1);
+	if (!r->names || n > UINT32_MAX)
+		return rt_fail(&r->msg, RT_INTERNAL, "out of memory");
+	for (int i = 0; i < r->states.n; i++) {
+		const struct state *s = &r->states.v[i];
+
+		at += (size_t)snprintf(r->names + at, n - at, "%d %lld %lld %s", s->dtype,
+			  (long long)s->at, (long long)s->bytes, s->name) + 1;
+	}
+	r->names_bytes = at;
+	return true;
+}
+
+const char *
+checkpoint_states(const void *file, size_t n, void (*each)(void *, const struct saved_state *), void *ctx)
+{
+	const unsigned char *p = file, *states;
+	const char *wrong, *name, *end = (const char *)p + n;
+	struct cursor c;
+	struct head h;
+	int64_t bytes;
+
+	wrong = checkpoint_read(file, n, &c, &bytes);
+	if (wrong)
+		return wrong;
+	memcpy(&h, p, sizeof h);
+	states = p + n - h.names - bytes;
+	if (h.names && end[-1])
+		return "damaged";
+	for (name = end - h.names; name < end; name += strlen(name) + 1) {
+		char *q;
+		long dtype = strtol(name, &q, 10);
+		long long at = strtoll(q, &q, 10), size = strtoll(q, &q, 10);
+
+		if (*q != ' ' || at < 0 || size < 0 || at > bytes || size > bytes - at)
+			return "damaged";
+		each(ctx, &(struct saved_state){q + 1, (int32_t)dtype, size, states + at});
+	}
+	return NULL;
+}
+
 /* A checkpoint without its trainer, for inspection: what is wrong with it, or NULL. */
 const char *
 checkpoint_read(const void *file, size_t n, struct cursor *c, int64_t *state_bytes)
@@ -224,11 +304,12 @@ checkpoint_read(const void *file, size_t n, struct cursor *c, int64_t *state_byt
 	if (h.bytes != n - sizeof h)
 		return "truncated";
 	sums = (uint64_t)c->nsums * sizeof(double);
-	if (c->nsums < 0 || c->nsums > 1 << 20 || sizeof *c + sums > h.bytes)
+	if (c->nsums < 0 || c->nsums > 1 << 20 || sizeof *c + sums + h.names > h.bytes)
 		return "damaged";
 	hash = rt_hash(0, p + sizeof h, sizeof *c);
 	hash = rt_hash(hash, p + sizeof h + sizeof *c, sums);
-	hash = rt_hash(hash, p + sizeof h + sizeof *c + sums, h.bytes - sizeof *c - sums);
-	*state_bytes = (int64_t)(h.bytes - sizeof *c - sums);
+	*state_bytes = (int64_t)(h.bytes - sizeof *c - sums - h.names);
+	hash = rt_hash(hash, p + sizeof h + sizeof *c + sums, (size_t)*state_bytes);
+	hash = rt_hash(hash, p + n - h.names, h.names);
 	return hash == h.hash ? NULL : "damaged: its checksum does not match";
 }

@@ -14,12 +14,23 @@ struct cursor {
 	int64_t done;
 	double best;			/* monitored value; NAN: none yet */
 	int64_t best_epoch, bad_epochs; /* total epoch of best; evaluations without gain */
+	double stop_best;		/* what the next gain is measured from: early stopping's min_delta */
 	double plateau_best, plateau_scale;
 	int64_t plateau_bad;
 	double seconds, epoch_from;	/* training time so far, and when the epoch began */
 	int64_t log_bytes, event_bytes; /* what of metrics.jsonl and the event file counts */
 	int64_t nsums;			/* partial sums of the epoch: num, den of each meter */
 };
+/* A checkpoint's states by name, for who starts from them.  NULL: reported by false. */
+struct saved_state {
+	const char *name;
+	int32_t dtype;
+	int64_t bytes;
+	const unsigned char *data;
+};
+/* Calls each(ctx, state) for every state of a whole file in memory, whose checksum is right;
+ * what is wrong with it, or NULL. */
+const char *checkpoint_states(const void *file, size_t n, void (*each)(void *, const struct saved_state *), void *ctx);
 /* Of a whole file in memory, without its trainer: what is wrong, or NULL. */
 const char *checkpoint_read(const void *file, size_t n, struct cursor *, int64_t *state_bytes);
 

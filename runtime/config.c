@@ -477,9 +477,15 @@ entry(struct line *l, struct config *c, struct cfg_set **set)
 	if (strcmp(key, "drop_last") == 0)
 		return flag(l, &c->drop_last);
 	if (strcmp(key, "early_stop") == 0)
-		return words(l, 1) && integer(l, 1, 0, INT32_MAX, &c->patience);
+		return (l->n == 3 || words(l, 1)) && integer(l, 1, 0, INT32_MAX, &c->patience) &&
+		       (l->n < 3 || real(l, 2, 0, 1e12, &c->min_delta));
+	if (strcmp(key, "restore_best") == 0)
+		return flag(l, &c->restore_best);
 	if (strcmp(key, "test_every") == 0)
 		return words(l, 1) && integer(l, 1, 0, INT32_MAX, &c->test_every);
+	if (strcmp(key, "checkpoint_every") == 0)
+		return words(l, 2) && integer(l, 1, 0, INT32_MAX, &c->checkpoint_every) &&
+		       integer(l, 2, 0, INT32_MAX, &c->checkpoint_keep);
 	if (strcmp(key, "checkpoint_seconds") == 0)
 		return words(l, 1) && real(l, 1, 0, 1e9, &c->checkpoint_seconds);
 	if (strcmp(key, "cache_bytes") == 0)
@@ -573,6 +579,7 @@ config_parse(struct config *c, const char *text, struct region *r, struct rt_msg
 	    .test_every = -1,
 	    .cache_bytes = (int64_t)2 << 30,
 	    .workers = 1,
+	    .restore_best = true,
 	    .checkpoint_seconds = 5};
 	c->sets = region_alloc(r, MAX_SETS * sizeof *c->sets);
 	c->tasks = region_alloc(r, MAX_TASKS * sizeof *c->tasks);

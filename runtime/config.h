@@ -86,6 +86,9 @@ struct config {
 	int mode;	     /* +1 max, -1 min, 0 default */
 	int64_t test_every;  /* -1: default */
 	double checkpoint_seconds;
+	int64_t checkpoint_every, checkpoint_keep; /* epochs between files of their own, 0: none; how many stay, 0: all */
+	double min_delta;			   /* early stopping: what counts as better */
+	bool restore_best;			   /* the best epoch's weights are exported */
 	int ntasks;
 	struct cfg_task *tasks;
 	int ninfo;

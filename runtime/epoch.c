@@ -152,13 +152,13 @@ mode_of(const char *key)
 }
 
 static bool
-better(const struct run *r, const char *key, double v, double than)
+better(const struct run *r, const char *key, double v, double than, double delta)
 {
 	int mode = r->cfg.mode ? r->cfg.mode : mode_of(key);
 
 	if (isnan(v))
 		return false;
-	return isnan(than) || (mode > 0 ? v > than : v < than);
+	return isnan(than) || (mode > 0 ? v > than + delta : v < than - delta);
 }
 
 /* Keeps the states of the best epoch; true through *over when patience is spent. */
@@ -174,14 +174,16 @@ watch(struct run *r, const struct record *x, bool *over)
 		return rt_fail(&r->msg, RT_INVALID,
 		    "there is no %s to monitor; this run has %s, %s...", key, x->v[0].key,
 		    x->n > 1 ? x->v[x->n - 1].key : "no more");
-	if (better(r, key, v, r->cur.best)) {
+	if (better(r, key, v, r->cur.best, 0)) {
 		r->cur.best = v;
 		r->cur.best_epoch = r->cur.total_epochs + 1;
-		r->cur.bad_epochs = 0;
 		memcpy(r->best, r->states.data, (size_t)r->states.bytes);
 		r->has_best = r->best_dirty = true;
-	} else {
-		r->cur.bad_epochs++;
+	}
+	r->cur.bad_epochs++;
+	if (better(r, key, v, r->cur.stop_best, r->cfg.min_delta)) {
+		r->cur.stop_best = v;
+		r->cur.bad_epochs = 0;
 	}
 	*over = r->cfg.patience > 0 && r->cur.bad_epochs >= r->cfg.patience;
 	return true;
@@ -199,7 +201,7 @@ plateau(struct run *r, const struct record *x)
 	if (dataset_has(&r->data, SPLIT_VAL) && r->has_eval)
 		monitor(r, x, key, sizeof key);
 	v = record_get(x, key);
-	if (better(r, key, v, r->cur.plateau_best)) {
+	if (better(r, key, v, r->cur.plateau_best, 0)) {
 		r->cur.plateau_best = v;
 		r->cur.plateau_bad = 0;
 	} else if (++r->cur.plateau_bad > s->patience) {
@@ -261,14 +263,14 @@ epoch_end(struct run *r, double lr)
 		plateau(r, &x);
 	/* the last line tells about the weights that are exported */
 	if (ok && test_due(r, last))
-		ok = evaluate(r, SPLIT_TEST, last && r->has_best ? r->best : r->states.data, &x);
+		ok = evaluate(r, SPLIT_TEST, last && run_exports_best(r) ? r->best : r->states.data, &x);
 	x.seconds = run_elapsed(r) - r->cur.epoch_from;
 	if (ok)
 		ok = (record_add(&x, "data_wait", r->data_wait) &&
 			 record_add(&x, "data_cpu", loader_cpu(r))) ||
 		     rt_fail(&r->msg, RT_INTERNAL, "out of memory");
 	r->data_wait = 0;
-	if (ok && last && r->has_best)
+	if (ok && last && run_exports_best(r))
 		ok = record_add(&x, "exported_epoch", (double)r->cur.best_epoch) ||
 		     rt_fail(&r->msg, RT_INTERNAL, "out of memory");
 	ok = ok && outputs_epoch(r, &x);
@@ -288,6 +290,7 @@ epoch_end(struct run *r, double lr)
 		r->cur.stopped = over;
 		r->cur.epoch_from = run_elapsed(r);
 		meters_reset(e);
+		ok = checkpoint_epoch(r);
 	}
 	record_free(&x);
 	return ok;

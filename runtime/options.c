@@ -28,6 +28,8 @@ static const struct option table[] = {
     {"--threads", INT, AT(threads), 1, "N",
 	"default: as many as help; results do not depend on it"},
     {"--resume", FLAG, AT(resume), 0, "", "go on from the last checkpoint"},
+    {"--init-from", TEXT, AT(init_from), 0, "FILE",
+	"begin with the weights of a checkpoint, or of a student.onnx that a trainer of this student left"},
     {"--no-shuffle", FLAG, AT(no_shuffle), 0, "", "samples in file order"},
     {"--trap", FLAG, AT(trap), 0, "",
 	"check every number that a step writes, and stop at the first that is not finite (slow)"},

@@ -282,6 +282,12 @@ run_out_of_steps(const struct run *r)
 	return r->opt.steps > 0 && r->cur.total_updates >= r->opt.steps;
 }
 
+bool
+run_exports_best(const struct run *r)
+{
+	return r->has_best && r->cfg.restore_best;
+}
+
 double
 run_elapsed(const struct run *r)
 {
@@ -365,7 +371,7 @@ static bool
 initial_weights(struct run *r)
 {
 	states_initial(&r->states);
-	return true;
+	return !r->opt.init_from || warm_start(r, r->opt.init_from);
 }
 
 static void
@@ -373,7 +379,7 @@ begin_stage(struct run *r, int64_t stage)
 {
 	r->cur.stage = stage;
 	r->cur.epoch = r->cur.step = r->cur.updates = r->cur.stopped = 0;
-	r->cur.best = r->cur.plateau_best = NAN;
+	r->cur.best = r->cur.stop_best = r->cur.plateau_best = NAN;
 	r->cur.bad_epochs = r->cur.plateau_bad = r->cur.best_epoch = 0;
 	r->cur.plateau_scale = 1;
 	r->has_best = r->best_dirty = false;
@@ -564,6 +570,8 @@ train(struct run *r)
 				return false;
 		if (r->cur.stage + 1 == r->t->nstages || run_out_of_steps(r))
 			return true;
+		if (r->cur.stopped && run_exports_best(r))
+			memcpy(r->states.data, r->best, (size_t)r->states.bytes);
 		begin_stage(r, r->cur.stage + 1);
 	}
 }
@@ -574,10 +582,15 @@ begin(struct run *r)
 	bool found = false;
 
 	r->fingerprint = run_fingerprint(r);
+	if (!checkpoint_names(r))
+		return false;
 	if (r->opt.resume && !checkpoint_load(r, &found))
 		return false;
-	if (!found)
+	if (!found) {
+		if (r->opt.init_from && !initial_weights(r))
+			return false;
 		begin_stage(r, 0);
+	}
 	r->saved = found;
 	if (r->opt.trap && !trap_open(r))
 		return false;
@@ -597,7 +610,7 @@ begin(struct run *r)
 static bool
 finish(struct run *r)
 {
-	const unsigned char *weights = r->has_best ? r->best : r->states.data;
+	const unsigned char *weights = run_exports_best(r) ? r->best : r->states.data;
 	const char *path =
 	    r->opt.export ? r->opt.export : region_printf(&r->region, "%s/student.onnx", r->out);
 
@@ -610,7 +623,7 @@ finish(struct run *r)
 	if (!epoch_exported(r, weights) || !report_write(r))
 		return false;
 	progress_note(r, "%lld updates in %.1f s; student in %s%s", (long long)r->cur.total_updates,
-	    run_elapsed(r), path, r->has_best ? " (best epoch)" : "");
+	    run_elapsed(r), path, run_exports_best(r) ? " (best epoch)" : "");
 	return true;
 }
 
@@ -650,7 +663,7 @@ rt_trainer_main(const struct rt_trainer *t, int argc, char **argv)
 	struct run r = {.t = t};
 	int status;
 
-	r.cur.best = r.cur.plateau_best = NAN;
+	r.cur.best = r.cur.stop_best = r.cur.plateau_best = NAN;
 	r.cur.plateau_scale = 1;
 	if (!run(&r, argc, argv)) {
 		progress_close(&r);

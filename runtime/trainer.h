@@ -199,7 +199,7 @@ struct exec *loader_next(struct run *, enum split, int64_t step, double lr, int6
 
 /* ---- options.c */
 struct options {
-	const char *exe, *data, *out, *export, *checkpoints, *log;
+	const char *exe, *data, *out, *export, *checkpoints, *log, *init_from;
 	int64_t epochs, steps, batch, seed, threads, bench_steps; /* -1: not given */
 	double lr;						  /* < 0: not given */
 	bool has_seed, resume, no_shuffle, dry_run, help, quiet, profile, trap;
@@ -271,6 +271,8 @@ struct run {
 	bool saved;			    /* last.ckpt is of this run, or was gone on from */
 	double *scales;			    /* plateau's factor, by total epoch: to go the same way again */
 	int64_t nscales, cap_scales;
+	char *names; /* of the states, as checkpoints have them */
+	size_t names_bytes;
 	double last_checkpoint;		    /* rt_seconds of it */
 	double checkpoint_cost;		    /* seconds it took */
 	double resumed_at, resumed_seconds; /* rt_seconds and cur.seconds at the start */
@@ -283,6 +285,10 @@ bool checkpoint_save(struct run *); /* best first, then last */
 bool checkpoint_due(const struct run *, double seconds);
 bool checkpoint_best(struct run *, const unsigned char *states);
 bool checkpoint_load(struct run *, bool *found);
+bool checkpoint_epoch(struct run *); /* after an epoch: its own file, where one is due */
+bool checkpoint_names(struct run *); /* once, when the states are known */
+/* ---- warm.c: --init-from, a checkpoint or a student of this trainer's */
+bool warm_start(struct run *, const char *path);
 uint64_t run_fingerprint(const struct run *);
 
 /* ---- trap.c: where a number stopped being finite */
@@ -295,6 +301,7 @@ void trap_text(const struct run *, const struct exec *, char *out, size_t);
 bool trap_data(struct run *, const struct exec *, enum split);
 
 /* ---- trainer.c */
+bool run_exports_best(const struct run *); /* not the last weights, but those of the best epoch */
 bool run_out_of_steps(const struct run *); /* --steps N is reached */
 double run_elapsed(const struct run *);	   /* seconds of training, those before a resume included */
 bool run_stopping(void);		   /* a signal asked to stop */
