@@ -100,7 +100,8 @@ checkpoint_save(struct run *r)
 
 	r->cur.nsums = 2 * r->train[r->cur.stage].nmeters;
 	r->cur.seconds = r->resumed_seconds + rt_seconds() - r->resumed_at;
-	outputs_sync(r);
+	if (!outputs_sync(r))
+		return false;
 	if (r->has_best && r->best_dirty && !save(r, "best.ckpt", r->best))
 		return false;
 	r->best_dirty = false;

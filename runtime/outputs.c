@@ -11,8 +11,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#define EVENTS "events.out.tfevents.0.retort"
+#define EVENT_BYTES ((size_t)1 << 19) /* gathered; half of it is the longest record */
+#define STEPS_SHOWN 50		      /* of an epoch */
+#define HISTOGRAMS 10		      /* of each weight, over a run */
+
 struct outputs {
-	int log, events;
+	int log, fd;
+	struct events events; /* not yet in the file */
 };
 
 bool
@@ -114,28 +120,54 @@ wall(void)
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+static bool
+flush(struct run *r)
+{
+	struct events *e = &r->outputs->events;
+
+	if (e->n > 0 && !append(r, r->outputs->fd, e->p, e->n, EVENTS))
+		return false;
+	r->cur.event_bytes += (int64_t)e->n;
+	e->n = 0;
+	return true;
+}
+
+/* As Markdown shows it: a block of code. */
+static void
+recipe_text(struct events *e, struct run *r)
+{
+	char *text = region_printf(&r->region, "```yaml\n%s\n```", r->cfg.recipe);
+
+	if (text)
+		events_text(e, "recipe/text_summary", text);
+}
+
 bool
 outputs_open(struct run *r)
 {
 	struct outputs *o = region_alloc(&r->region, sizeof *o);
-	unsigned char head[128];
+	struct events *e = o ? &o->events : NULL;
 
-	if (!o)
+	if (!o || !(e->p = region_alloc(&r->region, EVENT_BYTES)))
 		return rt_fail(&r->msg, RT_INTERNAL, "out of memory");
-	o->log = o->events = -1;
+	e->cap = EVENT_BYTES;
+	o->log = o->fd = -1;
 	r->outputs = o;
 	o->log = open_at(r, "metrics.jsonl", &r->cur.log_bytes);
 	if (o->log < 0)
 		return false;
-	o->events = open_at(r, "events.out.tfevents.0.retort", &r->cur.event_bytes);
-	if (o->events < 0)
+	o->fd = open_at(r, EVENTS, &r->cur.event_bytes);
+	if (o->fd < 0)
 		return false;
 	if (r->cur.event_bytes > 0)
 		return true;
-	size_t n = event_version(head, wall());
-
-	r->cur.event_bytes = (int64_t)n;
-	return append(r, o->events, head, n, "events.out.tfevents.0.retort");
+	events_version(e, wall());
+	if (r->cfg.recipe) {
+		events_begin(e, wall(), 0);
+		recipe_text(e, r);
+		events_end(e, true);
+	}
+	return flush(r);
 }
 
 static void
@@ -213,23 +245,92 @@ json_line(FILE *f, const struct record *x)
 	fputs("}\n", f);
 }
 
-static bool
-events(struct run *r, const struct record *x)
+/* TensorBoard groups by what stands before a slash: val.cls.f1 is val/cls.f1, loss
+ * train/loss. */
+static void
+scalar(struct events *e, const char *group, const char *key, double value)
 {
-	unsigned char buf[512];
-	double now = wall();
+	char tag[200];
+	const char *dot = strchr(key, '.');
 
-	for (int i = -1; i < x->n; i++) {
-		if (i >= 0 && x->v[i].n > 0)
+	if (group)
+		snprintf(tag, sizeof tag, "%s/%s", group, key);
+	else if (dot && strncmp(key, "term.", 5) != 0)
+		snprintf(tag, sizeof tag, "%.*s/%s", (int)(dot - key), key, dot + 1);
+	else
+		snprintf(tag, sizeof tag, "train/%s", key);
+	if (isfinite(value))
+		events_scalar(e, tag, value);
+}
+
+static bool
+begin(struct run *r)
+{
+	struct events *e = &r->outputs->events;
+
+	if (e->n > EVENT_BYTES / 2 && !flush(r))
+		return false;
+	events_begin(e, wall(), r->cur.total_updates);
+	return true;
+}
+
+/* Of each weight, at some ends of epochs. */
+static bool
+histograms(struct run *r)
+{
+	int64_t epochs = 0, now = r->cur.total_epochs + 1;
+
+	for (int i = 0; i < r->t->nstages; i++)
+		epochs += r->stages[i].epochs;
+	if (now % (epochs > HISTOGRAMS ? epochs / HISTOGRAMS : 1) != 0 && now != epochs)
+		return true;
+	for (int i = 0; i < r->states.n; i++) {
+		const struct state *s = &r->states.v[i];
+		char tag[200];
+
+		if (s->slot || s->dtype != RT_F32 || s->bytes < 4)
 			continue;
-		const char *key = i < 0 ? "lr" : x->v[i].key;
-		size_t n = event_scalar(buf, sizeof buf, now, r->cur.total_updates, key,
-		    (float)(i < 0 ? x->lr : x->v[i].value));
-
-		if (!append(r, r->outputs->events, buf, n, "events.out.tfevents.0.retort"))
+		if (!begin(r))
 			return false;
-		r->cur.event_bytes += (int64_t)n;
+		snprintf(tag, sizeof tag, "weights/%s", s->name);
+		events_histogram(&r->outputs->events, tag, (const float *)(r->states.data + s->at),
+		    s->bytes / 4);
+		events_end(&r->outputs->events, true);
 	}
+	return true;
+}
+
+static bool
+epoch_events(struct run *r, const struct record *x)
+{
+	struct events *e = &r->outputs->events;
+
+	if (!begin(r))
+		return false;
+	for (int i = 0; i < x->n; i++)
+		if (x->v[i].n == 0)
+			scalar(e, NULL, x->v[i].key, x->v[i].value);
+	scalar(e, "train", "lr", x->lr);
+	scalar(e, "train", "seconds", x->seconds);
+	events_end(e, true);
+	return histograms(r);
+}
+
+bool
+outputs_step(struct run *r, const struct exec *x, double lr)
+{
+	struct events *e = &r->outputs->events;
+	int64_t every = r->batches.per_epoch / STEPS_SHOWN;
+
+	if (r->cur.step % (every > 0 ? every : 1) != 0)
+		return true;
+	if (!begin(r))
+		return false;
+	for (int i = 0; i < x->nmeters; i++)
+		if (x->meters[i].num >= 0 && x->meters[i].den < 0)
+			scalar(e, "step", x->meters[i].name, exec_output(x, x->meters[i].num));
+	scalar(e, "step", "lr", lr);
+	events_end(e, true);
 	return true;
 }
 
@@ -252,26 +353,33 @@ outputs_epoch(struct run *r, const struct record *x)
 	if (ok)
 		r->cur.log_bytes += (int64_t)n;
 	free(text);
-	return ok && events(r, x);
+	return ok && epoch_events(r, x);
 }
 
-void
+bool
 outputs_sync(struct run *r)
 {
 	if (!r->outputs)
-		return;
+		return true;
+	if (!flush(r))
+		return false;
 	fdatasync(r->outputs->log);
-	fdatasync(r->outputs->events);
+	fdatasync(r->outputs->fd);
+	return true;
 }
 
 void
 outputs_close(struct run *r)
 {
-	if (!r->outputs)
+	struct outputs *o = r->outputs;
+
+	if (!o)
 		return;
-	if (r->outputs->log >= 0)
-		close(r->outputs->log);
-	if (r->outputs->events >= 0)
-		close(r->outputs->events);
+	if (o->fd >= 0)
+		flush(r);
+	if (o->log >= 0)
+		close(o->log);
+	if (o->fd >= 0)
+		close(o->fd);
 	r->outputs = NULL;
 }

@@ -426,7 +426,7 @@ step(struct run *r, double lr)
 	r->cur.step++;
 	r->cur.updates++;
 	r->cur.total_updates++;
-	return true;
+	return r->trap || outputs_step(r, e, lr);
 }
 
 /* The stage's last epoch may lie behind a checkpoint. */
@@ -535,8 +535,7 @@ run_epoch(struct run *r)
 
 		if (!step(r, lr))
 			return false;
-		progress_step(r, &r->train[r->cur.stage], s->epochs,
-		    s->epochs * r->batches.per_epoch - r->cur.updates, lr);
+		progress_step(r, &r->train[r->cur.stage], lr);
 		if (stop)
 			return interrupted(r);
 		if (checkpoint_due(r, r->cfg.checkpoint_seconds) &&

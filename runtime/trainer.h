@@ -5,6 +5,7 @@
 
 #include "runtime/checkpoint.h"
 #include "runtime/config.h"
+#include "runtime/events.h"
 #include "runtime/metrics.h"
 
 /* ---- dataset.c: the arrays behind one split of one set.  A split is a view:
@@ -327,8 +328,7 @@ void cache_close(struct run *);
 bool progress_open(struct run *);
 void progress_close(struct run *);
 void progress_note(struct run *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void progress_step(
-    struct run *, const struct exec *, int64_t epochs, int64_t left_steps, double lr);
+void progress_step(struct run *, const struct exec *, double lr);
 
 /* ---- outputs.c: metrics.jsonl and the event file, cut back to the cursor on resume */
 struct entry {
@@ -349,15 +349,11 @@ bool record_add_list(struct record *, const char *key, const double *, int64_t n
 double record_get(const struct record *, const char *key); /* NAN: absent */
 void record_free(struct record *);
 bool outputs_open(struct run *);
+/* After a step of this program: its own loss and terms, some fifty times an epoch. */
+bool outputs_step(struct run *, const struct exec *, double lr);
 bool outputs_epoch(struct run *, const struct record *);
-void outputs_sync(struct run *); /* before a checkpoint counts on them */
+bool outputs_sync(struct run *); /* before a checkpoint counts on them */
 void outputs_close(struct run *);
-/* ---- events.c */
-uint32_t rt_crc32c(const void *, size_t);
-uint32_t rt_crc32c_masked(const void *, size_t);
-size_t event_version(unsigned char *out, double wall); /* framed records, ready to append */
-size_t event_scalar(
-    unsigned char *out, size_t cap, double wall, int64_t step, const char *tag, float value);
 /* ---- export.c, report.c */
 bool export_onnx(struct run *, const unsigned char *states, const char *path);
 bool report_write(struct run *);

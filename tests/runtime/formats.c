@@ -1,6 +1,7 @@
 /* Known vectors and values: checksums, event records, schedules, configuration
  * text, command line, meters of no step. */
 #include "runtime/trainer.h"
+#include "tests/runtime/tfevents.h"
 #include "tests/unit.h"
 
 #include <math.h>
@@ -27,13 +28,17 @@ crc32c(void **s)
 static void
 events(void **s)
 {
-	unsigned char b[256];
-	size_t n = event_version(b, 1.5);
+	unsigned char b[4096];
+	struct events e = {.p = b, .cap = sizeof b};
+	float x[] = {1, 2, 2, INFINITY, -1};
 	uint32_t crc;
 	float f;
 	double t;
+	size_t n;
 
 	(void)s;
+	assert_true(events_version(&e, 1.5));
+	n = e.n;
 	assert_int_equal(n, 16 + 9 + 2 + 13);
 	assert_int_equal(b[0], n - 16);
 	assert_memory_equal(b + 12 + 9,
@@ -45,7 +50,10 @@ events(void **s)
 	memcpy(&crc, b + n - 4, 4);
 	assert_int_equal(crc, rt_crc32c_masked(b + 12, n - 16));
 
-	n = event_scalar(b, sizeof b, 2.0, 300, "loss", 0.25f);
+	e.n = 0;
+	events_begin(&e, 2.0, 300);
+	events_scalar(&e, "loss", 0.25);
+	assert_true(events_end(&e, true));
 	const unsigned char *p = b + 12;
 
 	assert_int_equal(p[0], 0x09);
@@ -54,8 +62,40 @@ events(void **s)
 	assert_memory_equal(p + 9, "\x10\xac\x02\x2a\x0d\x0a\x0b\x0a\x04loss\x15", 14);
 	memcpy(&f, p + 23, 4);
 	assert_true(f == 0.25f);
-	assert_int_equal(n, 12 + 27 + 4);
-	assert_int_equal(event_scalar(b, 20, 2.0, 300, "loss", 0.25f), 0);
+	assert_int_equal(e.n, 12 + 27 + 4);
+	/* what does not fit leaves what was there */
+	e.n = 0;
+	for (e.cap = 0; e.cap < sizeof b; e.cap++) {
+		events_begin(&e, 2.0, 300);
+		events_scalar(&e, "loss", 0.25);
+		events_text(&e, "text", "of some length");
+		events_histogram(&e, "h", x, 5);
+		if (events_end(&e, true))
+			break;
+		assert_int_equal(e.n, 0);
+	}
+	assert_int_equal(e.n, e.cap);
+	struct tf_file file;
+
+	n = e.n;
+	e.cap = sizeof b;
+	assert_true(events_version(&e, 2e9)); /* not first: only its name counts here */
+	t = 2e9;
+	memcpy(b + 13, &t, 8);
+	crc = rt_crc32c_masked(b + 12, n - 16);
+	memcpy(b + n - 4, &crc, 4);
+	file = tf_read(b, e.n);
+	assert_int_equal(file.n, 3);
+	assert_string_equal(file.v[1].text, "of some length");
+	assert_true(file.v[2].num == 4 && file.v[2].min == -1 && file.v[2].max == 2 && file.v[2].sum == 4 &&
+		    file.v[2].squares == 10 && file.v[2].bucket[0] == 1 && file.v[2].bucket[EVENT_BUCKETS - 1] == 2);
+	tf_free(&file);
+}
+
+static void
+near(double a, double b)
+{
+	assert_true(fabs(a - b) <= 1e-12 + 1e-9 * fabs(b));
 }
 
 static struct stage_config
@@ -67,12 +107,6 @@ stage(struct region *r, const char *text)
 	if (!stage_config_parse(&c, text, r, &m))
 		fail_msg("%s", m.text);
 	return c;
-}
-
-static void
-near(double a, double b)
-{
-	assert_true(fabs(a - b) <= 1e-12 + 1e-9 * fabs(b));
 }
 
 static void

@@ -2,10 +2,12 @@
  * here.  What counts is that a run killed at any moment and resumed ends with the
  * bytes of one that was left alone. */
 #include "runtime/trainer.h"
+#include "tests/runtime/tfevents.h"
 #include "tests/runtime/tmp.h"
 
 #include <fcntl.h>
 #include <math.h>
+#include <pty.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -20,13 +22,14 @@ struct child {
 	long kill_ms; /* > 0: signalled then */
 	int signal;
 	rlim_t file_limit;
+	int tty; /* > 0: in place of a file */
 };
 
 static void
 start(const struct child *c, const char *out)
 {
 	char *argv[24];
-	int n = 0, fd = open(tmp_path("said"), O_WRONLY | O_CREAT | O_TRUNC, 0666);
+	int n = 0, fd = c->tty > 0 ? c->tty : open(tmp_path("said"), O_WRONLY | O_CREAT | O_TRUNC, 0666);
 
 	dup2(fd, 1);
 	dup2(fd, 2);
@@ -167,30 +170,67 @@ number(const char *text, const char *key)
 	return p ? strtod(p + strlen(key), NULL) : NAN;
 }
 
-/* Every record of an event file by its checksums; how many there are. */
-static int
-count_events(const char *out)
+static struct tf_file
+events(const char *out)
 {
-	size_t n, at = 0;
-	unsigned char *p = (unsigned char *)slurp(out, "events.out.tfevents.0.retort", &n);
-	int count = 0;
+	size_t n;
+	char *p = slurp(out, "events.out.tfevents.0.retort", &n);
+	struct tf_file t = tf_read(p, n);
 
-	while (at < n) {
-		uint64_t len;
-		uint32_t crc;
-
-		assert_true(n - at >= 16);
-		memcpy(&len, p + at, 8);
-		memcpy(&crc, p + at + 8, 4);
-		assert_int_equal(crc, rt_crc32c_masked(p + at, 8));
-		assert_true(len <= n - at - 16);
-		memcpy(&crc, p + at + 12 + len, 4);
-		assert_int_equal(crc, rt_crc32c_masked(p + at + 12, len));
-		at += 16 + len;
-		count++;
-	}
 	free(p);
-	return count;
+	return t;
+}
+
+/* The same values with the same tags at the same steps, whenever they were written. */
+static void
+same_events(const char *a, const char *b)
+{
+	struct tf_file p = events(a), q = events(b);
+
+	assert_int_equal(p.nrecords, q.nrecords);
+	assert_int_equal(p.n, q.n);
+	for (int i = 0; i < p.n; i++) {
+		assert_string_equal(p.v[i].tag, q.v[i].tag);
+		assert_int_equal(p.v[i].step, q.v[i].step);
+		if (strcmp(p.v[i].tag, "train/seconds") != 0 && !strstr(p.v[i].tag, "data_")) /* times */
+			assert_true(p.v[i].scalar == q.v[i].scalar && p.v[i].sum == q.v[i].sum);
+	}
+	tf_free(&p);
+	tf_free(&q);
+}
+
+/* 6 epochs of 43 steps, all of them shown; what they say is what metrics.jsonl says. */
+static void
+check_events(const char *out, const char *last_line)
+{
+	struct tf_file t = events(out);
+	const struct tf_value *v = NULL, *h = NULL;
+	double in_buckets = 0;
+
+	assert_int_equal(t.nrecords, 2 + 6 * 43 + 6 * (1 + 1));
+	assert_int_equal(tf_count(&t, "recipe/text_summary", &v), 1);
+	assert_string_equal(v->text, "```yaml\nretort: 1\nname: fake\n\n```");
+	assert_int_equal(tf_count(&t, "step/loss", &v), 6 * 43);
+	assert_int_equal(v->step, 6 * 43);
+	assert_int_equal(tf_count(&t, "step/term.hard", NULL), 6 * 43);
+	assert_int_equal(tf_count(&t, "step/lr", NULL), 6 * 43);
+	assert_int_equal(tf_count(&t, "train/lr", NULL), 6);
+	assert_int_equal(tf_count(&t, "train/term.hard", NULL), 6);
+	assert_int_equal(tf_count(&t, "test/cls.accuracy", &v), 6);
+	assert_true(v->scalar == (float)number(last_line, "\"test.cls.accuracy\": "));
+	assert_int_equal(tf_count(&t, "train/loss", &v), 6);
+	assert_true(fabs(v->scalar - number(last_line, "\"loss\": ")) < 1e-6);
+	assert_int_equal(v->step, 6 * 43);
+	assert_int_equal(tf_count(&t, "weights/w", &h), 6);
+	assert_int_equal(tf_count(&t, "weights/w:momentum", NULL), 0);
+	assert_true(h->kind == TF_HISTOGRAM && h->num == 21 && h->nlimits == h->nbuckets && h->nlimits > 10);
+	for (int i = 0; i < h->nbuckets; i++) {
+		in_buckets += h->bucket[i];
+		assert_true(h->limit[i] > (i ? h->limit[i - 1] : h->min));
+	}
+	assert_true(in_buckets == 21 && h->limit[h->nlimits - 1] == h->max && h->bucket[h->nbuckets - 1] >= 1);
+	assert_true(h->squares > h->sum * h->sum / 21);
+	tf_free(&t);
 }
 
 static void
@@ -219,9 +259,9 @@ learns(void **s)
 	assert_true(number(last, "\"test.cls.accuracy\": ") > 0.85);
 	assert_true(number(last, "\"seconds\": ") >= 0 && number(last, "\"lr\": ") > 0);
 	assert_true(number(last, "\"epoch\": ") == 6);
+	check_events("a", last);
 	free(text);
 	assert_true(exists("a", "checkpoints/last.ckpt") && exists("a", "checkpoints/best.ckpt"));
-	assert_int_equal(count_events("a"), 1 + 6 * 8);
 	text = slurp("a", "report.html", &n);
 	assert_non_null(strstr(text, "<polyline"));
 	assert_non_null(strstr(text, "sgd &quot;momentum&quot; 0.9"));
@@ -266,7 +306,7 @@ kill_and_resume(void **s)
 			    .kill_ms = 60);
 		ok(run(out, ARGS("--resume")));
 		same("whole", out, "student.onnx");
-		assert_int_equal(count_events(out), 1 + 6 * 8);
+		same_events("whole", out);
 		size_t n;
 		char *text = slurp(out, "metrics.jsonl", &n);
 		int lines = 0;
@@ -312,6 +352,70 @@ validation_and_stages(void **s)
 		ok(run(out, ARGS("--resume"), .env = {"FAKE_STAGES=1"}));
 		same("s", out, "student.onnx");
 	}
+}
+
+/* What a terminal of that many columns is shown; env: one more NAME=VALUE. */
+static void
+on_terminal(const char *out, int columns, const char *env)
+{
+	struct winsize w = {.ws_row = 24, .ws_col = (unsigned short)columns};
+	int master, slave;
+	size_t n = 0;
+	ssize_t k;
+	pid_t pid;
+
+	assert_int_equal(openpty(&master, &slave, NULL, NULL, &w), 0);
+	pid = fork();
+	if (pid == 0) {
+		struct child c = {.env = {"FAKE_STEP_US=4000", "TERM=xterm", env}, .args = {NULL}, .tty = slave};
+
+		close(master);
+		start(&c, out);
+	}
+	close(slave);
+	while ((k = read(master, output + n, sizeof output - 1 - n)) > 0)
+		n += (size_t)k;
+	output[n] = 0;
+	close(master);
+	ok(waitpid(pid, &columns, 0) == pid ? columns : -1);
+}
+
+static int
+count(const char *part)
+{
+	int n = 0;
+
+	for (const char *p = output; (p = strstr(p, part)); p++)
+		n++;
+	return n;
+}
+
+/* 258 steps of 4 ms: a bar redrawn about ten times a second, as wide as there is room. */
+static void
+bar(void **s)
+{
+	(void)s;
+	on_terminal("b1", 100, NULL);
+	says("epoch 2/6 [");
+	says(" %  ");
+	says(" steps/s  loss ");
+	says("left 0:0");
+	says("in all 0:0");
+	assert_true(count("\r") > 4 && count("\r") < 40);
+	for (char *p = strtok(output, "\r\n"); p; p = strtok(NULL, "\r\n"))
+		if (strstr(p, "steps/s"))
+			assert_true(strcspn(p, "\033") < 100);
+	on_terminal("b2", 40, NULL);
+	says("epoch 1/6 [");
+	for (char *p = strtok(output, "\r\n"); p; p = strtok(NULL, "\r\n"))
+		if (strstr(p, " ["))
+			assert_true(strcspn(p, "\033") < 40);
+	on_terminal("b3", 100, "NO_COLOR=1");
+	assert_null(strstr(output, "\033"));
+	says("epoch 6/6  loss");
+	on_terminal("b4", 100, "TERM=dumb");
+	assert_null(strstr(output, "\033"));
+	says("epoch 6/6  loss");
 }
 
 static void
@@ -417,6 +521,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(learns, setup, tmp_clean),
 	    cmocka_unit_test_setup_teardown(kill_and_resume, setup, tmp_clean),
 	    cmocka_unit_test_setup_teardown(validation_and_stages, setup, tmp_clean),
+	    cmocka_unit_test_setup_teardown(bar, setup, tmp_clean),
 	    cmocka_unit_test_setup_teardown(cached_teachers, setup, tmp_clean),
 	    cmocka_unit_test_setup_teardown(interrupt, setup, tmp_clean),
 	    cmocka_unit_test_setup_teardown(goes_wrong, setup, tmp_clean),
