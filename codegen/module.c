@@ -555,7 +555,7 @@ by_first(const void *a, const void *b)
 
 /* Stretches of the constants that a run reads, as pairs; returns how many. */
 static int
-stretches(struct module *m, const struct program *p, int64_t *at)
+stretches(struct module *m, const struct program *p, bool all, int64_t *at)
 {
 	enum { GAP = 4096 };     /* joined across less */
 	int n = 0, joined = 0;
@@ -563,7 +563,7 @@ stretches(struct module *m, const struct program *p, int64_t *at)
 	for (int i = 0; i < p->buffers.n; i++) {
 		const struct buffer *b = p->buffers.v[i];
 
-		if (b->space != SPACE_CONST || b->alias || !b->data || !b->bytes || !read_whole(p, b))
+		if (b->space != SPACE_CONST || b->alias || !b->data || !b->bytes || !(all || read_whole(p, b)))
 			continue;
 		at[2 * n] = m->const_at ? m->const_at[b->id] : b->offset;
 		at[2 * n + 1] = at[2 * n] + b->bytes;
@@ -580,6 +580,18 @@ stretches(struct module *m, const struct program *p, int64_t *at)
 			joined++;
 		}
 	return joined;
+}
+
+static LLVMValueRef
+memory_table(struct module *m, const struct program *p)
+{
+	LLVMTypeRef t = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->i64}, 2, 0);
+	LLVMValueRef row[MEMORY_ROWS];
+
+	for (int i = 0; i < p->nmemory; i++)
+		row[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){module_string(m, p->memory[i].what),
+			LLVMConstInt(m->i64, (unsigned long long)p->memory[i].bytes, 1)}, 2, 0);
+	return module_array(m, t, row, p->nmemory, "memory");
 }
 
 /* ---- what every call reads and writes */
@@ -645,7 +657,7 @@ module_program(struct module *m, const struct program *p, LLVMValueRef call, LLV
 	LLVMValueRef *names = arena_array(m->a, LLVMValueRef, n + 1), *flops = arena_array(m->a, LLVMValueRef, n + 1), v, g;
 	LLVMValueRef null = LLVMConstNull(m->ptr);
 	int64_t *reads = arena_array(m->a, int64_t, 2 * p->buffers.n + 2);
-	int nreads = stretches(m, p, reads);
+	int nreads = stretches(m, p, traced, reads);
 	struct accesses acc = {null, null, null};
 
 	if (traced)
@@ -668,7 +680,8 @@ module_program(struct module *m, const struct program *p, LLVMValueRef call, LLV
 		module_tensors(m, p, p->outputs.v, p->outputs.n, "outputs"),
 		module_tensors(m, p, p->states.v, p->states.n, "states"),
 		symbol_table(m, p), W(p->items), module_dims(m, p, arena_printf(m->a, "%s_dims", symbol)),
-		module_string(m, manifest ? manifest : ""), D(program_status_at(p)), acc.buffers, acc.args, acc.args_at}, 29, 0);
+		module_string(m, manifest ? manifest : ""), D(program_status_at(p)), acc.buffers, acc.args, acc.args_at,
+		W(traced ? p->nmemory : 0), traced ? memory_table(m, p) : null}, 31, 0);
 #undef W
 #undef D
 	g = LLVMAddGlobal(m->m, LLVMTypeOf(v), symbol);

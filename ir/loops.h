@@ -172,6 +172,10 @@ struct layer {
 	const struct candidate *candidates;
 };
 
+/* What the work memory is for where most of it is in use; the rows' sum is work_bytes. */
+enum { MEMORY_ROWS = 8 };
+struct memory_row { const char *what; int64_t bytes; };
+
 struct io { const char *name; struct value *value; struct buffer *buffer; };
 struct program {
 	const char *name;
@@ -188,6 +192,8 @@ struct program {
 	VEC(struct io) states;   /* io.buffer in SPACE_STATE, data = initial content */
 	struct buffer *room;     /* struct rt_bytes of host/host.h; NULL: no host calls */
 	int64_t work_bytes, const_bytes, state_bytes; /* set by plan */
+	int nmemory;
+	struct memory_row memory[MEMORY_ROWS];
 };
 
 /* loops.c: making, printing */

@@ -5,7 +5,7 @@
  * next.  Placing goes by size, largest first, each at the lowest offset that is
  * free for its life.  The result of a kernel that stores once, where it loaded,
  * takes over the memory of an operand that dies there. */
-#include "passes/passes.h"
+#include "passes/memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -276,6 +276,7 @@ pass_plan(struct graph *g, struct pass_ctx *ctx)
 		for (const struct buffer *x = b; x->alias; x = x->alias)
 			b->offset += x->at;
 	}
+	memory_rows(p);
 	arena_destroy(tmp);
 	return true;
 }
@@ -336,38 +337,11 @@ mib(int64_t n)
 	return (double)n / (1 << 20);
 }
 
-/* The call at which most work bytes are alive. */
-static int
-peak_call(const struct program *p, int64_t *bytes)
-{
-	int64_t *live = xcalloc((size_t)p->calls.n + 2, sizeof *live), now = 0;
-	int at = 0;
-
-	for (int i = 0; i < p->buffers.n; i++) {
-		const struct buffer *b = p->buffers.v[i];
-
-		if (b->space != SPACE_WORK || b->alias || b->first < 0)
-			continue;
-		live[b->first] += aligned(b->bytes);
-		live[b->last + 1] -= aligned(b->bytes);
-	}
-	*bytes = 0;
-	for (int c = 0; c < p->calls.n; c++) {
-		now += live[c];
-		if (now > *bytes) {
-			*bytes = now;
-			at = c;
-		}
-	}
-	free(live);
-	return at;
-}
-
 void
 plan_print(const struct program *p, struct str *s)
 {
 	int64_t live, io = 0, sum = 0;
-	int at = peak_call(p, &live), shown = 0;
+	int at = memory_peak(p, &live), shown = 0;
 
 	for (int i = 0; i < p->buffers.n; i++) {
 		const struct buffer *b = p->buffers.v[i];

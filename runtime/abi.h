@@ -44,6 +44,9 @@ struct rt_buffer {
 	int64_t offset, bytes;
 };
 
+/* What memory is for. */
+struct rt_memory { const char *what; int64_t bytes; };
+
 struct rt_program {
 	uint32_t abi;
 	const char *name;
@@ -72,6 +75,10 @@ struct rt_program {
 	 * the call writes it.  NULL: not known. */
 	const struct rt_buffer *buffers;
 	const int32_t *args, *args_at;
+	/* Of a trainer's programs: what work memory is for where most of it is in use; their sum
+	 * is work_bytes.  Their `reads` are all constants. */
+	int32_t nmemory;
+	const struct rt_memory *memory;
 };
 
 /* ---- pool.c: SPMD threads.  rt_run walks the calls; every thread claims pieces of its

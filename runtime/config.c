@@ -30,8 +30,10 @@ region_alloc(struct region *r, size_t n)
 	}
 	void *p = calloc(n ? n : 1, 1);
 
-	if (p)
+	if (p) {
 		r->v[r->n++] = p;
+		r->bytes += n;
+	}
 	return p;
 }
 

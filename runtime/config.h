@@ -9,6 +9,7 @@
 struct region {
 	void **v;
 	int n, cap;
+	size_t bytes; /* asked for so far */
 };
 void *region_alloc(struct region *, size_t); /* zeroed; NULL: out of memory */
 char *region_printf(struct region *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

@@ -132,8 +132,9 @@ open_programs(struct run *r)
 	r->pool = rt_pool_create(
 	    r->opt.threads > 0 ? (int)(r->opt.threads < 256 ? r->opt.threads : 256) : rt_cpus());
 	r->trial.on = r->opt.threads < 0 && r->pool && rt_pool_threads(r->pool) > 1;
-	r->best = region_alloc(&r->region, (size_t)r->states.bytes + 1);
-	if (!r->work || !r->pool || !r->best)
+	if (dataset_has(&r->data, SPLIT_VAL))
+		r->best = rt_alloc((size_t)r->states.bytes);
+	if (!r->work || !r->pool || (dataset_has(&r->data, SPLIT_VAL) && !r->best))
 		return rt_fail(&r->msg, RT_INTERNAL,
 		    "out of memory: the step needs %lld bytes, the weights %lld",
 		    (long long)r->work_bytes, (long long)r->states.bytes);
@@ -143,8 +144,10 @@ open_programs(struct run *r)
 		if (!exec_open_stage(&r->train[i], &r->t->stages[i], r))
 			return false;
 	r->has_eval = r->t->eval != NULL;
-	return (!r->has_eval || (exec_open(&r->eval, r->t->eval, r) && answers_open(r))) &&
-	       (r->opt.bench_steps > 0 || loader_open(r));
+	if (r->has_eval && !(exec_open(&r->eval, r->t->eval, r) && answers_open(r)))
+		return false;
+	memory_settle(r);
+	return r->opt.bench_steps > 0 || loader_open(r);
 }
 
 static void
@@ -159,6 +162,7 @@ close_run(struct run *r)
 	cache_close(r);
 	rt_pool_destroy(r->pool);
 	rt_free(r->work);
+	rt_free(r->best);
 	states_close(&r->states);
 	dataset_close(&r->data);
 	free(r->scales);
@@ -170,13 +174,14 @@ static bool
 dry_run(struct run *r)
 {
 	const struct rt_program *p = r->t->stages[0].train;
+	struct memory_plan plan;
 
 	printf("%s: everything is in order\n", r->cfg.name);
 	printf("  parameters        %lld\n", (long long)parameter_count(r));
 	printf("  FLOPs per step    %.4g\n", program_flops(p));
-	printf("  arena             %lld bytes (work %lld, states %lld, constants %lld)\n",
-	    (long long)(r->work_bytes + r->states.bytes), (long long)r->work_bytes,
-	    (long long)r->states.bytes, (long long)p->const_bytes);
+	memory_settle(r);
+	memory_plan(r, &plan);
+	memory_print(stdout, &plan);
 	printf("  batch             %lld, %lld steps an epoch\n", (long long)r->cfg.batch,
 	    (long long)r->batches.per_epoch);
 	for (int s = 0; s < r->data.nsets; s++)
@@ -247,9 +252,11 @@ bench(struct run *r)
 	int64_t n = r->opt.bench_steps < 10000000 ? r->opt.bench_steps : 10000000;
 	double *ms = malloc(sizeof *ms * (size_t)n);
 	struct exec *e = &r->train[0];
+	struct memory_plan plan;
 
 	if (!ms)
 		return oom(r);
+	memory_plan(r, &plan);
 	batches_train(&r->batches, 0);
 	if (r->batches.program > 0)
 		e = &e->more[r->batches.program - 1];
@@ -267,10 +274,12 @@ bench(struct run *r)
 	qsort(ms, (size_t)n, sizeof *ms, by_value);
 	printf("{\"step_ms_min\": %.6g, \"step_ms_median\": %.6g, \"threads\": %d, "
 	       "\"arena_bytes\": %lld, \"steps\": %lld, "
-	       "\"batch\": %lld, \"flops\": %.6g}\n",
+	       "\"batch\": %lld, \"flops\": %.6g, ",
 	    ms[0], ms[n / 2], rt_pool_threads(r->pool),
 	    (long long)(r->work_bytes + r->states.bytes), (long long)n, (long long)r->cfg.batch,
 	    program_flops(e->p));
+	memory_json(stdout, &plan);
+	puts("}");
 	free(ms);
 	return !r->opt.profile || profile(r, e, n);
 }

@@ -255,6 +255,7 @@ struct run {
 	} trial;
 	void *work;
 	int64_t work_bytes;
+	bool settled; /* what a step needs is in memory */
 	struct exec *train, eval; /* train[nstages] */
 	bool has_eval;
 	int ncaches;
@@ -262,7 +263,7 @@ struct run {
 	void **cache_maps;
 	size_t *cache_sizes;
 	int ncache_maps;
-	unsigned char *best; /* states of the best epoch */
+	unsigned char *best; /* states of the best epoch; NULL: no val split */
 	bool has_best, best_dirty;
 	struct cursor cur;
 	uint64_t fingerprint;
@@ -323,6 +324,19 @@ bool answers_record(struct run *, struct record *);
 /* ---- cache.c */
 bool cache_open(struct run *);
 void cache_close(struct run *);
+
+/* ---- memory.c */
+enum { MEMORY_PLAN_ROWS = 24 };
+struct memory_plan {
+	int n;
+	struct rt_memory row[MEMORY_PLAN_ROWS];
+	int64_t bytes;	/* of all rows */
+	int64_t mapped; /* of data files, which are no part of it but for a batch */
+};
+void memory_settle(struct run *);
+void memory_plan(const struct run *, struct memory_plan *); /* settled, before the first step */
+void memory_print(FILE *, const struct memory_plan *);
+void memory_json(FILE *, const struct memory_plan *);
 
 /* ---- progress.c */
 bool progress_open(struct run *);
