@@ -129,14 +129,26 @@ memory_settle(struct run *r)
 }
 
 static int64_t
-batch_bytes(const struct rt_program *p)
+tensor_bytes(const struct rt_tensor *t, int n)
 {
 	int64_t sum = 0;
 
-	for (int i = 0; i < p->ninputs; i++)
-		sum += (p->inputs[i].bytes / RT_ALIGN + 1) * RT_ALIGN;
-	for (int i = 0; i < p->noutputs; i++)
-		sum += (p->outputs[i].bytes / RT_ALIGN + 1) * RT_ALIGN;
+	for (int i = 0; i < n; i++)
+		sum += (t[i].bytes / RT_ALIGN + 1) * RT_ALIGN;
+	return sum;
+}
+
+/* What the program has allocated for itself. */
+static int64_t
+own_bytes(const struct exec *e)
+{
+	int64_t sum = 0;
+
+	for (int i = 0; e->p && i < e->p->ninputs; i++)
+		sum += e->own[i] ? tensor_bytes(&e->p->inputs[i], 1) : 0;
+	sum += e->p ? tensor_bytes(e->p->outputs, e->p->noutputs) : 0;
+	for (int i = 0; i < e->nmore; i++)
+		sum += own_bytes(&e->more[i]);
 	return sum;
 }
 
@@ -173,15 +185,14 @@ memory_plan(const struct run *r, struct memory_plan *m)
 {
 	const struct rt_program *p = largest(r);
 	struct data_bytes data = data_bytes(r);
-	int64_t slots = 0, io = 0, there;
+	int64_t slots = 0, own = 0, io, there;
 
 	*m = (struct memory_plan){.mapped = data.mapped};
-	for (int i = 0; i < r->t->nstages; i++) {
-		io += batch_bytes(r->t->stages[i].train);
-		for (int k = 0; k < r->t->stages[i].nmore; k++)
-			io += batch_bytes(r->t->stages[i].more[k]);
-	}
-	io += r->t->eval ? batch_bytes(r->t->eval) : 0;
+	for (int i = 0; i < r->t->nstages && r->work; i++)
+		own += own_bytes(&r->train[i]);
+	own += own_bytes(&r->eval);
+	/* the inputs of a step come when it is filled */
+	io = tensor_bytes(p->inputs, p->ninputs) + (own ? own : tensor_bytes(p->outputs, p->noutputs));
 	for (int i = 0; i < r->states.n; i++)
 		slots += r->states.v[i].slot ? r->states.v[i].bytes : 0;
 	add(m, "student weights", r->states.bytes - slots);
@@ -197,7 +208,7 @@ memory_plan(const struct run *r, struct memory_plan *m)
 	add(m, "data", data.decoded + data.batch);
 	there = r->states.bytes + data.decoded;
 	if (r->settled)
-		there += constants(r, false) + (r->work ? r->work_bytes + io : 0);
+		there += constants(r, false) + (r->work ? r->work_bytes + own : 0);
 	add(m, "runtime", status_field("VmRSS") - there);
 }
 
