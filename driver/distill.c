@@ -180,7 +180,7 @@ emit_trainer_as_library(struct job *j, struct target *t, const struct trainer_im
 		if (strcmp(r->stages[i].name, r->trainer_stage) == 0)
 			l.stage = i;
 	l.train = image->train[l.stage];
-	l.lr = r->stages[l.stage].optimizer.lr;
+	l.lr = r->stages[l.stage].update.optimizer.lr;
 	for (int i = 0; i < j->nsets; i++) {
 		set[i] = j->sets[i].name;
 		rows[i] = j->sets[i].batch;

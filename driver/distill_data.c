@@ -232,16 +232,6 @@ info(struct str *s, const char *key, const char *value)
 	str_add(s, "\n");
 }
 
-static const char *
-optimizer_text(struct arena *a, const struct recipe_optimizer *o)
-{
-	if (strcmp(o->kind, "sgd") == 0)
-		return arena_printf(a, "sgd, lr %g, momentum %g%s, weight decay %g", o->lr, o->momentum,
-		                    o->nesterov ? " (nesterov)" : "", o->weight_decay);
-	return arena_printf(a, "%s, lr %g, betas %g %g, eps %g, weight decay %g", o->kind, o->lr, o->beta1, o->beta2, o->eps,
-	                    o->weight_decay);
-}
-
 static char *
 keep(struct arena *a, struct str *s)
 {
@@ -249,6 +239,38 @@ keep(struct arena *a, struct str *s)
 
 	str_free(s);
 	return text;
+}
+
+/* What the report says of a stage's updates: "sgd, lr 0.1, momentum 0.9, ..." */
+static const char *
+update_text(struct arena *a, const struct update_rule *u)
+{
+	static const char *const names[] = {
+#define OPTIMIZER(ID, id) #id,
+#include "ir/optimizer.def"
+	};
+	static const struct { const char *of, *key; size_t at; } settings[] = {
+#define SETTING(id, key, ...) {#id, #key, offsetof(struct optimizer, key)},
+#include "ir/optimizer.def"
+	};
+	const struct optimizer *o = &u->optimizer;
+	struct str s = {0};
+
+	str_addf(&s, "%s, lr %g", names[o->kind], o->lr);
+	for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+		if (strcmp(settings[i].of, names[o->kind]) == 0)
+			str_addf(&s, ", %s %g", settings[i].key, *(const double *)((const char *)o + settings[i].at));
+	if (u->ngroups)
+		str_addf(&s, "; %d parameter group%s", u->ngroups, u->ngroups > 1 ? "s" : "");
+	if (u->clip_value > 0)
+		str_addf(&s, "; clip value %g", u->clip_value);
+	if (u->clip_norm > 0)
+		str_addf(&s, "; clip norm %g", u->clip_norm);
+	if (u->accumulate > 1)
+		str_addf(&s, "; %" PRId64 " batches an update", u->accumulate);
+	if (u->ema_decay > 0)
+		str_addf(&s, "; averaged weights, decay %g%s", u->ema_decay, u->ema_warmup ? " with warm-up" : "");
+	return keep(a, &s);
 }
 
 const char *
@@ -296,7 +318,7 @@ job_config(struct job *j)
 		info(&s, arena_printf(j->d->arena, "teacher %s", r->teachers[i].name), r->teachers[i].path);
 	for (int i = 0; i < r->nstages; i++)
 		info(&s, r->nstages > 1 ? arena_printf(j->d->arena, "optimizer of stage %d", i + 1) : "optimizer",
-		     optimizer_text(j->d->arena, &r->stages[i].optimizer));
+		     update_text(j->d->arena, &r->stages[i].update));
 	for (int i = 0; i < j->nsets; i++)
 		set_lines(j, &s, i);
 	text = file_read(&j->d->diag, r->path, &size);
@@ -310,26 +332,24 @@ job_config(struct job *j)
 }
 
 static void
-schedule_line(struct str *s, const struct recipe_schedule *c)
+schedule_lines(struct str *s, const struct recipe_schedule *c)
 {
-	if (!c->kind || strcmp(c->kind, "constant") == 0) {
-		str_add(s, "schedule constant\n");
-	} else if (strcmp(c->kind, "step") == 0) {
-		str_addf(s, "schedule step %" PRId64 " %.17g\n", c->step_epochs, c->gamma);
-	} else if (strcmp(c->kind, "multistep") == 0) {
-		str_addf(s, "schedule multistep %.17g", c->gamma);
-		for (int i = 0; i < c->nmilestones; i++)
-			str_addf(s, " %" PRId64, c->milestones[i]);
-		str_add(s, "\n");
-	} else if (strcmp(c->kind, "cosine") == 0 || strcmp(c->kind, "linear") == 0) {
-		str_addf(s, "schedule %s %.17g\n", c->kind, c->min_lr);
-	} else if (strcmp(c->kind, "onecycle") == 0) {
-		str_addf(s, "schedule onecycle %.17g\n", c->max_lr);
-	} else {
-		str_addf(s, "schedule plateau %.17g %" PRId64 "\n", c->factor, c->patience);
-	}
+	str_addf(s, "schedule %s", c->kind);
+	for (int i = 0; i < c->nkeys; i++)
+		str_addf(s, " %s %.17g", c->keys[i].key, c->keys[i].value);
+	str_add(s, "\n");
+	if (c->nmilestones)
+		str_add(s, "milestones");
+	for (int i = 0; i < c->nmilestones; i++)
+		str_addf(s, " %" PRId64 "%s", c->milestones[i], i + 1 == c->nmilestones ? "\n" : "");
+	if (c->by >= 0)
+		str_addf(s, "by %s\n", c->by ? "epoch" : "step");
 	if (c->warmup_epochs > 0)
 		str_addf(s, "warmup_epochs %.17g\n", c->warmup_epochs);
+	if (c->warmup_steps > 0)
+		str_addf(s, "warmup_steps %.17g\n", c->warmup_steps);
+	if (c->warmup_start >= 0)
+		str_addf(s, "warmup_start %.17g\n", c->warmup_start);
 }
 
 /* of the task that a term belongs to; 1 without one */
@@ -351,8 +371,9 @@ job_stage_config(struct job *j, const struct recipe_stage *st)
 
 	str_add(&s, "name");
 	quote(&s, st->name ? st->name : "main");
-	str_addf(&s, "\nepochs %" PRId64 "\nlr %.17g\n", st->epochs, st->optimizer.lr);
-	schedule_line(&s, &st->schedule);
+	str_addf(&s, "\nepochs %" PRId64 "\nlr %.17g\naccumulate %" PRId64 "\n", st->epochs, st->update.optimizer.lr,
+	         st->update.accumulate);
+	schedule_lines(&s, &st->schedule);
 	for (int i = 0; i < n; i++) {
 		str_add(&s, "weight");
 		quote(&s, terms[i].name);

@@ -320,15 +320,6 @@ job_import(struct job *j)
 	return j->d->diag.errors == 0;
 }
 
-static struct optimizer
-optimizer_of(const struct recipe_optimizer *o)
-{
-	return (struct optimizer){
-		.kind = strcmp(o->kind, "sgd") == 0 ? OPT_SGD : strcmp(o->kind, "adam") == 0 ? OPT_ADAM : OPT_ADAMW,
-		.lr = o->lr, .momentum = o->momentum, .dampening = o->dampening, .weight_decay = o->weight_decay,
-		.beta1 = o->beta1, .beta2 = o->beta2, .eps = o->eps, .nesterov = o->nesterov};
-}
-
 bool
 job_stage(struct job *j, const struct recipe_stage *st)
 {
@@ -351,6 +342,6 @@ job_stage(struct job *j, const struct recipe_stage *st)
 	ds->nfrozen = nfrozen;
 	ds->frozen = frozen;
 	ds->batch_norm_frozen = st->batch_norm_frozen;
-	ds->optimizer = optimizer_of(&st->optimizer);
+	ds->update = st->update;
 	return true;
 }

@@ -5,7 +5,7 @@
 #ifndef RETORT_RECIPE_H
 #define RETORT_RECIPE_H
 
-#include "ir/ir.h"
+#include "ir/optimizer.h"
 
 struct recipe_field { const char *name, *file; int line; int64_t classes; bool has_ignore; int64_t ignore; const char *balance; };
 struct recipe_split { int n; struct recipe_field *fields; int line; const char *from; double fraction; }; /* from: taken out of that split */
@@ -42,23 +42,19 @@ struct recipe_term {
 	const char *reduction;   /* "batchmean" (default) or "mean" */
 	int line;
 };
-struct recipe_optimizer {
-	const char *kind;        /* sgd adam adamw */
-	double lr, momentum, dampening, weight_decay, beta1, beta2, eps;
-	bool nesterov;
-	int line;
-};
 struct recipe_schedule {
-	const char *kind;        /* constant step multistep cosine linear onecycle plateau */
-	double warmup_epochs, gamma, min_lr, max_lr, factor;
-	int64_t step_epochs, patience;
+	const char *kind;        /* a row of runtime/schedule.def */
+	int by;                  /* -1: as the kind does; 0: step, 1: epoch */
+	double warmup_epochs, warmup_steps, warmup_start; /* start -1: none given */
+	int nkeys;
+	struct recipe_key { const char *key; double value; } *keys; /* all of the kind's */
 	int nmilestones; int64_t *milestones;
 	int line;
 };
 struct recipe_stage {
 	const char *name;
 	int64_t epochs;
-	struct recipe_optimizer optimizer;
+	struct update_rule update;
 	struct recipe_schedule schedule;
 	int nterms; struct recipe_term *terms;  /* its own, else the recipe's */
 	int nfrozen; const char **frozen;

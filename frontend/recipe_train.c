@@ -271,109 +271,337 @@ recipe_terms(struct ydoc *y, ynode *n, const struct recipe *r, struct recipe_ter
 	return count;
 }
 
-/* ---- optimizer and schedule */
-static void
-optimizer(struct ydoc *y, ynode *stage, struct recipe_optimizer *o)
-{
-	static const char *const kinds[] = {"sgd", "adam", "adamw"};
-	ynode *n = yaml_get(y, stage, "optimizer"), *s;
-	double *betas;
-	int nbetas;
+/* ---- settings: keys of a mapping as a table has them */
+enum setting_kind { REAL, CHANCE, WHOLE, FLAG, WORD };
+struct setting {
+	const char *of, *key;
+	double otherwise, least, most; /* otherwise NAN: must be given */
+	enum setting_kind kind;
+	const char *words; /* of WORD, one blank between */
+	size_t at;
+};
+enum { MAX_KEYS = 48 };
 
-	*o = (struct recipe_optimizer){
-	    .kind = "sgd", .lr = 0.01, .beta1 = 0.9, .beta2 = 0.999, .eps = 1e-8};
+/* The known keys of a kind, `extra` ones first. */
+static int
+keys_of(const char *of, int n, const struct setting *table, int nextra, const char *const *extra,
+    const char **keys)
+{
+	int count = 0, i;
+
+	for (i = 0; i < nextra; i++)
+		keys[count++] = extra[i];
+	for (i = 0; i < n; i++)
+		if (strcmp(table[i].of, of) == 0)
+			keys[count++] = table[i].key;
+	return count;
+}
+
+static double
+word(struct ydoc *y, ynode *map, const struct setting *s)
+{
+	const char *text = yaml_string(y, map, s->key, NULL), *known[8], *w = s->words;
+	int n = 0, i;
+
+	while (*w && n < 8) {
+		size_t len = strcspn(w, " ");
+
+		known[n++] = arena_strndup(y->arena, w, len);
+		w += len + (w[len] == ' ');
+	}
+	for (i = 0; text && i < n; i++)
+		if (strcmp(known[i], text) == 0)
+			return i;
+	if (text)
+		yaml_bad(y, yaml_get(y, map, s->key), "\"%s\" is \"%s\"%s", s->key, text,
+		    yaml_hint(y, text, n, known));
+	return s->otherwise;
+}
+
+/* The value of a setting, or `otherwise` where the mapping does not have it. */
+static double
+setting(struct ydoc *y, ynode *map, const struct setting *s, double otherwise)
+{
+	double v;
+
+	if (!yaml_get(y, map, s->key))
+		return otherwise;
+	switch (s->kind) {
+	case FLAG:
+		return yaml_bool(y, map, s->key, otherwise > 0);
+	case WHOLE:
+		return (double)yaml_int(
+		    y, map, s->key, (int64_t)s->least, (int64_t)s->least, (int64_t)s->most);
+	case WORD:
+		return word(y, map, s);
+	case REAL:
+	case CHANCE:
+		break;
+	}
+	v = yaml_number(y, map, s->key, otherwise, s->least, s->most);
+	if (s->kind == CHANCE && v >= 1) {
+		yaml_bad(
+		    y, yaml_get(y, map, s->key), "\"%s\" is %g, must lie in [0, 1)", s->key, v);
+		v = otherwise;
+	}
+	return v;
+}
+
+/* ---- optimizer */
+static const char *const optimizers[] = {
+#define OPTIMIZER(ID, id) #id,
+#include "ir/optimizer.def"
+};
+static const struct setting optimizer_settings[] = {
+#define SETTING(id, key, otherwise, least, most, kind)                                             \
+	{#id, #key, otherwise, least, most, kind, NULL, offsetof(struct optimizer, key)},
+#include "ir/optimizer.def"
+};
+enum { NSETTINGS = sizeof optimizer_settings / sizeof *optimizer_settings };
+
+static double *
+member(struct optimizer *o, const struct setting *s)
+{
+	return (double *)((char *)o + s->at);
+}
+
+/* What the mapping gives of the kind's settings; the rest stays. */
+static void
+optimizer_keys(struct ydoc *y, ynode *map, struct optimizer *o)
+{
+	const char *of = optimizers[o->kind];
+	double *betas;
+	int i, nbetas = yaml_numbers(y, map, "betas", &betas);
+
+	if (nbetas && nbetas != 2)
+		yaml_bad(y, yaml_get(y, map, "betas"), "\"betas\" takes two numbers");
+	for (i = 0; i < NSETTINGS; i++) {
+		const struct setting *s = &optimizer_settings[i];
+		double *v = member(o, s);
+
+		if (strcmp(s->of, of) != 0)
+			continue;
+		*v = setting(y, map, s, *v);
+		if (nbetas != 2 || !str_starts(s->key, "beta"))
+			continue;
+		*v = betas[s->key[4] - '1'];
+		if (!(*v >= 0 && *v < 1)) {
+			yaml_bad(y, yaml_get(y, map, "betas"), "betas %g and %g must lie in [0, 1)",
+			    betas[0], betas[1]);
+			nbetas = 0;
+		}
+	}
+	if (o->nesterov > 0 && (o->momentum <= 0 || o->dampening > 0))
+		yaml_bad(y, map, "nesterov needs a momentum above 0 and no dampening");
+}
+
+static bool
+has_betas(enum optimizer_kind kind)
+{
+	int i;
+
+	for (i = 0; i < NSETTINGS; i++)
+		if (strcmp(optimizer_settings[i].of, optimizers[kind]) == 0 &&
+		    strcmp(optimizer_settings[i].key, "beta1") == 0)
+			return true;
+	return false;
+}
+
+static void
+optimizer(struct ydoc *y, ynode *stage, struct optimizer *o)
+{
+	static const char *const extra[] = {"lr", "betas"};
+	ynode *n = yaml_get(y, stage, "optimizer"), *s;
+	const char *kind, *keys[MAX_KEYS];
+	int i;
+
+	*o = (struct optimizer){.kind = OPT_SGD, .lr = 0.01};
 	if (!n) {
 		yaml_bad(y, stage, "a stage needs an \"optimizer\", such as {adam: {lr: 0.002}}");
 		return;
 	}
-	o->line = yaml_line(n);
-	s = kind_of(y, n, "optimizer", 3, kinds, &o->kind);
-	if (!o->kind) {
-		o->kind = "sgd";
+	s = kind_of(y, n, "optimizer", NOPTIMIZER, optimizers, &kind);
+	if (!kind)
 		return;
-	}
-	if (s && o->kind == kinds[0]) {
-		YAML_KEYS(y, s, "sgd", "lr", "momentum", "dampening", "nesterov", "weight_decay");
-		o->momentum = yaml_number(y, s, "momentum", 0, 0, 1);
-		o->dampening = yaml_number(y, s, "dampening", 0, 0, 1);
-		o->nesterov = yaml_bool(y, s, "nesterov", false);
-		if (o->nesterov && (o->momentum <= 0 || o->dampening > 0))
-			yaml_bad(y, s, "nesterov needs a momentum above 0 and no dampening");
-	} else if (s) {
-		YAML_KEYS(y, s, o->kind, "lr", "betas", "beta1", "beta2", "eps", "weight_decay");
-		nbetas = yaml_numbers(y, s, "betas", &betas);
-		if (nbetas == 2) {
-			o->beta1 = betas[0];
-			o->beta2 = betas[1];
-		} else if (nbetas) {
-			yaml_bad(y, yaml_get(y, s, "betas"), "\"betas\" takes two numbers");
-		}
-		o->beta1 = yaml_number(y, s, "beta1", o->beta1, 0, 1);
-		o->beta2 = yaml_number(y, s, "beta2", o->beta2, 0, 1);
-		if (o->beta1 < 0 || o->beta1 >= 1 || o->beta2 < 0 || o->beta2 >= 1)
-			yaml_bad(y, s, "betas %g and %g must lie in [0, 1)", o->beta1, o->beta2);
-		o->eps = yaml_number(y, s, "eps", 1e-8, 0, 1);
+	for (i = 0; optimizers[i] != kind; i++)
+		;
+	o->kind = (enum optimizer_kind)i;
+	for (i = 0; i < NSETTINGS; i++)
+		if (strcmp(optimizer_settings[i].of, kind) == 0)
+			*member(o, &optimizer_settings[i]) = optimizer_settings[i].otherwise;
+	if (s) {
+		yaml_keys(y, s, kind,
+		    keys_of(kind, NSETTINGS, optimizer_settings, has_betas(o->kind) ? 2 : 1, extra,
+			keys),
+		    keys);
+		optimizer_keys(y, s, o);
 	}
 	if (!s || !yaml_get(y, s, "lr"))
-		yaml_bad(y, n, "optimizer \"%s\" needs a learning rate, as {%s: {lr: 0.002}}",
-		    o->kind, o->kind);
+		yaml_bad(y, n, "optimizer \"%s\" needs a learning rate, as {%s: {lr: 0.002}}", kind,
+		    kind);
 	else
 		o->lr = yaml_number(y, s, "lr", 0.01, 0, INFINITY);
-	o->weight_decay =
-	    yaml_number(y, s, "weight_decay", o->kind == kinds[2] ? 0.01 : 0, 0, INFINITY);
+}
+
+/* ---- groups, clip, ema, accumulate */
+static void
+group(struct ydoc *y, ynode *n, const struct optimizer *base, struct param_group *g)
+{
+	static const char *const extra[] = {
+	    "match", "max_rank", "frozen", "lr", "lr_scale", "betas"};
+	const char *keys[MAX_KEYS], **match;
+
+	*g = (struct param_group){.max_rank = -1, .optimizer = *base, .loc = yaml_loc(y, n)};
+	if (!yaml_keys(y, n, "groups",
+		keys_of(optimizers[base->kind], NSETTINGS, optimizer_settings,
+		    has_betas(base->kind) ? 6 : 5, extra, keys),
+		keys) &&
+	    !yaml_is_map(n))
+		return;
+	g->nmatch = yaml_strings(y, n, "match", &match);
+	g->match = match;
+	if (!g->nmatch && !yaml_get(y, n, "max_rank"))
+		yaml_bad(y, n,
+		    "a group needs \"match\", patterns of parameters' names, or "
+		    "\"max_rank\", the most dims they have");
+	if (yaml_get(y, n, "max_rank"))
+		g->max_rank = (int)yaml_int(y, n, "max_rank", 1, 0, MAX_RANK);
+	g->frozen = yaml_bool(y, n, "frozen", false);
+	if (yaml_get(y, n, "lr") && yaml_get(y, n, "lr_scale"))
+		yaml_bad(y, n, "a group has either \"lr\" or \"lr_scale\"");
+	g->optimizer.lr = yaml_number(y, n, "lr", base->lr, 0, INFINITY) *
+			  yaml_number(y, n, "lr_scale", 1, 0, INFINITY);
+	optimizer_keys(y, n, &g->optimizer);
 }
 
 static void
-schedule(struct ydoc *y, ynode *stage, const struct recipe_optimizer *o, struct recipe_schedule *c)
+update(struct ydoc *y, ynode *stage, struct update_rule *u)
 {
-	static const char *const kinds[] = {
-	    "constant", "step", "multistep", "cosine", "linear", "onecycle", "plateau"};
-	ynode *n = yaml_get(y, stage, "schedule"), *s;
+	ynode *groups = yaml_get(y, stage, "groups"), *clip = yaml_get(y, stage, "clip"),
+	      *ema = yaml_get(y, stage, "ema");
 	int i;
 
-	*c = (struct recipe_schedule){.kind = "constant",
-	    .gamma = 0.1,
-	    .factor = 0.1,
-	    .patience = 10,
-	    .max_lr = o->lr,
-	    .step_epochs = 1};
-	if (!n)
-		return;
-	c->line = yaml_line(n);
-	s = kind_of(y, n, "schedule", 7, kinds, &c->kind);
-	if (!c->kind) {
-		c->kind = "constant";
-		return;
+	optimizer(y, stage, &u->optimizer);
+	if (groups && !yaml_is_list(groups)) {
+		yaml_bad(y, groups,
+		    "\"groups\" must be a list, as [{match: \"*.bias\", "
+		    "weight_decay: 0}]");
+	} else if (groups) {
+		u->ngroups = yaml_count(groups);
+		u->groups = arena_array(y->arena, struct param_group, u->ngroups + 1);
+		for (i = 0; i < u->ngroups; i++)
+			group(y, yaml_item(y, groups, i), &u->optimizer, &u->groups[i]);
 	}
-	if (s && c->kind == kinds[1])
-		YAML_KEYS(y, s, "step", "warmup_epochs", "step_epochs", "gamma");
-	else if (s && c->kind == kinds[2])
-		YAML_KEYS(y, s, "multistep", "warmup_epochs", "milestones", "gamma");
-	else if (s && (c->kind == kinds[3] || c->kind == kinds[4]))
-		YAML_KEYS(y, s, c->kind, "warmup_epochs", "min_lr");
-	else if (s && c->kind == kinds[5])
-		YAML_KEYS(y, s, "onecycle", "max_lr");
-	else if (s && c->kind == kinds[6])
-		YAML_KEYS(y, s, "plateau", "warmup_epochs", "factor", "patience");
-	else if (s)
-		YAML_KEYS(y, s, "constant", "warmup_epochs");
-	c->warmup_epochs = yaml_number(y, s, "warmup_epochs", 0, 0, INFINITY);
-	c->gamma = yaml_number(y, s, "gamma", 0.1, 0, INFINITY);
-	c->min_lr = yaml_number(y, s, "min_lr", 0, 0, INFINITY);
-	c->max_lr = yaml_number(y, s, "max_lr", o->lr, 0, INFINITY);
-	c->factor = yaml_number(y, s, "factor", 0.1, 0, 1);
-	c->patience = yaml_int(y, s, "patience", 10, 1, 1 << 20);
-	c->step_epochs = yaml_int(y, s, "step_epochs", 1, 1, 1 << 20);
-	c->nmilestones = yaml_ints(y, s, "milestones", &c->milestones, 1, 1 << 20);
-	if (c->kind == kinds[1] && !yaml_get(y, s, "step_epochs"))
-		yaml_bad(y, n, "schedule \"step\" needs \"step_epochs\"");
-	if (c->kind == kinds[2] && !c->nmilestones)
-		yaml_bad(y, n, "schedule \"multistep\" needs \"milestones\", a list of epochs");
+	if (clip && YAML_KEYS(y, clip, "clip", "value", "norm")) {
+		u->clip_value = yaml_number(y, clip, "value", 0, 1e-30, INFINITY);
+		u->clip_norm = yaml_number(y, clip, "norm", 0, 1e-30, INFINITY);
+		if (!yaml_get(y, clip, "value") && !yaml_get(y, clip, "norm"))
+			yaml_bad(y, clip, "clip needs \"value\" or \"norm\"");
+	}
+	if (ema && YAML_KEYS(y, ema, "ema", "decay", "warmup")) {
+		u->ema_decay = yaml_number(y, ema, "decay", 0, 0, 1);
+		u->ema_warmup = yaml_bool(y, ema, "warmup", false);
+		if (!yaml_get(y, ema, "decay"))
+			yaml_bad(y, ema, "ema needs \"decay\", such as 0.999");
+		else if (u->ema_decay <= 0 || u->ema_decay >= 1)
+			yaml_bad(y, ema, "decay %g must lie between 0 and 1", u->ema_decay);
+	}
+	u->accumulate = yaml_int(y, stage, "accumulate", 1, 1, 1 << 20);
+}
+
+/* ---- schedule */
+static const char *const schedules[] = {
+#define SCHEDULE(id, counts) #id,
+#include "runtime/schedule.def"
+};
+static const struct setting schedule_keys[] = {
+#define KEY(id, key, otherwise, least, most, kind, words)                                          \
+	{#id, #key, otherwise, least, most, kind, words, 0},
+#include "runtime/schedule.def"
+};
+enum {
+	NSCHEDULES = sizeof schedules / sizeof *schedules,
+	NSCHEDULE_KEYS = sizeof schedule_keys / sizeof *schedule_keys,
+	MAX_MILESTONES = 1000
+};
+
+static void
+milestones(struct ydoc *y, ynode *at, ynode *s, struct recipe_schedule *c)
+{
+	int i;
+
+	c->nmilestones = yaml_ints(y, s, "milestones", &c->milestones, 1, INT32_MAX);
+	if (!c->nmilestones)
+		yaml_bad(y, at, "schedule \"multistep\" needs \"milestones\", a list of epochs");
+	if (c->nmilestones > MAX_MILESTONES)
+		yaml_bad(y, at, "%d milestones are more than %d", c->nmilestones, MAX_MILESTONES);
 	for (i = 1; i < c->nmilestones; i++)
 		if (c->milestones[i] <= c->milestones[i - 1])
 			yaml_bad(y, yaml_get(y, s, "milestones"),
 			    "milestones must rise: %lld comes after %lld",
 			    (long long)c->milestones[i], (long long)c->milestones[i - 1]);
+}
+
+static void
+warmup(struct ydoc *y, ynode *s, struct recipe_schedule *c)
+{
+	c->warmup_epochs = yaml_number(y, s, "warmup_epochs", 0, 0, 1e9);
+	c->warmup_steps = (double)yaml_int(y, s, "warmup_steps", 0, 0, INT64_C(1) << 40);
+	if (yaml_get(y, s, "warmup_epochs") && yaml_get(y, s, "warmup_steps"))
+		yaml_bad(y, s, "a schedule has either \"warmup_epochs\" or \"warmup_steps\"");
+	if (yaml_get(y, s, "warmup_start"))
+		c->warmup_start = yaml_number(y, s, "warmup_start", 0, 0, 1);
+	if (c->warmup_start >= 0 && c->warmup_epochs <= 0 && c->warmup_steps <= 0)
+		yaml_bad(y, yaml_get(y, s, "warmup_start"),
+		    "\"warmup_start\" needs \"warmup_epochs\" or \"warmup_steps\" above 0");
+}
+
+static void
+schedule(struct ydoc *y, ynode *stage, struct recipe_schedule *c)
+{
+	static const char *const common[] = {
+	    "by", "warmup_epochs", "warmup_steps", "warmup_start", "milestones", "step_epochs"};
+	ynode *n = yaml_get(y, stage, "schedule"), *s;
+	const char *keys[MAX_KEYS], *by, *kind;
+	int i, nkeys;
+
+	*c = (struct recipe_schedule){.kind = "constant", .by = -1, .warmup_start = -1};
+	if (!n)
+		return;
+	c->line = yaml_line(n);
+	s = kind_of(y, n, "schedule", NSCHEDULES, schedules, &kind);
+	if (!kind)
+		return;
+	c->kind = kind;
+	/* onecycle warms up itself; step_epochs is step_size by its older name */
+	nkeys = strcmp(kind, "onecycle") == 0 ? 1 : strcmp(kind, "multistep") == 0 ? 5 : 4;
+	nkeys = keys_of(kind, NSCHEDULE_KEYS, schedule_keys, nkeys, common, keys);
+	if (strcmp(kind, "step") == 0)
+		keys[nkeys++] = "step_epochs";
+	if (s && !yaml_keys(y, s, kind, nkeys, keys))
+		return; /* what seems to be missing may be the key that is misspelt */
+	by = yaml_string(y, s, "by", NULL);
+	if (by && strcmp(by, "epoch") != 0 && strcmp(by, "step") != 0)
+		yaml_bad(y, yaml_get(y, s, "by"), "\"by\" is \"%s\"; it is epoch or step", by);
+	else if (by)
+		c->by = by[0] == 'e';
+	warmup(y, s, c);
+	if (strcmp(kind, "multistep") == 0)
+		milestones(y, n, s, c);
+	c->keys = arena_array(y->arena, struct recipe_key, NSCHEDULE_KEYS);
+	for (i = 0; i < NSCHEDULE_KEYS; i++) {
+		struct setting k = schedule_keys[i];
+		double v;
+
+		if (strcmp(k.of, kind) != 0)
+			continue;
+		if (strcmp(k.key, "step_size") == 0 && yaml_get(y, s, "step_epochs"))
+			k.key = "step_epochs";
+		v = setting(y, s, &k, k.otherwise);
+		if (isnan(v))
+			yaml_bad(y, n, "schedule \"%s\" needs \"%s\"", kind, k.key);
+		c->keys[c->nkeys++] = (struct recipe_key){schedule_keys[i].key, v};
+	}
 }
 
 /* ---- stages */
@@ -404,7 +632,7 @@ stage(struct ydoc *y, ynode *n, struct recipe *r, struct recipe_stage *st)
 
 	*st = (struct recipe_stage){.line = yaml_line(n)};
 	if (!YAML_KEYS(y, n, what, "name", "epochs", "optimizer", "schedule", "terms", "frozen",
-		"batch_norm", "early_stop") &&
+		"groups", "clip", "ema", "accumulate", "batch_norm", "early_stop") &&
 	    !yaml_is_map(n))
 		return;
 	st->name = yaml_string(y, n, "name",
@@ -412,8 +640,8 @@ stage(struct ydoc *y, ynode *n, struct recipe *r, struct recipe_stage *st)
 	if (!yaml_get(y, n, "epochs"))
 		yaml_bad(y, n, "%s has no \"epochs\"", what);
 	st->epochs = yaml_int(y, n, "epochs", 1, 1, 1 << 24);
-	optimizer(y, n, &st->optimizer);
-	schedule(y, n, &st->optimizer, &st->schedule);
+	update(y, n, &st->update);
+	schedule(y, n, &st->schedule);
 	st->nfrozen = yaml_strings(y, n, "frozen", &st->frozen);
 	bn = yaml_string(y, n, "batch_norm", "train");
 	st->batch_norm_frozen = strcmp(bn, "frozen") == 0;

@@ -118,6 +118,31 @@ frozen(const struct distill *d, const struct value *v)
 	return false;
 }
 
+/* What trains: trainable, not frozen by name or group, and not the forward pass's own to
+ * update; with the groups. */
+static bool
+choose(struct distiller *x, struct value **params, int *group, int *n)
+{
+	struct graph *g = x->g;
+	const struct update_rule *u = &x->d->update;
+	int all = 0;
+
+	for (int i = 0; i < g->states.n; i++)
+		if (g->states.v[i]->trainable && !distill_updated(g, g->states.v[i]))
+			params[all++] = g->states.v[i];
+	if (!update_groups(u, all, params, group, x->diag))
+		return false;
+	*n = 0;
+	for (int i = 0; i < all; i++) {
+		if (frozen(x->d, params[i]) ||
+		    (group[i] < u->ngroups && u->groups[group[i]].frozen))
+			continue;
+		params[*n] = params[i];
+		group[(*n)++] = group[i];
+	}
+	return true;
+}
+
 static bool
 train(struct distiller *x, struct value *loss)
 {
@@ -125,14 +150,11 @@ train(struct distiller *x, struct value *loss)
 	int n = 0, total = g->states.n;
 	struct value **params = arena_array(x->scratch, struct value *, total + 1);
 	struct value **grads = arena_array(x->scratch, struct value *, total + 1);
-	struct value *lr, *step;
+	int *group = arena_array(x->scratch, int, total + 1);
+	struct update_inputs in = {0};
 	bool any = false;
 
-	for (int i = 0; i < total; i++)
-		if (g->states.v[i]->trainable && !frozen(x->d, g->states.v[i]) &&
-		    !distill_updated(g, g->states.v[i]))
-			params[n++] = g->states.v[i];
-	if (!grad_build(g, loss, n, params, grads, x->diag))
+	if (!choose(x, params, group, &n) || !grad_build(g, loss, n, params, grads, x->diag))
 		return false;
 	for (int i = 0; i < n; i++) {
 		any |= grads[i] != NULL;
@@ -145,9 +167,13 @@ train(struct distiller *x, struct value *loss)
 		return diag_invalid(x->diag, LOC_NONE,
 		    n ? "no term depends on any parameter of the student"
 		      : "the student has no parameter to train");
-	lr = distill_input(g, "$lr", DT_f32, 0, NULL);
-	step = distill_input(g, "$step", DT_i64, 0, NULL);
-	return update_build(g, &x->d->optimizer, lr, step, n, params, grads, x->diag);
+	in.lr = distill_input(g, "$lr", DT_f32, 0, NULL);
+	in.step = distill_input(g, "$step", DT_i64, 0, NULL);
+	if (x->d->update.accumulate > 1) {
+		in.micro = distill_input(g, "$micro", DT_i64, 0, NULL);
+		in.micros = distill_input(g, "$micros", DT_i64, 0, NULL);
+	}
+	return update_build(g, &x->d->update, &in, n, params, group, grads, x->diag);
 }
 
 struct graph *

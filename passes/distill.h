@@ -42,7 +42,7 @@ struct distill {
 	int nteachers; struct distill_model *teachers;
 	int ntasks; struct distill_task *tasks;
 	int nterms; struct distill_term *terms;
-	struct optimizer optimizer;
+	struct update_rule update;
 	int nfrozen; const char *const *frozen; /* glob patterns */
 	bool batch_norm_frozen;
 	int nsets; struct distill_set *sets; /* 0 or 1: $valid; more: $valid.NAME */

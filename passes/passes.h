@@ -7,6 +7,7 @@
 #include "ir/layout.h"
 #include "ir/loops.h"
 #include "ir/machine.h"
+#include "ir/optimizer.h"
 
 enum { STRING_BYTES = 256 };
 enum blas_use { BLAS_NEVER, BLAS_AUTO, BLAS_ALWAYS };
@@ -77,17 +78,16 @@ bool lower_bound(struct graph *, const char *order, struct pass_ctx *); /* as lo
 bool grad_build(struct graph *, struct value *loss, int n, struct value *const *wrt,
                 struct value **dwrt, struct diag *);
 
-/* update.c: the optimiser as graph updates */
-enum optimizer_kind { OPT_SGD, OPT_ADAM, OPT_ADAMW };
-struct optimizer {
-	enum optimizer_kind kind;
-	double lr, momentum, dampening, weight_decay, beta1, beta2, eps;
-	bool nesterov;
-};
-/* lr: f32 rank-0 value (a graph input), step: i64 rank-0 counting from 1. Adds
- * slot states "NAME:momentum", "NAME:m", "NAME:v" and the updates. */
-bool update_build(struct graph *, const struct optimizer *, struct value *lr, struct value *step,
-                  int n, struct value *const *params, struct value *const *grads, struct diag *);
+/* update.c: from gradients to parameters.  Each parameter's group, ngroups where none
+ * matches; false, reported: a pattern matches nothing. */
+bool update_groups(const struct update_rule *, int n, struct value *const *params, int *group, struct diag *);
+/* lr: f32, step: i64 that counts updates from 1; micro, micros: i64, which step of how many
+ * the window of accumulation is at (NULL without).  All rank-0 graph inputs. */
+struct update_inputs { struct value *lr, *step, *micro, *micros; };
+/* Adds slot states NAME:SLOT and the updates; group NULL: none.  grads are replaced by
+ * what the rules got. */
+bool update_build(struct graph *, const struct update_rule *, const struct update_inputs *, int n,
+                  struct value *const *params, const int *group, struct value **grads, struct diag *);
 
 /* distill.c: the training, evaluation and teacher graphs of a recipe (distill.h) */
 

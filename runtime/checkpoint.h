@@ -6,6 +6,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* The state of ReduceLROnPlateau (schedule.c). */
+struct plateau {
+	double best, scale; /* NAN: none yet; factor on the stage's rate */
+	int64_t bad, cooldown;
+};
+
 /* Where a run is: all a resumed run needs besides the states. */
 struct cursor {
 	int64_t stage, epoch, step; /* epoch in the stage, step in the epoch: what comes next */
@@ -15,8 +21,7 @@ struct cursor {
 	double best;			/* monitored value; NAN: none yet */
 	int64_t best_epoch, bad_epochs; /* total epoch of best; evaluations without gain */
 	double stop_best;		/* what the next gain is measured from: early stopping's min_delta */
-	double plateau_best, plateau_scale;
-	int64_t plateau_bad;
+	struct plateau plateau;
 	double seconds, epoch_from;	/* training time so far, and when the epoch began */
 	int64_t log_bytes, event_bytes; /* what of metrics.jsonl and the event file counts */
 	int64_t nsums;			/* partial sums of the epoch: num, den of each meter */

@@ -12,7 +12,7 @@
 #include <string.h>
 
 #define MAX_TEXT ((size_t)1 << 20)
-#define MAX_WORDS 64
+#define MAX_WORDS (MAX_MILESTONES + 8)
 
 const char *const split_names[NSPLITS] = {"train", "val", "test"};
 
@@ -598,40 +598,47 @@ config_parse(struct config *c, const char *text, struct region *r, struct rt_msg
 }
 
 static bool
-parse_schedule(struct line *l, struct stage_config *s)
+parse_schedule(struct line *l, struct schedule *s)
 {
-	const char *k = l->n > 1 ? l->w[1] : "";
+	double least, most, *v;
 
-	if (strcmp(k, "constant") == 0)
-		return s->kind = SCH_CONSTANT, words(l, 1);
-	if (strcmp(k, "step") == 0)
-		return s->kind = SCH_STEP, words(l, 3) &&
-					       integer(l, 2, 1, INT32_MAX, &s->step_epochs) &&
-					       real(l, 3, 0, 1e6, &s->gamma);
-	if (strcmp(k, "cosine") == 0)
-		return s->kind = SCH_COSINE, words(l, 2) && real(l, 2, 0, 1e6, &s->min_lr);
-	if (strcmp(k, "linear") == 0)
-		return s->kind = SCH_LINEAR, words(l, 2) && real(l, 2, 0, 1e6, &s->min_lr);
-	if (strcmp(k, "onecycle") == 0)
-		return s->kind = SCH_ONECYCLE, words(l, 2) && real(l, 2, 0, 1e6, &s->max_lr);
-	if (strcmp(k, "plateau") == 0)
-		return s->kind = SCH_PLATEAU, words(l, 3) && real(l, 2, 0, 1, &s->factor) &&
-						  integer(l, 3, 0, INT32_MAX, &s->patience);
-	if (strcmp(k, "multistep") == 0) {
-		s->kind = SCH_MULTISTEP;
-		if (!real(l, 2, 0, 1e6, &s->gamma))
+	if (l->n < 2 || !schedule_set(s, l->w[1]))
+		return bad(l, "unknown schedule");
+	for (int i = 2; i < l->n; i += 2) {
+		v = schedule_key(s, l->w[1], l->w[i], &least, &most);
+		if (!v)
+			return bad(l, "the schedule has no such key");
+		if (!real(l, i + 1, least, most, v))
 			return false;
-		for (int i = 3; i < l->n && s->nmilestones < MAX_MILESTONES; i++)
-			if (!integer(l, i, 0, INT32_MAX, &s->milestones[s->nmilestones++]))
-				return false;
-		return true;
 	}
-	return bad(l, "unknown schedule");
+	return schedule_complete(s, l->w[1]) || bad(l, "a key of the schedule is missing");
+}
+
+static bool
+parse_milestones(struct line *l, struct schedule *s)
+{
+	if (l->n - 1 > MAX_MILESTONES)
+		return bad(l, "too many milestones");
+	s->nmilestones = 0;
+	for (int i = 1; i < l->n; i++)
+		if (!integer(l, i, 0, INT32_MAX, &s->milestones[s->nmilestones++]))
+			return false;
+	return true;
+}
+
+static bool
+parse_by(struct line *l, struct schedule *s)
+{
+	if (!words(l, 1) || (strcmp(l->w[1], "epoch") != 0 && strcmp(l->w[1], "step") != 0))
+		return bad(l, "expected epoch or step");
+	s->by_epoch = l->w[1][0] == 'e';
+	return true;
 }
 
 static bool
 stage_entry(struct line *l, struct stage_config *s)
 {
+	struct schedule *c = &s->schedule;
 	const char *key = l->w[0];
 
 	if (strcmp(key, "name") == 0)
@@ -640,10 +647,20 @@ stage_entry(struct line *l, struct stage_config *s)
 		return words(l, 1) && integer(l, 1, 0, INT32_MAX, &s->epochs);
 	if (strcmp(key, "lr") == 0)
 		return words(l, 1) && real(l, 1, 0, 1e6, &s->lr);
+	if (strcmp(key, "accumulate") == 0)
+		return words(l, 1) && integer(l, 1, 1, INT32_MAX, &s->accumulate);
 	if (strcmp(key, "warmup_epochs") == 0)
-		return words(l, 1) && real(l, 1, 0, 1e6, &s->warmup_epochs);
+		return words(l, 1) && real(l, 1, 0, 1e9, &c->warmup_epochs);
+	if (strcmp(key, "warmup_steps") == 0)
+		return words(l, 1) && real(l, 1, 0, 1e15, &c->warmup_steps);
+	if (strcmp(key, "warmup_start") == 0)
+		return words(l, 1) && real(l, 1, 0, 1e6, &c->warmup_start);
 	if (strcmp(key, "schedule") == 0)
-		return parse_schedule(l, s);
+		return parse_schedule(l, c);
+	if (strcmp(key, "milestones") == 0)
+		return parse_milestones(l, c);
+	if (strcmp(key, "by") == 0)
+		return parse_by(l, c);
 	if (strcmp(key, "weight") == 0) {
 		if (s->nweights == 64)
 			return true;
@@ -659,7 +676,8 @@ stage_config_parse(struct stage_config *s, const char *text, struct region *r, s
 	struct line l = {.m = m, .what = "stage config"};
 	char *p = copy(text, r, m);
 
-	*s = (struct stage_config){.name = "main", .epochs = 1, .lr = 0.001};
+	*s = (struct stage_config){
+	    .name = "main", .epochs = 1, .lr = 0.001, .accumulate = 1, .schedule = {.warmup_start = -1}};
 	if (!p)
 		return false;
 	while (next(&l, &p))

@@ -3,6 +3,7 @@
 #define RETORT_CONFIG_H
 
 #include "host/augment.h"
+#include "runtime/checkpoint.h"
 #include "runtime/rt_int.h"
 
 /* Memory that lives as long as the run; freed at once. */
@@ -21,7 +22,7 @@ extern const char *const split_names[NSPLITS];
 #define MAX_FIELDS 32
 #define MAX_SETS 16
 #define MAX_AUGMENTS 16
-#define MAX_MILESTONES 60
+#define MAX_MILESTONES 1000
 #define MAX_TASKS 64
 #define MAX_METRICS 48 /* of a task */
 #define MAX_BUCKETS 16
@@ -99,23 +100,27 @@ struct config {
 };
 
 enum schedule_kind {
-	SCH_CONSTANT,
-	SCH_STEP,
-	SCH_MULTISTEP,
-	SCH_COSINE,
-	SCH_LINEAR,
-	SCH_ONECYCLE,
-	SCH_PLATEAU
+#define SCHEDULE(id, counts) SCH_##id,
+#include "runtime/schedule.def"
+};
+/* A kind reads those of its rows in schedule.def; words and flags are numbers from 0. */
+struct schedule {
+	enum schedule_kind kind;
+	bool by_epoch;			      /* the rate changes between epochs only */
+	double warmup_epochs, warmup_steps;   /* their sum */
+	double warmup_start;		      /* factor of the rate it starts at; < 0: as 1/warmup */
+	double step_size, gamma, min_lr, power, cycle_epochs, cycle_mult;
+	double max_lr, pct_start, div_factor, final_div_factor, three_phase, anneal_strategy;
+	double factor, patience, threshold, threshold_mode, cooldown, eps;
+	int nmilestones;
+	int64_t milestones[MAX_MILESTONES];
 };
 struct stage_config {
 	const char *name;
 	int64_t epochs;
 	double lr;
-	enum schedule_kind kind;
-	double warmup_epochs, gamma, min_lr, max_lr, factor;
-	int64_t step_epochs, patience;
-	int nmilestones;
-	int64_t milestones[MAX_MILESTONES];
+	int64_t accumulate; /* steps of an update */
+	struct schedule schedule;
 	int nweights;
 	struct {
 		const char *term;
@@ -130,5 +135,11 @@ bool stage_config_parse(struct stage_config *, const char *text, struct region *
  * scale is what plateau has come to. */
 double schedule_lr(
     const struct stage_config *, int64_t t, int64_t total, int64_t per_epoch, double scale);
+/* After an epoch with that monitored value; sign 1: higher is better, -1: lower. */
+void plateau_step(const struct stage_config *, struct plateau *, double value, int sign);
+bool schedule_set(struct schedule *, const char *kind); /* with its defaults; false: unknown */
+bool schedule_complete(const struct schedule *, const char *kind); /* nothing required is missing */
+double *schedule_key(struct schedule *, const char *kind, const char *key, double *least,
+    double *most); /* NULL: the kind has none of that name */
 
 #endif

@@ -151,10 +151,17 @@ mode_of(const char *key)
 	return strcmp(key, "loss") == 0 || strstr(key, ".loss") || strstr(key, "term.") ? -1 : 1;
 }
 
+/* 1: higher is better, -1: lower */
+static int
+direction(const struct run *r, const char *key)
+{
+	return r->cfg.mode ? r->cfg.mode : mode_of(key);
+}
+
 static bool
 better(const struct run *r, const char *key, double v, double than, double delta)
 {
-	int mode = r->cfg.mode ? r->cfg.mode : mode_of(key);
+	int mode = direction(r, key);
 
 	if (isnan(v))
 		return false;
@@ -177,7 +184,7 @@ watch(struct run *r, const struct record *x, bool *over)
 	if (better(r, key, v, r->cur.best, 0)) {
 		r->cur.best = v;
 		r->cur.best_epoch = r->cur.total_epochs + 1;
-		memcpy(r->best, r->states.data, (size_t)r->states.bytes);
+		memcpy(r->best, run_weights(r), (size_t)r->states.bytes);
 		r->has_best = r->best_dirty = true;
 	}
 	r->cur.bad_epochs++;
@@ -194,20 +201,12 @@ plateau(struct run *r, const struct record *x)
 {
 	const struct stage_config *s = &r->stages[r->cur.stage];
 	char key[120] = "loss";
-	double v;
 
-	if (s->kind != SCH_PLATEAU)
+	if (s->schedule.kind != SCH_plateau)
 		return;
 	if (dataset_has(&r->data, SPLIT_VAL) && r->has_eval)
 		monitor(r, x, key, sizeof key);
-	v = record_get(x, key);
-	if (better(r, key, v, r->cur.plateau_best, 0)) {
-		r->cur.plateau_best = v;
-		r->cur.plateau_bad = 0;
-	} else if (++r->cur.plateau_bad > s->patience) {
-		r->cur.plateau_scale *= s->factor;
-		r->cur.plateau_bad = 0;
-	}
+	plateau_step(s, &r->cur.plateau, record_get(x, key), direction(r, key));
 }
 
 static void
@@ -257,13 +256,13 @@ epoch_end(struct run *r, double lr)
 	bool ok = record_meters(&x, e, "train", r);
 
 	if (ok && r->has_eval && dataset_has(&r->data, SPLIT_VAL))
-		ok = evaluate(r, SPLIT_VAL, r->states.data, &x) && watch(r, &x, &over);
+		ok = evaluate(r, SPLIT_VAL, run_weights(r), &x) && watch(r, &x, &over);
 	last |= over && r->cur.stage + 1 == r->t->nstages;
 	if (ok)
 		plateau(r, &x);
 	/* the last line tells about the weights that are exported */
 	if (ok && test_due(r, last))
-		ok = evaluate(r, SPLIT_TEST, last && run_exports_best(r) ? r->best : r->states.data, &x);
+		ok = evaluate(r, SPLIT_TEST, last && run_exports_best(r) ? r->best : run_weights(r), &x);
 	x.seconds = run_elapsed(r) - r->cur.epoch_from;
 	if (ok)
 		ok = (record_add(&x, "data_wait", r->data_wait) &&

@@ -5,6 +5,7 @@
 #include "host/metric.h"
 #include "runtime/trainer.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +133,10 @@ bind(struct feed *f, const struct rt_tensor *t, const struct exec *e, struct run
 		return scalar(f, FEED_LR, t, RT_F32, r);
 	if (strcmp(t->name, "$step") == 0)
 		return scalar(f, FEED_STEP, t, RT_I64, r);
+	if (strcmp(t->name, "$micro") == 0)
+		return scalar(f, FEED_MICRO, t, RT_I64, r);
+	if (strcmp(t->name, "$micros") == 0)
+		return scalar(f, FEED_MICROS, t, RT_I64, r);
 	if (strcmp(t->name, "$seed") == 0)
 		return scalar(f, FEED_SEED, t, RT_I64, r);
 	if (strcmp(t->name, "$valid") == 0) {
@@ -183,7 +188,7 @@ bind_outputs(struct exec *e, int more, struct run *r)
 {
 	const struct rt_program *p = e->p;
 
-	e->check = -1;
+	e->check = e->norm = -1;
 	e->meters = region_alloc(&r->region, sizeof *e->meters * ((size_t)(p->noutputs + more) + 1));
 	if (!e->meters)
 		return oom(r);
@@ -193,8 +198,10 @@ bind_outputs(struct exec *e, int more, struct run *r)
 
 		if (strcmp(name, "check.labels") == 0)
 			e->check = i;
+		if (strcmp(name, "grad_norm.num") == 0)
+			e->norm = i;
 		if (strcmp(name, "loss") != 0 && !starts(name, "loss.") && !starts(name, "term.") &&
-		    !starts(name, "metric."))
+		    !starts(name, "metric.") && !starts(name, "grad_norm."))
 			continue;
 		if (rt_count(p->outputs[i].dims, p->outputs[i].rank) != 1)
 			return rt_fail(&r->msg, RT_INTERNAL, "output %s is not one number", name);
@@ -315,15 +322,15 @@ states_find(const struct states *s, const char *name)
 	return i < 0 ? NULL : &s->v[i];
 }
 
-/* Optimiser slots are named after the parameter they belong to. */
+/* Optimiser slots are named after the parameter they belong to: NAME:SLOT, where NAME is
+ * a state and SLOT starts with a letter ("w:0" is TensorFlow's way to name a parameter). */
 static void
 mark_slots(struct states *s)
 {
 	for (int i = 0; i < s->n; i++) {
 		const char *colon = strrchr(s->v[i].name, ':');
 
-		if (!colon || (strcmp(colon, ":momentum") != 0 && strcmp(colon, ":m") != 0 &&
-				  strcmp(colon, ":v") != 0))
+		if (!colon || !isalpha((unsigned char)colon[1]))
 			continue;
 		s->v[i].slot = find_state(s, s->v[i].name, (size_t)(colon - s->v[i].name)) >= 0;
 	}
@@ -403,6 +410,46 @@ states_fresh_slots(struct states *s)
 		memcpy(s->data + x->at, (const char *)s->init + x->at, (size_t)given);
 		memset(s->data + x->at + given, 0, (size_t)(x->bytes - given));
 	}
+}
+
+/* NAME:ema: where its colon is; NULL: no such name */
+static const char *
+is_average(const char *name)
+{
+	const char *colon = strrchr(name, ':');
+
+	return colon && strcmp(colon, ":ema") == 0 ? colon : NULL;
+}
+
+bool
+states_averaged(const struct states *s)
+{
+	for (int i = 0; i < s->n; i++)
+		if (is_average(s->v[i].name))
+			return true;
+	return false;
+}
+
+const unsigned char *
+run_weights(struct run *r)
+{
+	const struct rt_program *p = r->t->stages[r->cur.stage].train;
+	const struct states *s = &r->states;
+	bool any = false;
+
+	for (int i = 0; i < p->nstates; i++) {
+		const char *name = p->states[i].name, *colon = is_average(name);
+		int of = colon ? find_state(s, name, (size_t)(colon - name)) : -1;
+
+		if (of < 0)
+			continue;
+		if (!any)
+			memcpy(r->averaged, s->data, (size_t)s->bytes);
+		any = true;
+		memcpy(r->averaged + s->v[of].at, s->data + states_find(s, name)->at,
+		    (size_t)s->v[of].bytes);
+	}
+	return any ? r->averaged : s->data;
 }
 
 const char *
@@ -511,6 +558,8 @@ exec_close(struct exec *e)
 void
 exec_numbers(struct exec *e, const struct run *r, const int64_t *valid, double lr, int64_t step)
 {
+	int64_t steps;
+
 	for (int i = 0; i < e->p->ninputs; i++) {
 		const struct feed *f = &e->feeds[i];
 
@@ -520,6 +569,13 @@ exec_numbers(struct exec *e, const struct run *r, const int64_t *valid, double l
 			break;
 		case FEED_STEP:
 			*(int64_t *)f->buf = step;
+			break;
+		case FEED_MICRO:
+			*(int64_t *)f->buf = run_window(r, &steps);
+			break;
+		case FEED_MICROS:
+			run_window(r, &steps);
+			*(int64_t *)f->buf = steps;
 			break;
 		case FEED_SEED:
 			*(int64_t *)f->buf = (int64_t)(r->seed + ((uint64_t)r->cur.stage << 32));

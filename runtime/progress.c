@@ -106,12 +106,14 @@ duration(char *out, size_t n, double s)
 static int64_t
 steps_left(const struct run *r)
 {
-	int64_t n = r->stages[r->cur.stage].epochs * r->batches.per_epoch - r->cur.updates;
+	const struct stage_config *now = &r->stages[r->cur.stage];
+	int64_t n = (now->epochs - r->cur.epoch) * r->batches.per_epoch - r->cur.step, updates;
 
 	for (int64_t i = r->cur.stage + 1; i < r->t->nstages; i++)
 		n += r->stages[i].epochs * r->batches.per_epoch;
-	if (r->opt.steps > 0 && r->opt.steps - r->cur.total_updates < n)
-		n = r->opt.steps - r->cur.total_updates;
+	updates = r->opt.steps - r->cur.total_updates;
+	if (r->opt.steps > 0 && updates < n / now->accumulate)
+		n = updates * now->accumulate;
 	return n;
 }
 

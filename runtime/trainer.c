@@ -67,7 +67,7 @@ read_config(struct run *r)
 		if (r->opt.epochs > 0)
 			s->epochs = r->opt.epochs;
 		if (r->opt.lr >= 0) {
-			s->max_lr = s->lr > 0 ? s->max_lr * r->opt.lr / s->lr : s->max_lr;
+			s->schedule.max_lr *= s->lr > 0 ? r->opt.lr / s->lr : 1;
 			s->lr = r->opt.lr;
 		}
 	}
@@ -134,7 +134,10 @@ open_programs(struct run *r)
 	r->trial.on = r->opt.threads < 0 && r->pool && rt_pool_threads(r->pool) > 1;
 	if (dataset_has(&r->data, SPLIT_VAL))
 		r->best = rt_alloc((size_t)r->states.bytes);
-	if (!r->work || !r->pool || (dataset_has(&r->data, SPLIT_VAL) && !r->best))
+	if (states_averaged(&r->states))
+		r->averaged = rt_alloc((size_t)r->states.bytes);
+	if (!r->work || !r->pool || (dataset_has(&r->data, SPLIT_VAL) && !r->best) ||
+	    (states_averaged(&r->states) && !r->averaged))
 		return rt_fail(&r->msg, RT_INTERNAL,
 		    "out of memory: the step needs %lld bytes, the weights %lld",
 		    (long long)r->work_bytes, (long long)r->states.bytes);
@@ -163,6 +166,7 @@ close_run(struct run *r)
 	rt_pool_destroy(r->pool);
 	rt_free(r->work);
 	rt_free(r->best);
+	rt_free(r->averaged);
 	states_close(&r->states);
 	dataset_close(&r->data);
 	free(r->scales);
@@ -338,14 +342,34 @@ diverged(struct run *r, const struct exec *e, const char *what)
 	    (long long)r->cur.total_updates + 1, n ? "; terms:" : "", terms, first);
 }
 
+/* The window of accumulation that the next step belongs to: which of its *steps, from
+ * 0.  An epoch's last window has what is left. */
+int64_t
+run_window(const struct run *r, int64_t *steps)
+{
+	int64_t k = r->stages[r->cur.stage].accumulate, at = r->cur.step % k;
+	int64_t left = r->batches.per_epoch - (r->cur.step - at);
+
+	*steps = left < k ? left : k;
+	return at;
+}
+
+static int64_t
+run_epoch_updates(const struct run *r)
+{
+	int64_t k = r->stages[r->cur.stage].accumulate;
+
+	return (r->batches.per_epoch + k - 1) / k;
+}
+
 /* The step's rate is a function of its number alone, but for plateau's factor. */
 static double
 rate(const struct run *r, int64_t update)
 {
 	const struct stage_config *s = &r->stages[r->cur.stage];
+	int64_t per_epoch = run_epoch_updates(r);
 
-	return schedule_lr(s, update, s->epochs * r->batches.per_epoch, r->batches.per_epoch,
-	    r->cur.plateau_scale);
+	return schedule_lr(s, update, s->epochs * per_epoch, per_epoch, r->cur.plateau.scale);
 }
 
 /* Without --threads: some steps on all threads, some on one, the faster way from
@@ -388,9 +412,9 @@ begin_stage(struct run *r, int64_t stage)
 {
 	r->cur.stage = stage;
 	r->cur.epoch = r->cur.step = r->cur.updates = r->cur.stopped = 0;
-	r->cur.best = r->cur.stop_best = r->cur.plateau_best = NAN;
-	r->cur.bad_epochs = r->cur.plateau_bad = r->cur.best_epoch = 0;
-	r->cur.plateau_scale = 1;
+	r->cur.best = r->cur.stop_best = NAN;
+	r->cur.bad_epochs = r->cur.best_epoch = 0;
+	r->cur.plateau = (struct plateau){.best = NAN, .scale = 1};
 	r->has_best = r->best_dirty = false;
 	meters_reset(&r->train[stage]);
 	states_fresh_slots(&r->states);
@@ -406,6 +430,8 @@ not_finite(struct run *r, const struct exec *e)
 	for (int i = 0; i < e->nmeters; i++)
 		if (e->meters[i].num >= 0 && strcmp(e->meters[i].name, "loss") == 0 && !isfinite(exec_output(e, e->meters[i].num)))
 			return "the loss";
+	if (e->norm >= 0 && !isfinite(exec_output(e, e->norm)))
+		return "the norm of the gradients";
 	if (!r->trap)
 		return NULL;
 	name = states_not_finite(&r->states, r->states.data);
@@ -417,6 +443,7 @@ step(struct run *r, double lr)
 {
 	struct exec *e;
 	const char *bad;
+	int64_t steps;
 
 	e = loader_next(r, SPLIT_TRAIN, position(r), lr, r->cur.updates + 1);
 	if (!e)
@@ -432,9 +459,11 @@ step(struct run *r, double lr)
 		return find_first(r) || diverged(r, e, bad);
 	trap_healthy(r);
 	meters_add(e);
+	if (run_window(r, &steps) == steps - 1) {
+		r->cur.updates++;
+		r->cur.total_updates++;
+	}
 	r->cur.step++;
-	r->cur.updates++;
-	r->cur.total_updates++;
 	return r->trap || outputs_step(r, e, lr);
 }
 
@@ -478,7 +507,7 @@ find_first(struct run *r)
 			r->cur.epoch++;
 			r->cur.total_epochs++;
 			if (r->cur.total_epochs < r->nscales)
-				r->cur.plateau_scale = r->scales[r->cur.total_epochs];
+				r->cur.plateau.scale = r->scales[r->cur.total_epochs];
 			next_stage(r);
 		}
 		if (!step(r, rate(r, r->cur.updates)))
@@ -530,7 +559,7 @@ keep_scale(struct run *r)
 		r->cap_scales = cap;
 	}
 	while (r->nscales <= r->cur.total_epochs)
-		r->scales[r->nscales++] = r->cur.plateau_scale;
+		r->scales[r->nscales++] = r->cur.plateau.scale;
 	return true;
 }
 
@@ -618,13 +647,13 @@ begin(struct run *r)
 static bool
 finish(struct run *r)
 {
-	const unsigned char *weights = run_exports_best(r) ? r->best : r->states.data;
+	const unsigned char *weights = run_exports_best(r) ? r->best : run_weights(r);
 	const char *path =
 	    r->opt.export ? r->opt.export : region_printf(&r->region, "%s/student.onnx", r->out);
 
 	if (!path)
 		return oom(r);
-	if (!r->has_best && !checkpoint_best(r, r->states.data))
+	if (!r->has_best && !checkpoint_best(r, weights))
 		return false;
 	if (r->t->onnx_bytes > 0 && !export_onnx(r, weights, path))
 		return false;
@@ -671,8 +700,8 @@ rt_trainer_main(const struct rt_trainer *t, int argc, char **argv)
 	struct run r = {.t = t};
 	int status;
 
-	r.cur.best = r.cur.stop_best = r.cur.plateau_best = NAN;
-	r.cur.plateau_scale = 1;
+	r.cur.best = r.cur.stop_best = NAN;
+	r.cur.plateau = (struct plateau){.best = NAN, .scale = 1};
 	if (!run(&r, argc, argv)) {
 		progress_close(&r);
 		if (!r.msg.status)

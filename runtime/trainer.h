@@ -101,6 +101,8 @@ enum feed_kind {
 	FEED_NUMBERS, /* the others are numbers of the step */
 	FEED_LR,
 	FEED_STEP,
+	FEED_MICRO,
+	FEED_MICROS,
 	FEED_SEED,
 	FEED_VALID
 };
@@ -136,6 +138,7 @@ struct exec {
 	int nmeters;
 	struct meter *meters;
 	int check; /* output check.labels, or -1 */
+	int norm;  /* output grad_norm.num, or -1 */
 };
 /* The states of all programs, in one block; what is saved and exported. */
 struct states {
@@ -177,6 +180,10 @@ bool states_open(struct states *, const struct rt_trainer *, struct region *, st
 void states_close(struct states *);
 void states_initial(struct states *);	  /* as compiled */
 void states_fresh_slots(struct states *); /* optimiser slots as compiled */
+/* The stage's weights as they are evaluated and exported: where it averages them
+ * (NAME:ema), with the averages in place of NAME; else the states themselves. */
+const unsigned char *run_weights(struct run *);
+bool states_averaged(const struct states *); /* some stage does */
 const char *states_not_finite(
     const struct states *, const unsigned char *data); /* its name; NULL: all are */
 const struct state *states_find(const struct states *, const char *name);
@@ -263,7 +270,8 @@ struct run {
 	void **cache_maps;
 	size_t *cache_sizes;
 	int ncache_maps;
-	unsigned char *best; /* states of the best epoch; NULL: no val split */
+	unsigned char *best;	 /* states of the best epoch; NULL: no val split */
+	unsigned char *averaged; /* states with the averages in place of weights; NULL: no stage has any */
 	bool has_best, best_dirty;
 	struct cursor cur;
 	uint64_t fingerprint;
@@ -307,6 +315,7 @@ bool run_exports_best(const struct run *); /* not the last weights, but those of
 bool run_out_of_steps(const struct run *); /* --steps N is reached */
 double run_elapsed(const struct run *);	   /* seconds of training, those before a resume included */
 bool run_stopping(void);		   /* a signal asked to stop */
+int64_t run_window(const struct run *, int64_t *steps); /* which of the *steps of its window is next */
 
 /* ---- epoch.c */
 /* After the last step of an epoch, or of the run; lr is for the log. */

@@ -50,7 +50,12 @@ only '(png|jpeglib|zlib)\.h' "runtime host"
 sees base ""
 sees host ""
 sees ir "base host"
-sees frontend "base host ir"
+sees frontend "base host ir runtime"
+found=$(includes 'runtime/' frontend | grep -v '"runtime/schedule.def"')
+if [ -n "$found" ]; then
+	printf 'frontend/ may see runtime/schedule.def only:\n%s\n' "$found"
+	bad=1
+fi
 sees passes "base host ir"
 sees runtime "host"
 

@@ -93,17 +93,19 @@ terms_and_stages(void **state)
 	assert_string_equal(r->terms[2].adaptor, "auto");
 	assert_int_equal(r->nstages, 2);
 	assert_string_equal(s[0].name, "stage1");
-	assert_string_equal(s[0].optimizer.kind, "sgd");
-	assert_true(s[0].optimizer.nesterov && s[0].optimizer.weight_decay == 5e-4);
+	assert_int_equal(s[0].update.optimizer.kind, OPT_SGD);
+	assert_true(s[0].update.optimizer.nesterov == 1 && s[0].update.optimizer.weight_decay == 5e-4);
 	assert_int_equal(s[0].nterms, 1);
 	assert_string_equal(s[0].terms[0].name, "feat");
 	assert_string_equal(s[0].frozen[0], "fc.*");
 	assert_string_equal(s[1].name, "second");
 	assert_int_equal(s[1].epochs, 10);
-	assert_true(s[1].optimizer.beta1 == 0.8 && s[1].optimizer.beta2 == 0.99 &&
-		    s[1].optimizer.weight_decay == 0.01);
+	assert_int_equal(s[1].update.optimizer.kind, OPT_ADAMW);
+	assert_true(s[1].update.optimizer.beta1 == 0.8 && s[1].update.optimizer.beta2 == 0.99 &&
+		    s[1].update.optimizer.weight_decay == 0.01);
 	assert_string_equal(s[1].schedule.kind, "multistep");
-	assert_true(s[1].schedule.gamma == 0.2 && s[1].schedule.warmup_epochs == 0.5);
+	assert_string_equal(s[1].schedule.keys[0].key, "gamma");
+	assert_true(s[1].schedule.keys[0].value == 0.2 && s[1].schedule.warmup_epochs == 0.5);
 	assert_int_equal(s[1].schedule.milestones[1], 8);
 	assert_true(s[1].batch_norm_frozen && !s[0].batch_norm_frozen);
 	assert_int_equal(s[1].nterms, 0);

@@ -61,7 +61,7 @@ set_up(struct setup *s)
 	diag_init(&s->d, NULL);
 	s->s = (struct distill){.name = "t", .batch = ROWS, .seed = 3, .nfields = 2, .fields = s->field,
 	    .nteachers = 2, .teachers = s->teacher, .ntasks = 1, .tasks = &s->task, .nterms = 1, .terms = s->term,
-	    .optimizer = {.kind = OPT_SGD}};
+	    .update.optimizer = {.kind = OPT_SGD}};
 	s->field[0] = (struct distill_field){.name = "data", .dtype = DT_u8, .rank = 1, .dims = {IN}};
 	s->field[1] = (struct distill_field){.name = "label", .dtype = DT_u8, .classes = CLASSES};
 	s->field[2] = (struct distill_field){.name = "soft", .dtype = DT_f32, .rank = 1, .dims = {CLASSES}};
@@ -81,7 +81,7 @@ set_up(struct setup *s)
 	s->term[0] = (struct distill_term){.name = "a", .task = "cls", .loss = "ce", .weight = 1, .temperature = 1, .tau_squared = true, .teachers = s->teachers, .loc = LOC_NONE};
 	for (int i = 0; i < 4; i++)
 		s->term[i] = s->term[0];
-	s->s.optimizer.lr = 0.1;
+	s->s.update.optimizer.lr = 0.1;
 }
 
 static void

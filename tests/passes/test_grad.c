@@ -217,6 +217,8 @@ passes_keep(struct value *(*net)(struct fixture *), const struct optimizer *o)
 	struct run before, after;
 	struct pass_opts opts = {.opt_level = 2, .verify_each = true};
 	struct pass_ctx ctx = {.opts = &opts};
+	struct update_rule rule = {.optimizer = *o};
+	struct update_inputs in = {0};
 
 	open_fixture(&f);
 	ctx.arena = f.a;
@@ -224,8 +226,9 @@ passes_keep(struct value *(*net)(struct fixture *), const struct optimizer *o)
 	loss = net(&f);
 	graph_output(f.g, "loss", loss);
 	assert_true(grad_build(f.g, loss, f.n, f.param, grads, &f.d));
-	assert_true(update_build(f.g, o, graph_input(f.g, "$lr", DT_f32, 0, NULL),
-	    graph_input(f.g, "$step", DT_i64, 0, NULL), f.n, f.param, grads, &f.d));
+	in.lr = graph_input(f.g, "$lr", DT_f32, 0, NULL);
+	in.step = graph_input(f.g, "$step", DT_i64, 0, NULL);
+	assert_true(update_build(f.g, &rule, &in, f.n, f.param, NULL, grads, &f.d));
 	before = run_graph(f.a, f.g, false);
 	for (size_t k = 0; k < sizeof names / sizeof names[0]; k++) {
 		assert_true(passes_run_named(f.g, names[k], &ctx));

@@ -219,7 +219,7 @@ static const struct rt_program eval_program = {
 };
 
 static const struct rt_stage stages[] = {
-    {&train_program, "name \"main\"\nepochs 6\nlr 0.1\nschedule cosine 0\nweight hard 1\n", 0, NULL},
+    {&train_program, "name \"main\"\nepochs 6\nlr 0.1\nschedule cosine\nweight hard 1\n", 0, NULL},
 };
 #define CONFIG(more)                                                                               \
 	"retort_trainer 1\nname \"fake\"\nseed 7\nroot \"nowhere\"\nbatch 16\ncheckpoint_seconds " \
@@ -252,7 +252,7 @@ const struct rt_trainer retort_trainer = {
 static const struct rt_stage two_stages[] = {
     {&train_program, "name warm\nepochs 2\nlr 0.05\nschedule constant\n", 0, NULL},
     {&train_program,
-	"name main\nepochs 3\nlr 0.1\nschedule multistep 0.1 1 2\nwarmup_epochs 0.5\n", 0, NULL},
+	"name main\nepochs 3\nlr 0.1\nschedule multistep gamma 0.1\nmilestones 1 2\nwarmup_epochs 0.5\n", 0, NULL},
 };
 
 static const struct rt_program cached_program = {

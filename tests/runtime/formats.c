@@ -116,29 +116,29 @@ schedules(void **state)
 	struct stage_config s;
 
 	(void)state;
-	s = stage(&r, "lr 0.002\nschedule cosine 0\n");
+	s = stage(&r, "lr 0.002\nschedule cosine\n");
 	for (int t = 0; t < 100; t++)
 		near(schedule_lr(&s, t, 100, 10, 1), 0.002 * (1 + cos(M_PI * t / 100.0)) / 2);
-	s = stage(&r, "lr 1\nschedule cosine 0.1\nwarmup_epochs 1.5\n");
+	s = stage(&r, "lr 1\nschedule cosine min_lr 0.1\nwarmup_epochs 1.5\n");
 	near(schedule_lr(&s, 0, 100, 10, 1), 1.0 / 15);
 	near(schedule_lr(&s, 14, 100, 10, 1), 1);
 	near(schedule_lr(&s, 15, 100, 10, 1), 1);
 	near(schedule_lr(&s, 99, 100, 10, 1), 0.1 + 0.9 * (1 + cos(M_PI * 84 / 85.0)) / 2);
-	s = stage(&r, "lr 1\nschedule step 2 0.5\n");
+	s = stage(&r, "lr 1\nschedule step step_size 2 gamma 0.5\n");
 	near(schedule_lr(&s, 19, 100, 10, 1), 1);
 	near(schedule_lr(&s, 20, 100, 10, 1), 0.5);
 	near(schedule_lr(&s, 99, 100, 10, 1), 0.0625);
-	s = stage(&r, "lr 1\nschedule multistep 0.1 3 7\n");
+	s = stage(&r, "lr 1\nschedule multistep gamma 0.1\nmilestones 3 7\n");
 	near(schedule_lr(&s, 29, 100, 10, 1), 1);
 	near(schedule_lr(&s, 30, 100, 10, 1), 0.1);
 	near(schedule_lr(&s, 70, 100, 10, 1), 0.01);
-	s = stage(&r, "lr 1\nschedule linear 0.5\n");
+	s = stage(&r, "lr 1\nschedule linear min_lr 0.5\n");
 	near(schedule_lr(&s, 50, 100, 10, 1), 0.75);
-	s = stage(&r, "lr 0.1\nschedule onecycle 1\n");
+	s = stage(&r, "lr 0.1\nschedule onecycle max_lr 1\n");
 	near(schedule_lr(&s, 0, 100, 10, 1), 1.0 / 25);
-	near(schedule_lr(&s, 30, 100, 10, 1), 1);
-	near(schedule_lr(&s, 15, 100, 10, 1), (1 + 1.0 / 25) / 2);
-	s = stage(&r, "lr 0.1\nschedule plateau 0.5 2\n");
+	near(schedule_lr(&s, 29, 100, 10, 1), 1);
+	near(schedule_lr(&s, 99, 100, 10, 1), 1.0 / 25e4);
+	s = stage(&r, "lr 0.1\nschedule plateau factor 0.5 patience 2\n");
 	near(schedule_lr(&s, 7, 100, 10, 0.25), 0.025);
 	s = stage(&r, "lr 0.3\nschedule constant\nepochs 0\n");
 	near(schedule_lr(&s, 0, 0, 10, 1), 0.3);
