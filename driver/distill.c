@@ -237,27 +237,27 @@ forward(int sig)
 		kill((pid_t)child_pid, sig);
 }
 
-static bool
-run_trainer(struct job *j, const char *path)
+/* argv: TRAINER --out DIR WORDS...; false: reported, it could not be run or ended by a signal. */
+bool
+trainer_run(struct driver *d, const char *path, const char *out, int n, const char *const *words, int *exit_status)
 {
-	struct words *pass = &j->d->o.pass_on;
-	char **argv = arena_array(j->d->arena, char *, pass->n + 8);
+	const char **argv = arena_array(d->arena, const char *, n + 4);
 	struct sigaction forward_it = {.sa_handler = forward}, ignore = {.sa_handler = SIG_IGN}, old_int, old_term;
-	int n = 0, status = 0;
+	int status = 0;
 	pid_t pid;
 
-	argv[n++] = (char *)(uintptr_t)path;
-	argv[n++] = "--out";
-	argv[n++] = (char *)(uintptr_t)j->out;
-	for (int i = 0; i < pass->n; i++)
-		argv[n++] = (char *)(uintptr_t)pass->v[i];
+	argv[0] = path;
+	argv[1] = "--out";
+	argv[2] = out;
+	for (int i = 0; i < n; i++)
+		argv[3 + i] = words[i];
 	fflush(stdout);
 	fflush(stderr);
 	pid = fork();
 	if (pid < 0)
-		return diag_io(&j->d->diag, LOC_FILE(path), "cannot fork: %s", strerror(errno));
+		return diag_io(&d->diag, LOC_FILE(path), "cannot fork: %s", strerror(errno));
 	if (pid == 0) {
-		execv(path, argv);
+		execv(path, (char *const *)(uintptr_t)argv);
 		fprintf(stderr, "%s: cannot be run: %s\n", path, strerror(errno));
 		_exit(STATUS_IO);
 	}
@@ -269,13 +269,21 @@ run_trainer(struct job *j, const char *path)
 	sigaction(SIGINT, &old_int, NULL);
 	sigaction(SIGTERM, &old_term, NULL);
 	if (WIFSIGNALED(status))
-		return diag_error(&j->d->diag, STATUS_INTERNAL, LOC_FILE(path), "the trainer ended by a signal: %s; --resume goes on from its last checkpoint",
+		return diag_error(&d->diag, STATUS_INTERNAL, LOC_FILE(path), "the trainer ended by a signal: %s; --resume goes on from its last checkpoint",
 		                  strsignal(WTERMSIG(status)));
-	if (WEXITSTATUS(status) != 0) {
-		j->d->exit_status = WEXITSTATUS(status); /* it has said why */
-		return false;
-	}
+	*exit_status = WEXITSTATUS(status);
 	return true;
+}
+
+static bool
+run_trainer(struct job *j, const char *path)
+{
+	int status;
+
+	if (!trainer_run(j->d, path, j->out, j->d->o.pass_on.n, j->d->o.pass_on.v, &status))
+		return false;
+	j->d->exit_status = status; /* it has said why */
+	return status == 0;
 }
 
 /* ---- the student's library */
@@ -444,13 +452,46 @@ say_what_was_built(struct job *j, const char *trainer)
 		printf("%s/%s.h\n", j->out, trainer_name(j));
 }
 
+static bool
+prepare(struct job *j)
+{
+	const struct options *o = &j->d->o;
+
+	if (!emit_words(j))
+		return false;
+	if (o->batch) {
+		if (o->batch < 1 || j->r->nsets)
+			return diag_usage(&j->d->diag, "--batch=%" PRId64 ": %s", o->batch,
+			                  j->r->nsets ? "this recipe has several sets, each with its own batch" : "at least 1");
+		j->r->batch = o->batch;
+	}
+	return job_read_data(j) && job_import(j);
+}
+
+static bool
+build(struct job *j, const char *trainer)
+{
+	struct target *t = prepare(j) ? model_target(j->d) : NULL;
+	bool ok = t && dir_make(&j->d->diag, j->out) && build_trainer(j, t, trainer);
+
+	target_close(t);
+	return ok;
+}
+
+bool
+trainer_make(struct driver *d, struct recipe *r, const char *out, const char *trainer)
+{
+	struct job j = {.d = d, .r = r, .out = out};
+
+	r->trainer_static = r->trainer_shared = false;
+	return build(&j, trainer);
+}
+
 bool
 verb_distill(struct driver *d)
 {
 	const char *path = opts_one(d, "the recipe"), *trainer;
 	struct job j = {.d = d};
-	struct target *t;
-	bool ok;
 
 	if (!path)
 		return false;
@@ -459,26 +500,19 @@ verb_distill(struct driver *d)
 		vec_push(d->arena, &d->o.pass_on, d->o.data);
 	}
 	j.r = recipe_read(d->arena, path, d->o.data, &d->diag);
-	if (!j.r || !emit_words(&j))
+	if (!j.r)
 		return false;
-	if (d->o.batch) {
-		if (d->o.batch < 1 || j.r->nsets)
-			return diag_usage(&d->diag, "--batch=%" PRId64 ": %s", d->o.batch,
-			                  j.r->nsets ? "this recipe has several sets, each with its own batch" : "at least 1");
-		j.r->batch = d->o.batch;
-	}
 	j.out = d->o.outputs.n ? d->o.outputs.v[0] : arena_printf(d->arena, "%s.out", j.r->name);
-	if (!job_read_data(&j) || !job_import(&j))
+	if (d->o.search_only && !j.r->search)
+		return diag_usage(&d->diag, "--search-only: the recipe has no search");
+	if (j.r->search && !d->o.build_only && !d->o.no_search && !search_run(d, j.r, j.out, &j.r))
 		return false;
-	t = model_target(d);
-	if (!t)
-		return false;
+	if (d->o.search_only)
+		return true;
 	trainer = path_join(d->arena, j.out, "train");
 	if (!strchr(trainer, '/'))
 		trainer = arena_printf(d->arena, "./%s", trainer);
-	ok = dir_make(&d->diag, j.out) && build_trainer(&j, t, trainer);
-	target_close(t);
-	if (!ok || (d->o.depfile && !depfile(&j, trainer)))
+	if (!build(&j, trainer) || (d->o.depfile && !depfile(&j, trainer)))
 		return false;
 	if (d->o.build_only) {
 		if (!d->o.quiet)

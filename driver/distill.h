@@ -44,7 +44,15 @@ job_loc(const struct job *j, int line)
 	return (struct loc){.file = j->r->path, .node = -1, .line = line};
 }
 
+/* distill.c */
+/* The recipe's trainer as an executable, and a run of it: --out OUT and the words.  False:
+ * reported; *status is its exit status. */
+bool trainer_make(struct driver *, struct recipe *, const char *out, const char *trainer);
+bool trainer_run(struct driver *, const char *trainer, const char *out, int n, const char *const *words, int *status);
+/* search.c: all points of the recipe's search; *best: the recipe of the best one */
+bool search_run(struct driver *, const struct recipe *, const char *out, struct recipe **best);
 /* distill_data.c */
+const char *path_absolute(struct arena *, const char *);
 bool job_read_data(struct job *);             /* sets, fields: dtype and shape of every data file */
 const char *job_config(struct job *);         /* docs/trainer-config.md, "The run" */
 const char *job_stage_config(struct job *, const struct recipe_stage *);

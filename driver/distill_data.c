@@ -9,8 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *
-absolute(struct arena *a, const char *path)
+const char *
+path_absolute(struct arena *a, const char *path)
 {
 	char *cwd;
 	const char *full;
@@ -163,7 +163,7 @@ split_lines(struct job *j, struct str *s, const char *key, const struct recipe_s
 	for (int i = 0; i < split->n; i++) {
 		str_add(s, key);
 		quote(s, split->fields[i].name);
-		quote(s, absolute(j->d->arena, split->fields[i].file));
+		quote(s, path_absolute(j->d->arena, split->fields[i].file));
 		str_add(s, "\n");
 	}
 }
@@ -286,7 +286,7 @@ job_config(struct job *j)
 	str_addf(&s, "\nseed %" PRId64 "\n", j->d->o.seed >= 0 ? j->d->o.seed : r->seed);
 	if (r->data_root) {
 		str_add(&s, "root");
-		quote(&s, absolute(j->d->arena, r->data_root));
+		quote(&s, path_absolute(j->d->arena, r->data_root));
 		str_add(&s, "\n");
 	}
 	str_addf(&s, "batch %" PRId64 "\nshuffle %d\ndrop_last %d\n", j->batch, r->shuffle, r->drop_last);

@@ -64,6 +64,8 @@ static const struct option options[] = {
 	{"json", 0, FLAG, AT(json), NULL, "bench inspect verify", "machine-readable output"},
 	{"markdown", 0, FLAG, AT(markdown), NULL, "ops", "as docs/operators.md"},
 	{"build-only", 0, FLAG, AT(build_only), NULL, "distill", "leave only the trainer executable"},
+	{"search-only", 0, FLAG, AT(search_only), NULL, "distill", "run the recipe's search and write best.yaml; the best is not trained in full"},
+	{"no-search", 0, FLAG, AT(no_search), NULL, "distill", "train the recipe as it stands"},
 	{"data", 0, WORD, AT(data), "DIR", "distill", "folder of the data files"},
 	{"batch", 0, INT, AT(batch), "N", "distill", "samples per step instead of the recipe's (compiled in)"},
 	{"seed", 0, PASS_WORD, AT(seed), "N", "distill", "instead of the recipe's"},

@@ -346,8 +346,8 @@ folder_labels(struct arena *a, const struct recipe *r, struct recipe_split *s)
 	}
 }
 
-struct recipe *
-recipe_read(struct arena *a, const char *path, const char *data_root, struct diag *d)
+static struct recipe *
+read_recipe(struct arena *a, const char *path, const char *data_root, const int *choice, struct diag *d)
 {
 	struct ydoc y;
 	ynode *root = yaml_open(&y, a, path, d), *terms;
@@ -356,12 +356,17 @@ recipe_read(struct arena *a, const char *path, const char *data_root, struct dia
 
 	if (!root)
 		return NULL;
+	if (choice && !recipe_choose(&y, choice)) {
+		yaml_close(&y);
+		return NULL;
+	}
+	root = yaml_document_get_root_node(&y.doc); /* nodes may have moved */
 	r = arena_new(a, struct recipe);
 	r->path = arena_strdup(a, path);
 	r->dir = path_dir(a, path);
 	if (version(&y, root)) {
 		YAML_KEYS(&y, root, "the recipe", "retort", "name", "seed", "data", "models",
-		    "tasks", "terms", "train", "cache", "checkpoint", "emit");
+		    "tasks", "terms", "train", "cache", "checkpoint", "emit", "search");
 		r->name = yaml_string(&y, root, "name", path_ident(a, path));
 		r->seed = yaml_int(&y, root, "seed", 0, 0, INT64_MAX);
 		data(&y, root, r, data_root ? arena_strdup(a, data_root) : NULL);
@@ -385,8 +390,23 @@ recipe_read(struct arena *a, const char *path, const char *data_root, struct dia
 			folder_labels(a, r, &r->sets[i].val);
 			folder_labels(a, r, &r->sets[i].test);
 		}
+		recipe_search(&y, root, r);
+		if (choice)
+			r->search = NULL;
 		recipe_check(r, a, d);
 	}
 	yaml_close(&y);
 	return d->errors > errors ? NULL : r;
+}
+
+struct recipe *
+recipe_read(struct arena *a, const char *path, const char *data_root, struct diag *d)
+{
+	return read_recipe(a, path, data_root, NULL, d);
+}
+
+struct recipe *
+recipe_read_point(struct arena *a, const char *path, const char *data_root, const int *choice, struct diag *d)
+{
+	return read_recipe(a, path, data_root, choice, d);
 }

@@ -61,6 +61,18 @@ struct recipe_stage {
 	bool batch_norm_frozen;
 	int line;
 };
+/* Values to try (recipe_search.c).  Point i is a choice for each key, the last one fastest. */
+struct recipe_search_key { const char *path; int nvalues; const char **text; };
+struct recipe_search {
+	int nkeys;
+	struct recipe_search_key *keys;
+	int64_t npoints, random, seed; /* random: that many of them, 0: all */
+	int64_t epochs, runs;    /* budget: of a run; how many runs.  0: the recipe's, all */
+	double minutes;          /* 0: no end */
+	int64_t eta, rounds;     /* successive halving; eta 0: none */
+	const char *monitor;     /* NULL: the first metric that has a better and a worse */
+	int line;
+};
 struct recipe {
 	const char *path, *dir, *name;
 	int64_t seed;
@@ -87,10 +99,17 @@ struct recipe {
 	int ncached; const char **cached;
 	const char *library_name;
 	bool emit_static, emit_shared, emit_exe, emit_onnx;
+	struct recipe_search *search; /* NULL: none */
 	/* emit.trainer: the step as a library; of a recipe with several stages one of them */
 	const char *trainer_name, *trainer_stage;
 	bool trainer_static, trainer_shared;
 };
+/* The recipe of a point of its search, without one; choice[i]: which value of key i. */
+struct recipe *recipe_read_point(struct arena *, const char *path, const char *data_root, const int *choice, struct diag *);
+/* The same as a file; root: where the data is, models: what the models' paths begin at (both
+ * absolute, as the file lies elsewhere). */
+bool recipe_write_point(struct arena *, const struct recipe *, const int *choice, const char *root, const char *models,
+                        const char *out, struct diag *);
 /* data_root: --data, or NULL for the recipe's. NULL: reported (every problem found, not just the first). */
 struct recipe *recipe_read(struct arena *, const char *path, const char *data_root, struct diag *);
 

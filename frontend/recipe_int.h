@@ -14,6 +14,10 @@ void recipe_tasks(struct ydoc *, ynode *, struct recipe *);
 int recipe_terms(struct ydoc *, ynode *, const struct recipe *, struct recipe_term **);
 void recipe_train(struct ydoc *, ynode *, struct recipe *);
 
+/* recipe_search.c: the document gets the values of this point; false: reported */
+bool recipe_choose(struct ydoc *, const int *choice);
+void recipe_search(struct ydoc *, ynode *, struct recipe *);
+
 /* recipe_check.c: references between the parts; reports all that dangle */
 void recipe_check(const struct recipe *, struct arena *, struct diag *);
 

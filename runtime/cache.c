@@ -240,8 +240,8 @@ static bool
 cache_split(struct plan *x, struct run *r, enum split k)
 {
 	char *path =
-	    region_printf(&r->region, "%s/cache/%s.%s.rtc", r->out, x->p->name, split_names[k]);
-	char *dir = region_printf(&r->region, "%s/cache", r->out);
+	    region_printf(&r->region, "%s/%s.%s.rtc", r->cache_dir, x->p->name, split_names[k]);
+	const char *dir = r->cache_dir;
 	double start = rt_seconds();
 	void *map;
 

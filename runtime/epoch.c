@@ -236,7 +236,7 @@ test_due(const struct run *r, bool last)
 {
 	int64_t every = r->cfg.test_every;
 
-	if (!r->has_eval || !dataset_has(&r->data, SPLIT_TEST))
+	if (r->opt.no_test || !r->has_eval || !dataset_has(&r->data, SPLIT_TEST))
 		return false;
 	if (every < 0)
 		every = dataset_has(&r->data, SPLIT_VAL) ? 0 : 1;

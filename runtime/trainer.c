@@ -75,7 +75,8 @@ read_config(struct run *r)
 	r->out = r->opt.out ? r->opt.out : ".";
 	r->checkpoints = r->opt.checkpoints ? r->opt.checkpoints
 					    : region_printf(&r->region, "%s/checkpoints", r->out);
-	return r->checkpoints || oom(r);
+	r->cache_dir = r->opt.cache ? r->opt.cache : region_printf(&r->region, "%s/cache", r->out);
+	return (r->checkpoints && r->cache_dir) || oom(r);
 }
 
 static double
@@ -292,7 +293,8 @@ bench(struct run *r)
 bool
 run_out_of_steps(const struct run *r)
 {
-	return r->opt.steps > 0 && r->cur.total_updates >= r->opt.steps;
+	return (r->opt.steps > 0 && r->cur.total_updates >= r->opt.steps) ||
+	       (r->opt.until > 0 && r->cur.total_updates >= r->opt.until * r->batches.per_epoch);
 }
 
 bool

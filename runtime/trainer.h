@@ -207,10 +207,10 @@ struct exec *loader_next(struct run *, enum split, int64_t step, double lr, int6
 
 /* ---- options.c */
 struct options {
-	const char *exe, *data, *out, *export, *checkpoints, *log, *init_from;
-	int64_t epochs, steps, batch, seed, threads, bench_steps; /* -1: not given */
+	const char *exe, *data, *out, *export, *checkpoints, *log, *init_from, *cache;
+	int64_t epochs, until, steps, batch, seed, threads, bench_steps; /* -1: not given */
 	double lr;						  /* < 0: not given */
-	bool has_seed, resume, no_shuffle, dry_run, help, quiet, profile, trap;
+	bool has_seed, resume, no_shuffle, dry_run, help, quiet, profile, trap, no_test;
 };
 bool options_parse(struct options *, int argc, char **argv, struct rt_msg *);
 void options_help(FILE *, const char *exe, const char *name);
@@ -276,7 +276,7 @@ struct run {
 	struct cursor cur;
 	uint64_t fingerprint;
 	uint64_t seed;
-	const char *out, *checkpoints;
+	const char *out, *checkpoints, *cache_dir;
 	struct trap *trap;		    /* steps are run call by call; NULL: they are not */
 	bool saved;			    /* last.ckpt is of this run, or was gone on from */
 	double *scales;			    /* plateau's factor, by total epoch: to go the same way again */
