@@ -294,7 +294,8 @@ bool
 run_out_of_steps(const struct run *r)
 {
 	return (r->opt.steps > 0 && r->cur.total_updates >= r->opt.steps) ||
-	       (r->opt.until > 0 && r->cur.total_updates >= r->opt.until * r->batches.per_epoch);
+	       (r->opt.until > 0 &&
+		   r->cur.total_epochs + (r->cur.step == r->batches.per_epoch) >= r->opt.until);
 }
 
 bool
