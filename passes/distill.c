@@ -86,6 +86,28 @@ finish(struct distiller *x, bool ok)
 	return ok ? g : NULL;
 }
 
+/* The teachers that terms read come before the student: a teacher's activations die as
+ * it goes, but for what terms read, while the student's stay for backward. */
+static bool
+clone_teachers(struct distiller *x)
+{
+	bool ok = true;
+
+	for (int i = 0; i < x->d->nteachers; i++) {
+		const struct distill_model *m = &x->d->teachers[i];
+		size_t len = strlen(m->name);
+		bool read = false;
+
+		for (int t = 0; t < x->d->nterms; t++)
+			for (int k = 0; k < x->d->terms[t].nteachers; k++)
+				read |= strncmp(x->d->terms[t].teachers[k], m->name, len) == 0 &&
+					x->d->terms[t].teachers[k][len] == '.';
+		if (read && !m->cached)
+			ok &= distill_clone(x, &x->teachers[i]);
+	}
+	return ok;
+}
+
 static struct value *
 build_losses(struct distiller *x)
 {
@@ -94,7 +116,7 @@ build_losses(struct distiller *x)
 
 	for (int i = 0; i < x->d->nteachers; i++)
 		ok &= distill_check_names(x, &x->teachers[i]);
-	ok = ok && distill_clone(x, &x->student);
+	ok = ok && clone_teachers(x) && distill_clone(x, &x->student);
 	if (!ok)
 		return NULL;
 	if (x->d->nterms == 0)

@@ -5,7 +5,7 @@
  *   frozen     no input is a state: teachers, preparation of data
  *   packed     depends on states and constants only
  *
- * An activation of the student is kept if a call that makes gradients reads it. */
+ * An activation of the student is kept if it is read after the last one is made. */
 #include "passes/memory.h"
 
 #include <stdlib.h>
@@ -74,14 +74,20 @@ role_of(const char *traits, const struct buffer *b)
 	return t & OF_STATE ? ROLE_STUDENT : ROLE_FROZEN;
 }
 
-static bool
-makes_gradients(const struct call *c, const char *traits)
+/* The last call that makes an activation of the student, numbers of the loss left out. */
+static int
+end_of_forward(const struct program *p, const char *traits)
 {
-	for (int k = 0; k < c->kernel->nbuf; k++)
-		if (c->kernel->buf_written[k] &&
-		    (c->arg[k]->space == SPACE_STATE || role_of(traits, c->arg[k]) == ROLE_GRADIENT))
-			return true;
-	return false;
+	enum { FEW = 4096 };
+	int end = 0;
+
+	for (int i = 0; i < p->buffers.n; i++) {
+		const struct buffer *b = p->buffers.v[i];
+
+		if (b->space == SPACE_WORK && b->bytes > FEW && b->first > end && role_of(traits, b) == ROLE_STUDENT)
+			end = b->first;
+	}
+	return end;
 }
 
 static int64_t
@@ -122,7 +128,7 @@ memory_rows(struct program *p)
 {
 	char *t = traits(p->graph);
 	int64_t live, role[NROLES] = {0};
-	int peak = memory_peak(p, &live);
+	int peak = memory_peak(p, &live), forward = end_of_forward(p, t);
 
 	for (int i = 0; i < p->buffers.n; i++) {
 		struct buffer *b = p->buffers.v[i];
@@ -138,7 +144,7 @@ memory_rows(struct program *p)
 			if (x->alias == b && x->bytes == b->bytes && x->first <= peak && x->last >= peak)
 				r = role_of(t, x);
 		}
-		if (r == ROLE_STUDENT && !makes_gradients(&p->calls.v[b->last], t))
+		if (r == ROLE_STUDENT && b->last <= forward)
 			r = ROLE_TEMPORARY;
 		role[r] += placed(b);
 	}
