@@ -313,6 +313,7 @@ job_config(struct job *j)
 		quote(&s, r->early_monitor);
 		str_add(&s, "\n");
 	}
+	info(&s, "retort", RETORT_VERSION);
 	info(&s, "student", r->student.path);
 	for (int i = 0; i < r->nteachers; i++)
 		info(&s, arena_printf(j->d->arena, "teacher %s", r->teachers[i].name), r->teachers[i].path);

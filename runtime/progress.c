@@ -139,6 +139,7 @@ line(const struct run *r, const struct exec *e, double lr, double now, int width
 	const struct progress *p = r->progress;
 	int64_t step = r->cur.step, of = r->batches.per_epoch;
 	double pace = (now - p->started) / (double)p->steps; /* evaluations included */
+	double waited = r->data_wait / (run_elapsed(r) - r->cur.epoch_from);
 	char epoch[32], whole[32];
 	int n;
 
@@ -159,6 +160,9 @@ line(const struct run *r, const struct exec *e, double lr, double now, int width
 			n += snprintf(
 			    text + n, size - (size_t)n, "  loss %.4g", meter_value(&e->meters[k]));
 	n += snprintf(text + n, size - (size_t)n, "  left %s, in all %s", epoch, whole);
+	if (waited >= 0.01)
+		n += snprintf(
+		    text + n, size - (size_t)n, "  %.0f %% waiting for data", 100 * waited);
 	for (int k = 0; k < e->nmeters && n < (int)size - 160; k++) {
 		const char *name = e->meters[k].name, *dot = strchr(name, '.');
 

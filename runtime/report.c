@@ -1,12 +1,14 @@
 /* report -- report.html: one file without anything from outside, made anew from
- * metrics.jsonl (so that a resumed run reports all of it): curves of every term
- * and metric as inline SVG, tables of settings, sizes, machine and time. */
-#include "runtime/trainer.h"
+ * metrics.jsonl (so that a resumed run reports all of it): what the exported weights
+ * reach, curves of every term and metric as inline SVG, what the student says, tables of
+ * settings, sizes, machine and time. */
+#include "runtime/report.h"
 
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 
 #define MAX_SERIES 256
@@ -61,6 +63,20 @@ string(const char **p, char *out, size_t n)
 	return *(*p)++ == '"';
 }
 
+/* Behind the array at p: curves are of numbers. */
+static const char *
+behind(const char *p)
+{
+	int depth = 0;
+
+	for (; *p && *p != '\n'; p++) {
+		depth += (*p == '[') - (*p == ']');
+		if (depth == 0)
+			return p + 1;
+	}
+	return p;
+}
+
 /* One line of our own metrics.jsonl; what cannot be read is skipped. */
 static void
 parse_line(struct history *h, const char *p, int64_t epoch)
@@ -79,7 +95,9 @@ parse_line(struct history *h, const char *p, int64_t epoch)
 			return;
 		while (*p == ':' || *p == ' ')
 			p++;
-		if (*p == '{') {
+		if (*p == '[') {
+			p = behind(p);
+		} else if (*p == '{') {
 			terms = true;
 		} else if (*p == '"') {
 			if (!string(&p, text, sizeof text))
@@ -122,8 +140,8 @@ load(struct run *r, struct history *h)
 	return true;
 }
 
-static void
-escape(FILE *f, const char *s)
+void
+html(FILE *f, const char *s)
 {
 	for (; *s; s++) {
 		if (*s == '<')
@@ -236,7 +254,7 @@ chart(FILE *f, const struct history *h, const char *title, const char *train, co
 	lo -= margin;
 	hi += margin;
 	fputs("<figure><figcaption><b>", f);
-	escape(f, title);
+	html(f, title);
 	fputs("</b>", f);
 	for (int k = 0; k < 3; k++)
 		if (s[k] && strcmp(title, "learning rate") != 0)
@@ -247,6 +265,31 @@ chart(FILE *f, const struct history *h, const char *title, const char *train, co
 		if (s[k])
 			curve(f, s[k], h->n, lo, hi, class[k]);
 	fputs("</svg></figure>\n", f);
+}
+
+/* What is behind train., val. or test., or NULL. */
+static const char *
+of_split(const char *key)
+{
+	for (int k = 0; k < NSPLITS; k++) {
+		size_t n = strlen(split_names[k]);
+
+		if (strncmp(key, split_names[k], n) == 0 && key[n] == '.')
+			return key + n + 1;
+	}
+	return NULL;
+}
+
+static bool
+drawn_before(const struct history *h, int i, const char *rest)
+{
+	for (int k = 0; k < i; k++) {
+		const char *other = of_split(h->s[k].key);
+
+		if (other && strcmp(other, rest) == 0)
+			return true;
+	}
+	return false;
 }
 
 static void
@@ -266,16 +309,12 @@ charts(FILE *f, const struct history *h)
 		}
 	}
 	for (int i = 0; i < h->nseries; i++) {
-		const char *key = h->s[i].key;
-		const char *rest = strncmp(key, "train.", 6) == 0  ? key + 6
-				   : strncmp(key, "test.", 5) == 0 ? key + 5
-								   : NULL;
+		const char *rest = of_split(h->s[i].key);
 
-		if (!rest || strcmp(rest, "loss") == 0 || strncmp(rest, "term.", 5) == 0)
+		if (!rest || strcmp(rest, "loss") == 0 || strncmp(rest, "term.", 5) == 0 ||
+		    drawn_before(h, i, rest))
 			continue;
 		snprintf(train, sizeof train, "train.%s", rest);
-		if (key[1] == 'e' && find(h, train))
-			continue;
 		snprintf(val, sizeof val, "val.%s", rest);
 		snprintf(test, sizeof test, "test.%s", rest);
 		chart(f, h, rest, train, val, test);
@@ -297,9 +336,9 @@ row(FILE *f, const char *key, const char *fmt, ...)
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	fputs("<tr><th>", f);
-	escape(f, key);
+	html(f, key);
 	fputs("</th><td>", f);
-	escape(f, text);
+	html(f, text);
 	fputs("</td></tr>\n", f);
 }
 
@@ -326,14 +365,15 @@ cpu_name(char *out, size_t n)
 static void
 tables(FILE *f, const struct run *r, const struct history *h)
 {
+	struct rusage usage;
 	struct utsname u;
 	char cpu[200];
 
-	fputs("<section class=\"tables\"><div><h2>Last epoch</h2><table>\n", f);
+	fputs("<section class=\"tables\"><div class=\"card\"><h2>Last epoch</h2><table>\n", f);
 	for (int i = 0; i < h->nseries && h->n > 0; i++)
 		if (isfinite(h->s[i].v[h->n - 1]))
 			row(f, h->s[i].key, "%.6g", h->s[i].v[h->n - 1]);
-	fputs("</table></div>\n<div><h2>Training</h2><table>\n", f);
+	fputs("</table></div>\n<div class=\"card\"><h2>Training</h2><table>\n", f);
 	for (int i = 0; i < r->cfg.ninfo; i++)
 		row(f, r->cfg.info[i].key, "%s", r->cfg.info[i].value);
 	for (int i = 0; i < r->t->nstages; i++)
@@ -352,41 +392,108 @@ tables(FILE *f, const struct run *r, const struct history *h)
 	if (r->has_best)
 		row(f, "exported", "epoch %lld, the best of %lld", (long long)r->cur.best_epoch,
 		    (long long)r->cur.total_epochs);
-	fputs("</table></div>\n<div><h2>Machine and time</h2><table>\n", f);
+	fputs("</table></div>\n<div class=\"card\"><h2>Machine, memory, time</h2><table>\n", f);
 	cpu_name(cpu, sizeof cpu);
 	row(f, "processor", "%s", cpu);
 	if (uname(&u) == 0)
 		row(f, "system", "%s %s %s", u.sysname, u.release, u.machine);
 	row(f, "threads", r->trial.alone ? "1 (faster than %d)" : "%d", rt_pool_threads(r->pool));
-	row(f, "memory of a step", "%.2f MB work, %.2f MB states", 1e-6 * (double)r->work_bytes,
-	    1e-6 * (double)r->states.bytes);
+	row(f, "planned memory", "%.2f MB", 1e-6 * (double)(r->work_bytes + r->states.bytes));
+	row(f, "  activations, gradients", "%.2f MB", 1e-6 * (double)r->work_bytes);
+	row(f, "  weights and optimizer", "%.2f MB", 1e-6 * (double)r->states.bytes);
+	row(f, "constants, as teachers", "%.2f MB",
+	    1e-6 * (double)r->t->stages[0].train->const_bytes);
+	if (getrusage(RUSAGE_SELF, &usage) == 0)
+		row(f, "resident at most", "%.2f MB", 1024e-6 * (double)usage.ru_maxrss);
 	row(f, "updates", "%lld", (long long)r->cur.total_updates);
-	row(f, "time", "%.2f s", r->resumed_seconds + rt_seconds() - r->resumed_at);
+	row(f, "time", "%.2f s", run_elapsed(r));
+	if (h->n > 0)
+		row(f, "an epoch", "%.3g s with its evaluations", run_elapsed(r) / (double)h->n);
+	row(f, "samples a second", "%.4g",
+	    (double)(r->cur.total_updates * r->cfg.batch) / run_elapsed(r));
 	fputs("</table></div></section>\n", f);
+}
+
+/* ---- what the exported weights reach: the last numbers of the test data, or of val */
+static void
+tiles(FILE *f, const struct history *h)
+{
+	const char *split = "val.";
+
+	for (int i = 0; i < h->nseries; i++)
+		if (strncmp(h->s[i].key, "test.", 5) == 0)
+			split = "test.";
+	fputs("<section class=\"tiles\">\n", f);
+	for (int i = 0; i < h->nseries && h->n > 0; i++) {
+		const char *key = h->s[i].key, *rest = key + strlen(split);
+		double v = h->s[i].v[h->n - 1];
+
+		if (strncmp(key, split, strlen(split)) != 0 || strncmp(rest, "term.", 5) == 0 ||
+		    !isfinite(v))
+			continue;
+		fprintf(f, "<div class=\"tile\"><b>%.4g</b><span>", v);
+		html(f, key);
+		fputs("</span></div>\n", f);
+	}
+	fputs("</section>\n", f);
 }
 
 static const char head[] =
     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<style>\n"
-    "body{font:15px/1.45 system-ui,sans-serif;color:#1f2933;background:#fff;margin:2rem "
-    "auto;max-width:1180px;padding:0 1rem}\n"
-    "h1{font-size:1.5rem;margin:0 0 1rem}h2{font-size:1.05rem;margin:1.2rem 0 .4rem}\n"
-    ".charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(380px,1fr));gap:1rem}\n"
-    ".tables{display:grid;grid-template-columns:repeat(auto-fit,minmax(330px,1fr));gap:0 2rem}\n"
-    "figure{margin:0;border:1px solid #e1e7ec;border-radius:6px;padding:.6rem}\n"
-    "figcaption span{font-size:.85rem;margin-left:.7rem;border-bottom:3px solid}\n"
+    ":root{color-scheme:light "
+    "dark;--ink:#1f2933;--soft:#52606d;--line:#e1e7ec;--page:#f6f8fa;--card:#fff;"
+    "--train:#2563eb;--val:#d97706;--test:#059669;--bad:#dc2626}\n"
+    "@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;--soft:#9aa7b4;--line:#2d3640;--page:#"
+    "0e1318;"
+    "--card:#171d24;--train:#6ea8fe;--val:#f0a94a;--test:#3ccf91;--bad:#f87171}}\n"
+    "*{box-sizing:border-box}body{font:15px/1.45 "
+    "system-ui,sans-serif;color:var(--ink);background:var(--page);"
+    "margin:1.5rem auto;max-width:1200px;padding:0 1rem}\n"
+    "h1{font-size:1.6rem;margin:0 0 1rem}h2{font-size:1.1rem;margin:0 0 "
+    ".5rem}h3{font-size:.95rem;margin:1.1rem 0 .4rem}"
+    "h2 small,.note{color:var(--soft);font-weight:normal;font-size:.85rem}.note{margin:0 0 .6rem}\n"
+    ".card,.charts figure,.tile{background:var(--card);border:1px solid "
+    "var(--line);border-radius:8px;padding:.8rem}"
+    "section{margin:0 0 1rem;min-width:0}\n"
+    ".tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,155px),1fr));gap:.6rem}"
+    ".tile b{display:block;font-size:1.35rem;font-variant-numeric:tabular-nums}.tile "
+    "span{color:var(--soft);"
+    "font-size:.8rem;overflow-wrap:anywhere}\n"
+    ".charts,.tables{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,360px),1fr)"
+    ");gap:1rem}"
+    "figure{margin:0}.tables>div{min-width:0}\n"
+    ".charts figcaption span{font-size:.85rem;margin-left:.7rem;border-bottom:3px solid}\n"
     "svg{width:100%;height:auto;display:block}svg "
-    "text{font-size:11px;fill:#52606d}.grid{stroke:#e8edf1}\n"
+    "text{font-size:11px;fill:var(--soft)}.grid{stroke:var(--line)}\n"
     "polyline{fill:none;stroke-width:1.8}circle{stroke:none}\n"
-    "polyline.train{stroke:#2563eb}polyline.val{stroke:#d97706}polyline.test{stroke:#059669}\n"
-    "circle.train{fill:#2563eb}circle.val{fill:#d97706}circle.test{fill:#059669}\n"
-    "span.train{color:#2563eb}span.val{color:#d97706}span.test{color:#059669}\n"
-    "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.2rem .5rem .2rem "
-    "0;border-bottom:1px solid #eef2f5;"
-    "font-weight:normal;vertical-align:top}th{color:#52606d;white-space:nowrap}td{font-variant-"
-    "numeric:tabular-nums}\n"
-    "pre{background:#f5f7f9;border-radius:6px;padding:.8rem;overflow:auto;font-size:13px}\n</"
-    "style>\n";
+    "polyline.train{stroke:var(--train)}polyline.val{stroke:var(--val)}polyline.test{stroke:var(--"
+    "test)}"
+    "circle.train{fill:var(--train)}circle.val{fill:var(--val)}circle.test{fill:var(--test)}"
+    "span.train{color:var(--train)}span.val{color:var(--val)}span.test{color:var(--test)}\n"
+    "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.2rem .5rem .2rem 0;"
+    "border-bottom:1px solid "
+    "var(--line);font-weight:normal;vertical-align:top}th{color:var(--soft)}"
+    "td{font-variant-numeric:tabular-nums;overflow-wrap:anywhere}.tables th{white-space:pre}\n"
+    ".wide{overflow-x:auto}.scroll{max-height:30rem;overflow-y:auto}"
+    ".confusion,.classes{width:auto}.confusion th,.confusion td{text-align:right;padding:.25rem "
+    ".45rem;"
+    "min-width:2.4rem;border:1px solid var(--line)}.confusion "
+    "tr>th:first-child{position:sticky;left:0;"
+    "background:var(--card)}.confusion .corner{font-size:.75rem;text-align:left}"
+    ".classes th,.classes td{padding-right:1.2rem;white-space:nowrap}\n"
+    ".bar{display:inline-block;width:5rem;height:.55rem;margin-right:.5rem;border-radius:3px;"
+    "background:linear-gradient(90deg,var(--train) var(--v),var(--line) var(--v))}\n"
+    ".samples{display:grid;grid-template-columns:repeat(auto-fill,minmax(124px,1fr));gap:.7rem}"
+    ".sample{border:1px solid var(--line);border-left:4px solid "
+    "var(--test);border-radius:6px;padding:.4rem}"
+    ".sample.wrong{border-left-color:var(--bad)}.sample "
+    "img{width:100%;height:auto;aspect-ratio:1;object-fit:contain;"
+    "image-rendering:pixelated;background:#0002;border-radius:4px}"
+    ".sample figcaption{font-size:.85rem;overflow-wrap:anywhere}.sample span{display:block}"
+    ".sample .answer{color:var(--test)}.wrong "
+    ".answer,.off{color:var(--bad)}.taught{color:var(--soft);font-size:.8rem}\n"
+    "pre{overflow:auto;font-size:13px;margin:0}\n</style>\n";
 
 bool
 report_write(struct run *r)
@@ -400,16 +507,18 @@ report_write(struct run *r)
 	if (ok) {
 		fputs(head, f);
 		fputs("<title>", f);
-		escape(f, r->cfg.name);
+		html(f, r->cfg.name);
 		fputs("</title></head><body>\n<h1>", f);
-		escape(f, r->cfg.name);
+		html(f, r->cfg.name);
 		fputs("</h1>\n", f);
+		tiles(f, h);
 		charts(f, h);
+		report_answers(f, r);
 		tables(f, r, h);
 		if (r->cfg.recipe) {
-			fputs("<h2>Recipe</h2><pre>", f);
-			escape(f, r->cfg.recipe);
-			fputs("</pre>\n", f);
+			fputs("<section class=\"card\"><h2>Recipe</h2><pre>", f);
+			html(f, r->cfg.recipe);
+			fputs("</pre></section>\n", f);
 		}
 		fputs("</body></html>\n", f);
 	}

@@ -80,6 +80,13 @@ tail -n 1 m1/metrics.jsonl | grep -q '"test.cls.confusion": \[\[[0-9]*, [^]]*\],
 # the best epoch is that of the least calibration error
 best=$(sed 's/.*"epoch": \([0-9]*\),.*"val.cls.ece": \([0-9.e-]*\),.*/\2 \1/' m1/metrics.jsonl | sort -g | head -n 1)
 grep -q "\"exported_epoch\": ${best#* }}" m1/metrics.jsonl || fail "best is $best, not $(tail -n 1 m1/metrics.jsonl)"
+# the report: confusions, classes, pictures of the mistakes, and nothing from outside
+tests=$((tests + 3))
+for text in '<polyline' 'class="confusion"' 'class="bar"' 'data:image/png;base64,' 'class="taught' '<b>' 'Recipe' 'prefers-color-scheme:dark'; do
+	grep -qF "$text" m1/report.html || fail "report.html lacks $text"
+done
+[ "$(grep -c 'class="sample' m1/report.html)" -ge 6 ] || fail "too few samples in report.html"
+grep -E '(src|href)="?(http|/|[a-z]*\.)' m1/report.html && fail "report.html reads other files"
 measured/train --epochs 8 --out m2 >/dev/null 2>&1 &
 pid=$!
 sleep 0.2

@@ -1,10 +1,11 @@
 /* Known vectors and values: checksums, event records, schedules, configuration
  * text, command line, meters of no step. */
-#include "runtime/trainer.h"
+#include "runtime/report.h"
 #include "tests/runtime/tfevents.h"
 #include "tests/unit.h"
 
 #include <math.h>
+#include <png.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -245,6 +246,79 @@ options(void **s)
 	}
 }
 
+static unsigned char *
+unbase64(const char *s, size_t *n)
+{
+	unsigned char *out = malloc(strlen(s));
+	uint32_t bits = 0;
+	int have = 0;
+
+	for (*n = 0; *s && *s != '='; s++) {
+		int d = *s >= 'A' && *s <= 'Z'	 ? *s - 'A'
+			: *s >= 'a' && *s <= 'z' ? *s - 'a' + 26
+			: *s >= '0' && *s <= '9' ? *s - '0' + 52
+			: *s == '+'		 ? 62
+						 : 63;
+
+		bits = bits << 6 | (uint32_t)d;
+		have += 6;
+		if (have >= 8)
+			out[(*n)++] = (unsigned char)(bits >> (have -= 8));
+	}
+	return out;
+}
+
+/* What libpng reads from the text. */
+static void
+looks(const struct cfg_field *f, const void *row, int64_t side, int w, int h, int channels, const unsigned char *want)
+{
+	struct picture p = picture_of(f, row, side);
+	png_image image = {.version = PNG_IMAGE_VERSION};
+	unsigned char got[256], *png;
+	char *text;
+	size_t n;
+	FILE *out = open_memstream(&text, &n);
+
+	assert_true(p.p && p.w == w && p.h == h && p.channels == channels);
+	assert_true(picture_write(out, &p));
+	fclose(out);
+	assert_memory_equal(text, "data:image/png;base64,", 22);
+	png = unbase64(text + 22, &n);
+	assert_true(png_image_begin_read_from_memory(&image, png, n));
+	assert_true((int)image.width == w && (int)image.height == h);
+	image.format = channels == 3 ? PNG_FORMAT_RGB : PNG_FORMAT_GRAY;
+	assert_true(png_image_finish_read(&image, NULL, got, 0, NULL));
+	assert_memory_equal(got, want, (size_t)(w * h * channels));
+	free(png);
+	free(text);
+	free(p.p);
+}
+
+static void
+pictures(void **s)
+{
+	struct cfg_field gray = {.dtype = RT_F32, .rank = 2, .dims = {2, 3}};
+	struct cfg_field planes = {.dtype = RT_U8, .rank = 3, .dims = {3, 1, 2}};
+	struct cfg_field pixels = {.dtype = RT_U8, .rank = 3, .dims = {1, 2, 3}};
+	struct cfg_field large = {.dtype = RT_U8, .rank = 3, .dims = {1, 4, 5}};
+	struct cfg_field vector = {.dtype = RT_F32, .rank = 1, .dims = {9}};
+	float same[6] = {7, 7, 7, 7, 7, 7}, nan[6] = {NAN, NAN, NAN, NAN, NAN, NAN};
+	unsigned char v[20];
+
+	(void)s;
+	looks(&gray, (float[]){-1, 0, 1, 3, 2, -1}, 100, 3, 2, 1, (unsigned char[]){0, 64, 128, 255, 191, 0});
+	looks(&gray, same, 100, 3, 2, 1, (unsigned char[]){128, 128, 128, 128, 128, 128});
+	looks(&planes, (unsigned char[]){1, 2, 3, 4, 5, 6}, 100, 2, 1, 3, (unsigned char[]){1, 3, 5, 2, 4, 6});
+	pixels.dims[0] = 2; /* [2,1,3]: the last axis is the channels' */
+	pixels.dims[1] = 1;
+	looks(&pixels, (unsigned char[]){1, 2, 3, 4, 5, 6}, 100, 1, 2, 3, (unsigned char[]){1, 2, 3, 4, 5, 6});
+	for (int i = 0; i < 20; i++)
+		v[i] = (unsigned char)(10 * (i / 5) + 2 * (i % 5));
+	looks(&large, v, 3, 3, 2, 1, (unsigned char[]){6, 10, 13, 26, 30, 33}); /* means of 2x2, the last of 2x1 */
+	assert_null(picture_of(&vector, (const unsigned char *)same, 100).p);
+	assert_null(picture_of(&gray, (const unsigned char *)nan, 100).p);
+}
+
 static void
 hashes(void **s)
 {
@@ -269,6 +343,7 @@ main(void)
 	    cmocka_unit_test(schedules),
 	    cmocka_unit_test(config),
 	    cmocka_unit_test(options),
+	    cmocka_unit_test(pictures),
 	    cmocka_unit_test(hashes),
 	};
 
