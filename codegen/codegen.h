@@ -74,6 +74,7 @@ struct trainer_library {
 	const char *const *teacher; /* [ncached] their names */
 	int64_t stage;           /* of the recipe, from 0 */
 	double lr;               /* of the recipe, for the header */
+	int64_t accumulate;      /* steps of one update */
 	int nsets;
 	const char *const *set;  /* [nsets] */
 	const int64_t *rows;     /* [nsets] in a batch */

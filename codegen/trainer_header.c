@@ -28,8 +28,8 @@ parameter(struct names *x, const struct program *p, int i)
 		   *r;
 
 	r = header_identifier(x->a, *n == '$' ? n + 1 : n, false);
-	if (header_reserved(r) || strcmp(r, "work") == 0 || strcmp(r, "lr") == 0 || strcmp(r, "loss") == 0 ||
-	    str_starts(r, "rows"))
+	if (header_reserved(r) || strcmp(r, "work") == 0 || strcmp(r, "lr") == 0 ||
+	    strcmp(r, "loss") == 0 || str_starts(r, "rows"))
 		r = arena_printf(x->a, "%s_", r);
 	for (int k = 0; k < i; k++)
 		if (strcmp(parameter(x, p, k), r) == 0)
@@ -47,6 +47,15 @@ is_parameter(const struct names *x, const struct trainer_entry *e, int i)
 	return e->kind == RUN_INFER || e->kind == RUN_TEACHER;
 }
 
+static const char *
+origin(const char *input)
+{
+	return str_starts(input, "$teacher.") ? "output of the teacher for these rows"
+	       : str_starts(input, "$pair.")  ? "what each row is mixed with"
+	       : strcmp(input, "$mix") == 0   ? "each row's own share in the mixture, 1: all"
+					      : "as the data file has it";
+}
+
 static void
 tensors(struct names *x, struct str *s, const struct trainer_entry *e)
 {
@@ -59,9 +68,7 @@ tensors(struct names *x, struct str *s, const struct trainer_entry *e)
 			continue;
 		str_addf(s, " *   %-4s %s  ", in ? "in" : "out", parameter(x, e->p, i));
 		shape(s, io);
-		str_addf(s, in && io->name[0] == '$' ? "  output of the teacher for these rows\n"
-			    : in		     ? "  as the data file has it\n"
-						     : "\n");
+		str_addf(s, "  %s\n", !in ? "" : origin(io->name));
 	}
 }
 
@@ -108,6 +115,11 @@ run_function(struct names *x, struct str *s, const struct trainer_entry *e)
 
 	str_add(s, "/* ");
 	str_addf(s, what[e->kind], x->upper, x->upper);
+	if (e->kind == RUN_STEP && x->l->accumulate > 1)
+		str_addf(s,
+		    " * Gradients of %" PRId64
+		    " calls make one update, which the last of them does.\n",
+		    x->l->accumulate);
 	tensors(x, s, e);
 	str_addf(s, " */\nint %s_%s(", x->name, e->suffix);
 	arguments(x, s, e);
@@ -169,7 +181,9 @@ weights(struct names *x, struct str *s, int64_t total)
 	    "/* The student's weights, all one after the other in the order of the table below, or "
 	    "one by\n"
 	    " * its name.  size: bytes of the caller's memory, which must be the number that\n"
-	    " * _weights_size or _weight_size tells.  Running statistics are among them.\n");
+	    " * _weights_size or _weight_size tells.  Running statistics are among them; where\n"
+	    " * the recipe averages weights (ema), these are the averages, and setting sets "
+	    "both.\n");
 	for (int i = 0; i < x->l->nweights; i++) {
 		const struct program *p[] = {x->l->train, x->l->eval, x->l->infer};
 		bool done = false;

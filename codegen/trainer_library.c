@@ -38,6 +38,40 @@ programs(const struct trainer_library *l, const struct program **p)
 	return 3;
 }
 
+/* The average of a state that the step keeps (ema), which stands for it in evaluations. */
+static const struct io *
+average(const struct trainer_library *l, const char *name)
+{
+	for (int i = 0; i < l->train->states.n; i++) {
+		const char *s = l->train->states.v[i].name;
+		size_t n = strlen(name);
+
+		if (strncmp(s, name, n) == 0 && strcmp(s + n, ":ema") == 0)
+			return &l->train->states.v[i];
+	}
+	return NULL;
+}
+
+/* Evaluation and inference read the averages in place of the states. */
+static void
+read_averages(const struct trainer_library *l, const struct program *p)
+{
+	for (int i = 0; i < p->states.n; i++) {
+		struct buffer *b = p->states.v[i].buffer;
+		const struct io *e = average(l, p->states.v[i].name);
+		int64_t move = e ? e->buffer->offset - b->offset : 0;
+
+		for (int k = 0; move && k < p->buffers.n; k++) {
+			struct buffer *c = p->buffers.v[k], *root = c;
+
+			while (root->alias)
+				root = root->alias;
+			if (root == b)
+				c->offset += move;
+		}
+	}
+}
+
 struct work_plan
 trainer_work(const struct trainer_library *l)
 {
@@ -83,9 +117,11 @@ trainer_feed(const struct trainer_library *l, const char *input, int64_t *slot)
 	static const struct {
 		const char *name;
 		int at;
-	} slots[] = {{"$lr", AT_LR}, {"$step", AT_STEP}, {"$seed", AT_SEED}, {"$valid", AT_VALID}};
+	} slots[] = {{"$lr", AT_LR}, {"$step", AT_STEP}, {"$micro", AT_MICRO},
+	    {"$micros", AT_MICROS}, {"$seed", AT_SEED}, {"$valid", AT_VALID}};
 
-	if (input[0] != '$' || str_starts(input, "$teacher."))
+	if (input[0] != '$' || str_starts(input, "$teacher.") || str_starts(input, "$pair.") ||
+	    strcmp(input, "$mix") == 0)
 		return FEED_POINTER;
 	for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)
 		if (strcmp(slots[i].name, input) == 0)
@@ -155,7 +191,8 @@ struct lib {
 	const struct trainer_library *l;
 	struct module *m;
 	struct work_plan w;
-	LLVMValueRef copy, hash, find, names, places, sizes, initial; /* initial NULL: all zeros */
+	LLVMValueRef copy, hash, find, names, places, reads, sizes,
+	    initial; /* initial NULL: all zeros */
 	int64_t initial_bytes;
 };
 
@@ -500,6 +537,32 @@ set_rows(struct lib *x, LLVMValueRef work, int first, bool eval)
 	return eval && x->l->nsets == 1 ? arg(x, first) : NULL;
 }
 
+static void
+begin_step(struct lib *x, LLVMValueRef work, LLVMValueRef lr)
+{
+	struct module *m = x->m;
+
+	store(x, LLVMBuildAdd(m->b, load(x, m->i64, at_n(x, work, AT_DONE)), n64(m, 1), ""),
+	    at_n(x, work, AT_STEP));
+	store(x, n64(m, x->l->accumulate), at_n(x, work, AT_MICROS));
+	store(x, lr, at_n(x, work, AT_LR));
+}
+
+/* A window's last step is the update. */
+static void
+end_step(struct lib *x, LLVMValueRef work)
+{
+	struct module *m = x->m;
+	LLVMValueRef micro = LLVMBuildAdd(
+			 m->b, load(x, m->i64, at_n(x, work, AT_MICRO)), n64(m, 1), ""),
+		     done = load(x, m->i64, at_n(x, work, AT_DONE)), full;
+
+	full = LLVMBuildICmp(m->b, LLVMIntSGE, micro, n64(m, x->l->accumulate), "");
+	store(x, LLVMBuildSelect(m->b, full, n64(m, 0), micro, ""), at_n(x, work, AT_MICRO));
+	store(x, LLVMBuildAdd(m->b, done, LLVMBuildZExt(m->b, full, m->i64, ""), ""),
+	    at_n(x, work, AT_DONE));
+}
+
 /* NAME_SUFFIX(work, inputs.., [outputs..,] [rows..,] [lr,] [loss], [pf, ctx]) */
 static void
 make_run(struct lib *x, const struct trainer_entry *r, bool mt)
@@ -509,7 +572,7 @@ make_run(struct lib *x, const struct trainer_entry *r, bool mt)
 	bool step = r->kind == RUN_STEP, eval = r->kind == RUN_EVAL, plain = !step && !eval;
 	int nio = p->inputs.n + p->outputs.n, n = 0, tensors = 1, extra;
 	LLVMTypeRef *t = arena_array(m->a, LLVMTypeRef, nio + x->l->nsets + 8);
-	LLVMValueRef base, job = NULL, work, good, done, rows;
+	LLVMValueRef base, job = NULL, work, good, rows;
 	int64_t slot;
 
 	t[n++] = m->ptr;
@@ -555,14 +618,12 @@ make_run(struct lib *x, const struct trainer_entry *r, bool mt)
 			check_labels(x, &p->inputs.v[i], v, rows);
 		entry_put(m, base, m->ptr, 3 + i, v);
 	}
-	if (step) {
-		done = LLVMBuildAdd(m->b, load(x, m->i64, at_n(x, work, AT_DONE)), n64(m, 1), "");
-		store(x, done, at_n(x, work, AT_DONE));
-		store(x, done, at_n(x, work, AT_STEP));
-		store(x, arg(x, extra), at_n(x, work, AT_LR));
-	}
+	if (step)
+		begin_step(x, work, arg(x, extra));
 	entry_calls(&x->e, base, LLVMConstNull(m->ptr), job, mt ? arg(x, n - 2) : NULL,
 	    mt ? arg(x, n - 1) : NULL);
+	if (step)
+		end_step(x, work);
 	if (plain)
 		ok(x);
 	else
@@ -570,22 +631,21 @@ make_run(struct lib *x, const struct trainer_entry *r, bool mt)
 }
 
 /* ---- weights */
-static int64_t
-weight_at(const struct lib *x, int i, int64_t *bytes)
+/* Where the weight is, and where what evaluations read is; they differ with averages. */
+static void
+weight_at(const struct lib *x, int i, int64_t *bytes, int64_t *state, int64_t *read)
 {
 	const struct program *p[3];
-	int n = programs(x->l, p);
+	const char *name = x->l->weights[i].state;
+	const struct io *s = NULL, *e = average(x->l, name);
 
-	for (int k = 0; k < n; k++) {
-		const struct io *s =
-		    find_io(p[k]->states.v, p[k]->states.n, x->l->weights[i].state);
-
-		if (s) {
-			*bytes = s->buffer->bytes;
-			return x->w.states + s->buffer->offset;
-		}
-	}
-	die("no program of the trainer has the weight \"%s\"", x->l->weights[i].state);
+	for (int k = 0, n = programs(x->l, p); k < n && !s; k++)
+		s = find_io(p[k]->states.v, p[k]->states.n, name);
+	if (!s)
+		die("no program of the trainer has the weight \"%s\"", name);
+	*bytes = s->buffer->bytes;
+	*state = x->w.states + s->buffer->offset;
+	*read = e ? x->w.states + e->buffer->offset : *state;
 }
 
 static int64_t
@@ -595,17 +655,32 @@ make_tables(struct lib *x)
 	int n = x->l->nweights;
 	LLVMValueRef *name = arena_array(m->a, LLVMValueRef, n + 1);
 	int64_t *place = arena_array(m->a, int64_t, n + 1),
-		*size = arena_array(m->a, int64_t, n + 1), total = 0;
+		*size = arena_array(m->a, int64_t, n + 1),
+		*read = arena_array(m->a, int64_t, n + 1), total = 0;
 
 	for (int i = 0; i < n; i++) {
 		name[i] = module_string(m, x->l->weights[i].state);
-		place[i] = weight_at(x, i, &size[i]);
+		weight_at(x, i, &size[i], &place[i], &read[i]);
 		total += size[i];
 	}
 	x->names = module_array(m, m->ptr, name, n, "weights");
 	x->places = module_i64s(m, place, n, "places");
+	x->reads = module_i64s(m, read, n, "reads");
 	x->sizes = module_i64s(m, size, n, "sizes");
 	return total;
+}
+
+/* Weight i of work memory from, or to, the caller's; set: the average too. */
+static void
+move_weight(struct lib *x, LLVMValueRef work, LLVMValueRef i, LLVMValueRef theirs,
+    LLVMValueRef size, bool set)
+{
+	struct module *m = x->m;
+	LLVMValueRef read = at(x, work, entry_of(x, x->reads, m->i64, i));
+
+	copy(x, set ? read : theirs, set ? theirs : read, size);
+	if (set)
+		copy(x, at(x, work, entry_of(x, x->places, m->i64, i)), theirs, size);
 }
 
 /* NAME_weights_get(work, to, size), NAME_weights_set(work, from, size): all, one after the other */
@@ -613,7 +688,7 @@ static void
 make_all_weights(struct lib *x, int64_t total, bool set)
 {
 	struct module *m = x->m;
-	LLVMValueRef sum, size, mine, theirs;
+	LLVMValueRef sum, size, theirs;
 	struct turn t;
 
 	begin(x, set ? "weights_set" : "weights_get", m->i32,
@@ -625,9 +700,8 @@ make_all_weights(struct lib *x, int64_t total, bool set)
 	LLVMBuildStore(m->b, n64(m, 0), sum);
 	t = loop(x, n64(m, x->l->nweights), 1);
 	size = entry_of(x, x->sizes, m->i64, t.i);
-	mine = at(x, arg(x, 0), entry_of(x, x->places, m->i64, t.i));
 	theirs = at(x, arg(x, 1), LLVMBuildLoad2(m->b, m->i64, sum, ""));
-	copy(x, set ? mine : theirs, set ? theirs : mine, size);
+	move_weight(x, arg(x, 0), t.i, theirs, size, set);
 	LLVMBuildStore(
 	    m->b, LLVMBuildAdd(m->b, LLVMBuildLoad2(m->b, m->i64, sum, ""), size, ""), sum);
 	again(x, t);
@@ -639,7 +713,7 @@ make_one_weight(struct lib *x, bool set)
 {
 	struct module *m = x->m;
 	LLVMTypeRef t = LLVMFunctionType(m->i64, (LLVMTypeRef[]){m->ptr}, 1, 0);
-	LLVMValueRef i, name, mine;
+	LLVMValueRef i, name;
 
 	begin(x, set ? "weight_set" : "weight_get", m->i32,
 	    (LLVMTypeRef[]){m->ptr, m->ptr, m->ptr, m->i64}, 4, true);
@@ -652,8 +726,7 @@ make_one_weight(struct lib *x, bool set)
 	entry_demand(&x->e,
 	    LLVMBuildICmp(m->b, LLVMIntEQ, arg(x, 3), entry_of(x, x->sizes, m->i64, i), ""),
 	    E_SIZE);
-	mine = at(x, arg(x, 0), entry_of(x, x->places, m->i64, i));
-	copy(x, set ? mine : arg(x, 2), set ? arg(x, 2) : mine, arg(x, 3));
+	move_weight(x, arg(x, 0), i, arg(x, 2), arg(x, 3), set);
 	ok(x);
 }
 
@@ -713,12 +786,12 @@ make_state(struct lib *x)
 	l = loop(x, n64(m, SAVED_HEAD), 8);
 	store(x, n64(m, 0), at(x, arg(x, 1), l.i));
 	again(x, l);
-	copy(x, arg(x, 1), arg(x, 0), n64(m, AT_STEP));
+	copy(x, arg(x, 1), arg(x, 0), n64(m, LASTING));
 	copy(x, at_n(x, arg(x, 1), SAVED_HEAD), at_n(x, arg(x, 0), x->w.states),
 	    n64(m, x->w.state_bytes));
-	h = hash(x, arg(x, 1), n64(m, 0), AT_STEP);
+	h = hash(x, arg(x, 1), n64(m, 0), LASTING);
 	store(x, hash(x, at_n(x, arg(x, 1), SAVED_HEAD), h, x->w.state_bytes),
-	    at_n(x, arg(x, 1), AT_STEP));
+	    at_n(x, arg(x, 1), LASTING));
 	ok(x);
 
 	begin(x, "state_load", m->i32, t, 3, true);
@@ -729,12 +802,12 @@ make_state(struct lib *x)
 	    LLVMBuildICmp(
 		m->b, LLVMIntEQ, load(x, m->i64, arg(x, 1)), n64(m, (int64_t)x->w.magic), ""),
 	    E_STATE);
-	h = hash(x, arg(x, 1), n64(m, 0), AT_STEP);
+	h = hash(x, arg(x, 1), n64(m, 0), LASTING);
 	h = hash(x, at_n(x, arg(x, 1), SAVED_HEAD), h, x->w.state_bytes);
 	entry_demand(&x->e,
-	    LLVMBuildICmp(m->b, LLVMIntEQ, load(x, m->i64, at_n(x, arg(x, 1), AT_STEP)), h, ""),
+	    LLVMBuildICmp(m->b, LLVMIntEQ, load(x, m->i64, at_n(x, arg(x, 1), LASTING)), h, ""),
 	    E_DAMAGED);
-	copy(x, arg(x, 0), arg(x, 1), n64(m, AT_STEP));
+	copy(x, arg(x, 0), arg(x, 1), n64(m, LASTING));
 	copy(x, at_n(x, arg(x, 0), x->w.states), at_n(x, arg(x, 1), SAVED_HEAD),
 	    n64(m, x->w.state_bytes));
 	ok(x);
@@ -812,7 +885,8 @@ initial_states(struct lib *x, struct blobs *b)
 
 	for (int i = programs(x->l, p) - 1; i >= 0; i--)
 		for (int k = 0; k < p[i]->states.n; k++)
-			if (p[i]->states.v[k].buffer->data)
+			if (p[i]->states.v[k].buffer->data &&
+			    !str_ends(p[i]->states.v[k].name, ":ema"))
 				buffer_content(p[i]->states.v[k].buffer,
 				    data + p[i]->states.v[k].buffer->offset);
 	x->initial_bytes = x->w.state_bytes;
@@ -900,6 +974,8 @@ emit_trainer_library(struct target *t, const struct trainer_library *l, enum emi
 	struct blobs b;
 
 	if (good) {
+		read_averages(l, l->eval);
+		read_averages(l, l->infer);
 		x.w = trainer_work(l);
 		blobs_open(&b, kind, path);
 		build(&x, &b);

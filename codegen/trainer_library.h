@@ -5,7 +5,19 @@
 #include "codegen/entry.h"
 
 /* ---- work memory: head, values, states, arena; each aligned to RT_ALIGN */
-enum { AT_MAGIC = 0, AT_DONE = 8, AT_SEED = 16, AT_STEP = 24, AT_LR = 32, AT_VALID = 64, HEAD = 256, SAVED_HEAD = 64 };
+enum {
+	AT_MAGIC = 0,
+	AT_DONE = 8,   /* updates */
+	AT_SEED = 16,
+	AT_MICRO = 24, /* steps of this window of accumulation */
+	LASTING = 32,  /* what a saved state has, then its hash */
+	AT_STEP = 32,
+	AT_MICROS = 40,
+	AT_LR = 48,
+	AT_VALID = 64,
+	HEAD = 256,
+	SAVED_HEAD = 64
+};
 struct work_plan {
 	int64_t values, states, state_bytes, arena, total; /* states_bytes: of one block for all programs */
 	uint64_t magic;            /* of this layout */

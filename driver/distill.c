@@ -181,6 +181,7 @@ emit_trainer_as_library(struct job *j, struct target *t, const struct trainer_im
 			l.stage = i;
 	l.train = image->train[l.stage];
 	l.lr = r->stages[l.stage].update.optimizer.lr;
+	l.accumulate = r->stages[l.stage].update.accumulate;
 	for (int i = 0; i < j->nsets; i++) {
 		set[i] = j->sets[i].name;
 		rows[i] = j->sets[i].batch;

@@ -3,13 +3,16 @@
 # threads; it needs libm at most, and minds what it is given.
 . "$(dirname "$0")/lib.sh"
 mkdir data
-cc -O2 "$SOURCE/examples/demo/draw_digits.c" -lm -o draw && ./draw data 200 100 || fail "digits"
+cc -O2 "$SOURCE/examples/demo/draw_digits.c" -lm -o draw && ./draw data 400 100 || fail "digits"
 cp "$SOURCE"/examples/demo/*.yaml "$SOURCE"/examples/demo/*.onnxtxt .
 sed 's/= {0}/= {0.01}/' teacher.onnxtxt >t.onnxtxt
 # dropout makes the seed count; with a cached teacher and without
 sed 's/  p = MaxPool/  q = Dropout (r)\n  p = MaxPool/; s/(r)$/(r)/; s/\[2,2\]> (r)/[2,2]> (q)/' student.onnxtxt >s.onnxtxt
 sed 's|teacher/student.onnx|t.onnxtxt|; s|student.onnxtxt|s.onnxtxt|; s|schedule: .*|schedule: constant|' student.yaml >cached.yaml
 sed '/^cache:/d' cached.yaml >live.yaml
+
+# averaged weights, two batches an update
+sed 's/optimizer: .*/optimizer: {adam: {lr: 0.005}}\n  ema: {decay: 0.9}\n  accumulate: 2/' live.yaml >averaged.yaml
 
 cat >use.c <<'C'
 /* use SAME_AS STEPS SEED OUT: that many steps on the file's rows in order, all weights to OUT */
@@ -18,6 +21,9 @@ cat >use.c <<'C'
 #include <stdlib.h>
 #include <string.h>
 #define CHECK(x) do { if (!(x)) { printf("line %d: %s\n", __LINE__, #x); exit(1); } } while (0)
+#ifndef WINDOW
+#define WINDOW 1
+#endif
 #ifdef CACHED
 #define T , y
 #define TY float y[KD_BATCH * 10];
@@ -68,9 +74,9 @@ int main(int argc, char **argv)
 		/* taken twice from one state, through the threads and not: the same */
 		CHECK(kd_step_mt(work, image, label T, lr, &loss, pf, &calls) == KD_OK && calls > 0);
 		CHECK(kd_state_save(work, s2, state) == KD_OK);
-		CHECK(kd_init(work, size, 999) == KD_OK && kd_state_load(work, s, state) == KD_OK && kd_steps_done(work) == i);
+		CHECK(kd_init(work, size, 999) == KD_OK && kd_state_load(work, s, state) == KD_OK && kd_steps_done(work) == i / WINDOW);
 		CHECK(kd_step(work, image, label T, lr, &loss) == KD_OK && kd_value(work, KD_VALUE_LOSS) == loss);
-		CHECK(kd_state_save(work, s, state) == KD_OK && memcmp(s, s2, state) == 0 && kd_steps_done(work) == i + 1);
+		CHECK(kd_state_save(work, s, state) == KD_OK && memcmp(s, s2, state) == 0 && kd_steps_done(work) == (i + 1) / WINDOW);
 		printf("%.9g\n", loss);
 	}
 	/* looking changes nothing */
@@ -110,22 +116,23 @@ int main(int argc, char **argv)
 C
 cflags="-g -Wall -Wextra -Werror -std=c11"
 grep -qa __asan_init "$RETORT" || cflags="$cflags -fsanitize=address,undefined"
-for kind in live cached; do
-	define=-DLIVE
+for kind in live cached averaged; do
+	define=-DLIVE steps=3
 	[ $kind = cached ] && define=-DCACHED
+	[ $kind = averaged ] && define=-DWINDOW=2 steps=6
 	expect 0 'libkd.a' "$RETORT" distill $kind.yaml -o $kind --build-only --emit=exe,static,shared --name=kd
 	expect 0 '' $kind/train --no-shuffle --steps 3 --seed 5 --lr 0.005 --out $kind.out
 	expect 0 '' "$WEIGHTS" $kind.out/student.onnx $kind.w
 	expect 0 '' cc $cflags $define use.c -I$kind $kind/libkd.a -lm -o $kind.use
-	expect 0 '' ./$kind.use x 3 5 $kind.bin
+	expect 0 '' ./$kind.use x $steps 5 $kind.bin
 	for p in conv.weight bn.scale bn.bias bn.mean bn.var fc.weight fc.bias; do
 		tail -c $(($(stat -c %s $kind.w/$p.npy) - 128)) $kind.w/$p.npy
 	done >$kind.want
 	same $kind.bin $kind.want
 	expect 0 '' cc -O1 $define use.c -I$kind -L$kind -lkd -lm -Wl,-rpath,$PWD/$kind -o $kind.so.use
-	expect 0 '' ./$kind.so.use x 3 5 $kind.so.bin
+	expect 0 '' ./$kind.so.use x $steps 5 $kind.so.bin
 	same $kind.bin $kind.so.bin
-	expect 0 '' ./$kind.use x 3 6 $kind.other
+	expect 0 '' ./$kind.use x $steps 6 $kind.other
 	tests=$((tests + 2))
 	cmp -s $kind.bin $kind.other && fail "the seed of dropout does not count"
 	# no allocation, no output, nothing but libm
