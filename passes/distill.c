@@ -116,7 +116,7 @@ build_losses(struct distiller *x)
 
 	for (int i = 0; i < x->d->nteachers; i++)
 		ok &= distill_check_names(x, &x->teachers[i]);
-	ok = ok && clone_teachers(x) && distill_clone(x, &x->student);
+	ok = ok && (clone_teachers(x) & distill_clone(x, &x->student));
 	if (!ok)
 		return NULL;
 	if (x->d->nterms == 0)
