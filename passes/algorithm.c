@@ -134,18 +134,41 @@ forced(const struct pass_ctx *ctx, const struct conv_layer *l, unsigned possible
 	return -1;
 }
 
+/* A bit for each that may compute it. */
+static unsigned
+serving(const struct pass_ctx *ctx, const struct conv_layer *l)
+{
+	unsigned possible = 0;
+
+	for (int i = 0; i < nalgorithms; i++)
+		if ((algorithms[i].precise || !ctx->opts->precise) && algorithms[i].serves(l, &ctx->opts->machine, algorithms[i].tile))
+			possible |= 1u << i;
+	return possible;
+}
+
+double
+algorithm_cost(const struct pass_ctx *ctx, const struct conv_layer *l)
+{
+	unsigned possible = serving(ctx, l);
+	double least = algorithms[0].cost(l, &ctx->opts->machine, algorithms[0].tile);
+
+	for (int i = 1; i < nalgorithms; i++) {
+		double cost = possible & 1u << i ? algorithms[i].cost(l, &ctx->opts->machine, algorithms[i].tile) : least;
+
+		least = cost < least ? cost : least;
+	}
+	return least;
+}
+
 /* The node as a layer, and which algorithms may compute it; false: it is none. */
 static bool
 layer_of(const struct pass_ctx *ctx, const struct node *n, struct conv_layer *l, unsigned *possible)
 {
 	*l = (struct conv_layer){.n = n, .where = (enum residence)ctx->residence};
-	*possible = 0;
 	if (n->dead || op_info[n->op].class != OC_conv || !conv_shape_of(n, &l->s))
 		return false;
 	l->fixed = n->op != OP_conv_grad_weight && n->in[1]->kind == VAL_CONST;
-	for (int i = 0; i < nalgorithms; i++)
-		if ((algorithms[i].precise || !ctx->opts->precise) && algorithms[i].serves(l, &ctx->opts->machine, algorithms[i].tile))
-			*possible |= 1u << i;
+	*possible = serving(ctx, l);
 	return true;
 }
 
@@ -170,17 +193,20 @@ fastest(const struct pass_ctx *ctx, unsigned possible, const double *ns)
 	return best;
 }
 
-/* Bytes that the weights grow by when all convolutions take what the model prefers. */
+/* Bytes that the weights grow by when all convolutions take what the model prefers; those
+ * that several share once. */
 static double
-growth(const struct pass_ctx *ctx, const struct graph *g)
+growth(const struct pass_ctx *ctx, struct arena *scratch, const struct graph *g)
 {
+	bool *seen = arena_array(scratch, bool, g->nvalue + 1);
 	double total = 0, ns[MAX_ALGORITHMS];
 	struct conv_layer l;
 	unsigned possible;
 
 	for (int i = 0; i < g->nodes.n; i++) {
-		if (!layer_of(ctx, g->nodes.v[i], &l, &possible) || !l.fixed)
+		if (!layer_of(ctx, g->nodes.v[i], &l, &possible) || !l.fixed || seen[l.n->in[1]->id])
 			continue;
+		seen[l.n->in[1]->id] = true;
 		predict(ctx, &l, possible, ns);
 		total += (algorithms[fastest(ctx, possible, ns)].weights - 1) * (double)l.n->in[1]->data->bytes;
 	}
@@ -254,7 +280,7 @@ pass_algorithm(struct graph *g, struct pass_ctx *ctx)
 
 	/* weights transformed are more, and may not fit where the kernels would */
 	ctx->residence = (int)cost_residence(m, bytes);
-	ctx->residence = (int)cost_residence(m, bytes + growth(ctx, g));
+	ctx->residence = (int)cost_residence(m, bytes + growth(ctx, scratch, g));
 	arena_destroy(scratch);
 	return graph_rewrite(g, ctx->diag, NULL, false, visit, ctx);
 }

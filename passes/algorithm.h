@@ -28,6 +28,8 @@ struct algorithm {
 };
 extern const struct algorithm algorithms[];
 extern const int nalgorithms;
+/* Cycles of the fastest that may compute it, by the cost model. */
+double algorithm_cost(const struct pass_ctx *, const struct conv_layer *);
 int algorithm_find(const char *name); /* -1: none of them */
 
 /* What decides instead of the cost model. */

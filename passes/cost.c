@@ -65,8 +65,8 @@ cost_working_set(struct arena *scratch, const struct graph *g)
 	return total + most;
 }
 
-static double
-rate(const struct machine *m, enum residence r)
+double
+cost_rate(const struct machine *m, enum residence r)
 {
 	return r == IN_L2 ? m->l2_rate : r == IN_L3 ? m->l3_rate : m->memory_rate;
 }
@@ -171,7 +171,7 @@ cost_direct(const struct machine *m, enum op op, const struct conv_shape *s, enu
 	int64_t high = wide * 2 <= most && s->spatial > 1 && taps * stride > 1 ? most / wide : 1;
 	double compute = pixels_of(s, size) / (double)(high * wide) *
 	                 product_cycles(m, high * wide, most, groups, blocks, taps * in_padded);
-	return overlapped(compute, 4 * count / rate(m, where), fit.hidden) + (fixed ? 0 : fit.pack * count);
+	return overlapped(compute, 4 * count / cost_rate(m, where), fit.hidden) + (fixed ? 0 : fit.pack * count);
 }
 
 double
@@ -191,17 +191,17 @@ cost_winograd(const struct machine *m, enum op op, const struct conv_shape *s, i
 	double points = w->n * w->n, u = 4 * points * (double)(in * out), v = vectors_of(m) / (double)lanes;
 	double transforms = fit.transform * v * (double)tiles * ((double)in * in_ops[w->n] + (double)out * out_ops[w->n]);
 	/* u, or the gradient of the weights, as a contraction that is packed: through memory a few times */
-	double kernel = fixed ? 0 : fit.kernel * u / 4 + fit.kernel_bytes * u / rate(m, cost_residence(m, 2 * u));
+	double kernel = fixed ? 0 : fit.kernel * u / 4 + fit.kernel_bytes * u / cost_rate(m, cost_residence(m, 2 * u));
 
 	if (gradient) { /* dU += V^T D: rows are input channels, the sum is over the tiles of a block; then over groups */
 		double product = points * product_cycles(m, in, most, groups, out / lanes, (double)tiles / (double)blocks);
-		double sums = 2 * u / rate(m, cost_residence(m, 2 * u));
+		double sums = 2 * u / cost_rate(m, cost_residence(m, 2 * u));
 
 		return transforms + kernel + (double)blocks * overlapped(product, sums, fit.hidden_winograd) + (double)cut.groups * sums;
 	}
 	/* u comes from where it lies once; the blocks that follow find it as near as it fits */
 	double block = points * product_cycles(m, ceil_div(tiles, blocks), most, groups, out / lanes, (double)in);
-	double first = u / rate(m, where), again = u / rate(m, cost_residence(m, 2 * u));
+	double first = u / cost_rate(m, where), again = u / cost_rate(m, cost_residence(m, 2 * u));
 	return transforms + kernel + overlapped(block, first, fit.hidden_winograd) +
 	       (double)(blocks - 1) * overlapped(block, again, 2 * u <= (double)m->l2 ? 1 : fit.hidden_winograd);
 }
@@ -211,7 +211,7 @@ cost_moved(const struct machine *m, const struct conv_shape *s)
 {
 	double bytes = 4 * ((double)s->ic * pixels_of(s, s->in) + (double)s->oc * pixels_of(s, s->out));
 
-	return bytes / 4 * fit.move + 4 * bytes / rate(m, cost_residence(m, 2 * bytes));
+	return bytes / 4 * fit.move + 4 * bytes / cost_rate(m, cost_residence(m, 2 * bytes));
 }
 
 /* ---- kernels as they are */
@@ -307,7 +307,7 @@ cost_calls(const struct machine *m, const struct call *call, int n, enum residen
 				for (int q = 0; q < (j < c ? call[j].kernel->nbuf : i) && !seen; q++)
 					seen = call[j].arg[q] == b;
 			if (!seen)
-				memory += bytes / rate(m, b->space == SPACE_WORK ? cost_residence(m, (double)b->bytes) : where);
+				memory += bytes / cost_rate(m, b->space == SPACE_WORK ? cost_residence(m, (double)b->bytes) : where);
 		}
 		free(p.moved);
 	}

@@ -13,6 +13,7 @@
 enum residence { IN_L2, IN_L3, IN_MEMORY };
 extern const char *const residence_names[];
 enum residence cost_residence(const struct machine *, double bytes);
+double cost_rate(const struct machine *, enum residence); /* bytes a cycle from there */
 /* What one run of a graph goes through: every constant and state once, and the
  * largest operands and result of a convolution or contraction. */
 double cost_working_set(struct arena *scratch, const struct graph *);

@@ -153,6 +153,23 @@ collect_halos(struct lay *l, const struct node *n)
 	}
 }
 
+/* Operands of a concatenation along the items are made in their places if they have its halo. */
+static void
+share_halos(struct lay *l, const struct node *n)
+{
+	const struct value *out = n->out[0];
+
+	if (n->op != OP_concat || !l->blocked[out->id] || (attr_int(n, "axis") != 0 && attr_int(n, "axis") != -out->rank))
+		return;
+	for (int turn = 0; turn < 2; turn++)
+		for (int i = 0; i < n->nin; i++)
+			for (int d = 0; d + 2 < out->rank; d++) {
+				const struct value *from = turn ? out : n->in[i], *to = turn ? n->in[i] : out;
+
+				want_halo(l, to, d, l->lo[from->id][d], l->hi[from->id][d]);
+			}
+}
+
 static const struct layout *
 blocked_layout(struct lay *l, const struct value *v)
 {
@@ -381,6 +398,9 @@ pass_layout(struct graph *g, struct pass_ctx *ctx)
 	for (int i = 0; i < g->nodes.n; i++)
 		if (!g->nodes.v[i]->dead)
 			collect_halos(&l, g->nodes.v[i]);
+	for (int i = g->nodes.n - 1; i >= 0; i--)
+		if (!g->nodes.v[i]->dead)
+			share_halos(&l, g->nodes.v[i]);
 	/* 3. operands and outputs, copies in between */
 	int n = g->nodes.n;
 	struct node **old = g->nodes.v;

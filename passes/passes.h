@@ -54,6 +54,7 @@ bool pass_expand(struct graph *, struct pass_ctx *);   /* leaves core only */
 bool pass_bound(struct graph *, struct pass_ctx *);    /* sizes found while running: fixed sizes and numbers (bound.c) */
 bool pass_host(struct graph *, struct pass_ctx *);     /* strings as kernels can move them (host.c) */
 bool pass_groups(struct graph *, struct pass_ctx *);   /* narrow groups of convolutions merged into blocks */
+bool pass_portions(struct graph *, struct pass_ctx *); /* what treats items alike, in portions of the batch */
 bool pass_algorithm(struct graph *, struct pass_ctx *); /* convolutions to the form of the algorithm that is fastest */
 bool pass_layout(struct graph *, struct pass_ctx *);   /* sets value->layout, inserts relayout */
 bool pass_lower(struct graph *, struct pass_ctx *);    /* clusters into kernels (cluster.c), writes ctx->program */

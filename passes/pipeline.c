@@ -5,7 +5,9 @@
  *   core graph           simplify fold cse dce   weights take scales and biases
  *        |               bound                   fixed sizes
  *        |               host                    strings become words
- *        |               groups algorithm fold   how convolutions are computed
+ *        |               groups fold             narrow groups into blocks
+ *        |               portions                a batch in portions that caches hold
+ *        |               algorithm cse fold      how convolutions are computed
  *        |               layout fold dce         memory layouts; constants packed
  *   core graph + layouts lower                   kernels, in ctx->program
  *        |               plan                    offsets in one arena
@@ -29,6 +31,7 @@ const struct pass passes[] = {
     {"bound", "sizes known at run time into fixed sizes and numbers", pass_bound},
     {"host", "string constants and comparisons into calls", pass_host},
     {"groups", "narrow groups of convolutions merged into whole blocks of channels", pass_groups},
+    {"portions", "frozen networks run in portions of the batch that stay in the cache", pass_portions},
     {"algorithm", "which algorithm computes every convolution: by cost, as measured or forced", pass_algorithm},
     {"layout", "memory layout of every value", pass_layout},
     {"lower", "clusters of nodes into kernels", pass_lower},
@@ -38,8 +41,10 @@ const int npasses = sizeof passes / sizeof passes[0];
 
 #define TO_CORE "dce,cse,simplify,fold,expand,simplify,fold,cse,simplify,fold,cse,dce"
 #define TO_FIXED "bound"
-#define TO_KERNELS "host,groups,algorithm,fold,layout,fold,dce,lower"
-static const char order[] = TO_CORE "," TO_FIXED "," TO_KERNELS ",plan";
+#define TO_GROUPS "host,groups"
+#define FROM_ALGORITHM "algorithm,cse,fold,layout,fold,dce,lower"
+#define TO_KERNELS TO_GROUPS "," FROM_ALGORITHM
+static const char order[] = TO_CORE "," TO_FIXED "," TO_GROUPS ",fold,portions," FROM_ALGORITHM ",plan";
 
 /* Is name one of the comma list, or the list "all"? */
 static bool
