@@ -22,6 +22,41 @@ compile_step(struct job *j, struct target *t, struct graph *g)
 	return p && opt_report(j->d, p, NULL) ? p : NULL;
 }
 
+/* The programs of each stage that take turns, the first of them apart; sharing: all. */
+static bool
+build_turns(struct job *j, struct target *t, struct trainer_image *image, const struct program **train, const char **config,
+            struct program **sharing, int *nsharing)
+{
+	struct arena *a = j->d->arena;
+	int n = j->r->nstages, turns = job_variants(j);
+	const struct program **more = arena_array(a, const struct program *, n * turns);
+
+	for (int k = 0; k < turns; k++) {
+		struct job *v = job_variant(j, k);
+
+		for (int i = 0; v && i < n; i++) {
+			struct program *p = job_stage(v, &v->r->stages[i])
+			                        ? compile_step(v, t, distill_train_graph(a, &v->dist, &j->d->diag))
+			                        : NULL;
+
+			if (!p) {
+				diag_note(&j->d->diag, job_loc(j, 0), "this is about the %s", v->note);
+				return false;
+			}
+			*(k == 0 ? &train[i] : &more[i * (turns - 1) + k - 1]) = p;
+			sharing[k * n + i] = p;
+		}
+		if (!v)
+			return false;
+	}
+	for (int i = 0; i < n; i++)
+		config[i] = job_stage_config(j, &j->r->stages[i]);
+	image->nmore = turns - 1;
+	image->more = more;
+	*nsharing = n * turns + 1;
+	return job_stage(j, &j->r->stages[n - 1]);
+}
+
 static bool
 build_programs(struct job *j, struct target *t, struct trainer_image *image)
 {
@@ -30,11 +65,12 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 	int n = j->r->nstages;
 	const struct program **train = arena_array(a, const struct program *, n);
 	const struct program **cached = arena_array(a, const struct program *, j->dist.nteachers + 1);
-	struct program **sharing = arena_array(a, struct program *, n + 2);
+	struct program **sharing;
 	int nsharing = n + 1;
 	const char **config = arena_array(a, const char *, n);
 
-	for (int i = 0; i < n; i++) {
+	sharing = arena_array(a, struct program *, n * job_variants(j) + 2);
+	for (int i = 0; i < n && job_variants(j) == 1; i++) {
 		const struct recipe_stage *st = &j->r->stages[i];
 
 		if (!job_stage(j, st))
@@ -44,7 +80,9 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 			return false;
 		config[i] = job_stage_config(j, st);
 	}
-	image->eval = sharing[n] = compile_step(j, t, distill_eval_graph(a, &j->dist, diag));
+	if (job_variants(j) > 1 && !build_turns(j, t, image, train, config, sharing, &nsharing))
+		return false;
+	image->eval = sharing[nsharing - 1] = compile_step(j, t, distill_eval_graph(a, &j->dist, diag));
 	if (!image->eval)
 		return false;
 	for (int i = 0; i < j->dist.nteachers; i++)
@@ -94,6 +132,8 @@ fill_patches(struct job *j, const struct trainer_image *image, unsigned char *on
 				memcpy(onnx + p->offset, g->states.v[k]->data->data, (size_t)p->bytes);
 		for (int k = 0; k < image->nstages; k++)
 			trained |= has_state(image->train[k], p->name);
+		for (int k = 0; k < image->nstages * image->nmore; k++)
+			trained |= has_state(image->more[k], p->name);
 		if (trained)
 			out[n++] = (struct rt_patch){p->name, p->offset, p->bytes};
 	}

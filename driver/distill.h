@@ -11,7 +11,9 @@
 struct job_set {
 	const char *name;
 	const struct recipe_split *train, *val, *test;
-	int64_t batch, limit, first_row;
+	int64_t batch, limit, first_row, share;
+	const struct recipe_sampler *sampler;
+	const struct job_field *balanced; /* by its classes; NULL: it is not */
 	int line;
 };
 struct job_field {
@@ -23,6 +25,9 @@ struct job_field {
 	const struct recipe_field *recipe;
 	int64_t classes;         /* the recipe's, or the number of folders; 0: unknown */
 	double *class_weights;   /* NULL: all 1 */
+	bool resized, target;    /* target: what a task learns and no model reads */
+	bool bucketed;           /* cut to the bucket's length on its first axis */
+	double pad;
 };
 struct job {
 	struct driver *d;
@@ -33,6 +38,9 @@ struct job {
 	int nfields;
 	struct job_field *fields;
 	int64_t batch;           /* rows of a step, all sets together */
+	bool mixed;              /* mixup or cutmix: labels come in pairs */
+	const char *note;        /* what it is about, in messages; NULL: everything */
+	bool partial;            /* of one set of several: models are fed by its fields only */
 	struct distill dist;
 	bool trainer_exe;        /* the executable is made */
 	struct program *infer;   /* of the trainer's library; NULL: none is made */
@@ -56,6 +64,10 @@ const char *path_absolute(struct arena *, const char *);
 bool job_read_data(struct job *);             /* sets, fields: dtype and shape of every data file */
 const char *job_config(struct job *);         /* docs/trainer-config.md, "The run" */
 const char *job_stage_config(struct job *, const struct recipe_stage *);
+/* distill_variant.c */
+int job_variants(const struct job *);         /* programs of a stage: buckets or sets that take turns; 1 */
+/* The job as program k of a stage sees it; NULL: reported. */
+struct job *job_variant(struct job *, int k);
 /* distill_model.c */
 bool job_import(struct job *);                /* fills dist but for terms and optimizer */
 bool job_stage(struct job *, const struct recipe_stage *); /* those */

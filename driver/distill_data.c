@@ -33,7 +33,7 @@ make_sets(struct job *j)
 		j->nsets = 1;
 		j->sets = arena_new(a, struct job_set);
 		j->sets[0] = (struct job_set){.name = "main", .train = &r->train, .val = &r->val, .test = &r->test,
-		                              .batch = r->batch, .line = r->train.line};
+		                              .batch = r->batch, .sampler = &r->sampler, .line = r->train.line};
 		j->batch = r->batch;
 		return;
 	}
@@ -43,20 +43,27 @@ make_sets(struct job *j)
 		struct recipe_set *s = &r->sets[i];
 
 		j->sets[i] = (struct job_set){.name = s->name, .train = &s->train, .val = &s->val, .test = &s->test,
-		                              .batch = s->batch, .limit = s->limit, .first_row = j->batch, .line = s->line};
+		                              .batch = s->batch, .limit = s->limit, .first_row = j->batch, .share = s->share,
+		                              .sampler = &s->sampler, .line = s->line};
 		j->batch += s->batch;
 	}
 }
 
-/* weight of class c = samples / (classes * samples of c): their mean over the data is 1 */
+/* weight of class c = labels / (classes * labels of c): their mean over the data is 1 */
 static double *
-inverse_frequency(struct job *j, const struct rt_array *labels, int64_t classes)
+inverse_frequency(struct job *j, struct rt_array *labels, int64_t classes)
 {
 	double *w = arena_array(j->d->arena, double, classes);
 	enum dtype type = dtype_from_onnx(labels->dtype);
-	int64_t n = 0;
+	int64_t n = 0, all = INT64_MAX, count;
+	struct rt_msg msg = {0};
 
-	for (int64_t i = 0; i < labels->rows; i++) {
+	if (!rt_array_load(labels, &all, 1, &msg)) {
+		diag_invalid(&j->d->diag, LOC_NONE, "%s", msg.text);
+		return NULL;
+	}
+	count = labels->rows * (labels->row_bytes / rt_dtype_bytes(labels->dtype));
+	for (int64_t i = 0; i < count; i++) {
 		int64_t c = dtype_get_i(type, labels->data, i);
 
 		if (c >= 0 && c < classes) {
@@ -78,18 +85,81 @@ find_field(struct job *j, const char *name)
 	return NULL;
 }
 
+/* Does any model read the field? */
+static bool
+is_read(const struct recipe *r, const char *name)
+{
+	bool read = false;
+
+	for (int i = 0; i < r->student.ninputs; i++)
+		read |= r->student.inputs[i].field && strcmp(r->student.inputs[i].field, name) == 0;
+	for (int t = 0; t < r->nteachers; t++)
+		for (int i = 0; i < r->teachers[t].ninputs; i++)
+			read |= r->teachers[t].inputs[i].field && strcmp(r->teachers[t].inputs[i].field, name) == 0;
+	return read;
+}
+
+static bool
+is_target(const struct recipe *r, const char *name)
+{
+	bool target = false;
+
+	for (int i = 0; i < r->ntasks; i++)
+		target |= r->tasks[i].target && strcmp(r->tasks[i].target, name) == 0;
+	return target && !is_read(r, name);
+}
+
+static bool
+open_field(struct job *j, const struct recipe_field *rf, struct rt_array *array, bool *resized)
+{
+	const struct recipe *r = j->r;
+	struct rt_want w = {.file = rf->file, .role = rt_data_role(rf->name, rf->classes > 0), .mask = rf->classes > 0,
+	                    .lengths = rf->lengths, .longest = rf->max_length, .pad = rf->pad};
+	struct rt_msg msg = {0};
+	bool own = rf->resize[0] > 0;
+
+	if (own)
+		w.role = RT_ROLE_IMAGES;
+	if (own || r->resize[0])
+		memcpy(w.size, own ? rf->resize : r->resize, sizeof w.size);
+	w.where_possible = !own;
+	if (!rt_data_want(array, &w, &msg))
+		return diag_error(&j->d->diag, msg.status == 4 ? STATUS_IO : STATUS_INVALID, job_loc(j, rf->line), "field \"%s\": %s",
+		                  rf->name, msg.text);
+	*resized = w.size[0] && array->rank > 2 && array->dims[array->rank - 2] == w.size[0] &&
+	           array->dims[array->rank - 1] == w.size[1];
+	return true;
+}
+
+static void
+class_weights(struct job *j, struct job_field *f, struct rt_array *labels)
+{
+	const struct recipe_field *rf = f->recipe;
+
+	f->classes = rf->classes ? rf->classes : rf->nweights ? rf->nweights : labels->nclasses;
+	if (rf->nweights && rf->nweights != f->classes)
+		diag_invalid(&j->d->diag, job_loc(j, rf->line), "field \"%s\" has %d class_weights for %" PRId64 " classes", rf->name,
+		             rf->nweights, f->classes);
+	else if (rf->nweights)
+		f->class_weights = rf->weights;
+	else if (rf->balance && f->classes > 0)
+		f->class_weights = inverse_frequency(j, labels, f->classes);
+	else if (rf->balance)
+		diag_invalid(&j->d->diag, job_loc(j, rf->line), "field \"%s\": balance needs the number of \"classes\"", rf->name);
+}
+
 static bool
 read_field(struct job *j, int set, const struct recipe_field *rf)
 {
 	struct diag *diag = &j->d->diag;
 	struct loc loc = job_loc(j, rf->line);
 	struct job_field *f = find_field(j, rf->name);
-	struct rt_msg msg = {0};
 	struct rt_array array = {0};
 	enum dtype type;
+	bool resized = false;
 
-	if (!rt_data_open(&array, rf->file, rt_data_role(rf->name, rf->classes > 0), 0, &msg))
-		return diag_error(diag, msg.status == 4 ? STATUS_IO : STATUS_INVALID, loc, "field \"%s\": %s", rf->name, msg.text);
+	if (!open_field(j, rf, &array, &resized))
+		return false;
 	type = dtype_from_onnx(array.dtype);
 	if (array.rank < 1 || array.rank - 1 > MAX_RANK || array.rows < 1) {
 		rt_data_close(&array);
@@ -106,18 +176,141 @@ read_field(struct job *j, int set, const struct recipe_field *rf)
 		f->set = -1;
 	} else {
 		f = &j->fields[j->nfields++];
-		*f = (struct job_field){.name = rf->name, .set = set, .dtype = type, .rank = array.rank - 1, .recipe = rf};
+		*f = (struct job_field){.name = rf->name, .set = set, .dtype = type, .rank = array.rank - 1, .recipe = rf,
+		                        .resized = resized, .target = is_target(j->r, rf->name), .pad = rf->pad};
 		if (f->rank)
 			memcpy(f->dims, array.dims + 1, sizeof *f->dims * (size_t)f->rank);
-		f->classes = rf->classes ? rf->classes : array.nclasses;
-		if (rf->balance && strcmp(rf->balance, "inverse_freq") == 0 && f->classes > 0)
-			f->class_weights = inverse_frequency(j, &array, f->classes);
+		class_weights(j, f, &array);
 	}
 	if (array.rows < j->sets[set].batch && j->r->drop_last)
 		diag_invalid(diag, loc, "field \"%s\": %" PRId64 " samples in %s are fewer than the batch of %" PRId64
 		             "; make data.batch smaller", rf->name, array.rows, rf->file, j->sets[set].batch);
 	rt_data_close(&array);
 	return true;
+}
+
+/* ---- what the recipe says of fields, against what they are */
+static struct augment_field
+augment_view(const struct job_field *f)
+{
+	return (struct augment_field){.dtype = dtype_info[f->dtype].onnx, .rank = f->rank, .dims = f->dims,
+	                              .classes = f->classes > 0, .target = f->target};
+}
+
+static bool
+names_field(const struct recipe_augment *g, const char *name)
+{
+	for (int k = 0; k < g->nfields; k++)
+		if (strcmp(g->fields[k], name) == 0)
+			return true;
+	return g->nfields == 0;
+}
+
+/* An augmentation acts on some field, and on each that it names; one that moves pixels
+ * moves those of a sample's label map by the same draw, so both have one size. */
+static void
+check_augment(struct job *j, const struct recipe_augment *g)
+{
+	const struct augment_info *info = &augment_table[g->kind];
+	struct loc loc = job_loc(j, g->line);
+	const struct job_field *first = NULL;
+	const char *why = NULL;
+
+	for (int i = 0; i < j->nfields; i++) {
+		const struct job_field *f = &j->fields[i];
+		struct augment_field v = augment_view(f);
+		const char *no = augment_refuses(g->kind, &v);
+
+		if (!names_field(g, f->name))
+			continue;
+		if (no) {
+			why = why ? why : no;
+			if (g->nfields)
+				diag_invalid(&j->d->diag, loc, "augment %s cannot act on field \"%s\", %s%s%s: %s", info->name, f->name,
+				             dtype_info[f->dtype].name, shape_text(j->d->arena, f->rank, f->dims),
+				             f->classes ? " with classes" : "", no);
+			continue;
+		}
+		if (first && info->acts & ACT_GEOMETRY && f->rank >= 2 && first->rank >= 2 && f->set == first->set &&
+		    (f->classes > 0) != (first->classes > 0) &&
+		    (f->dims[f->rank - 1] != first->dims[first->rank - 1] || f->dims[f->rank - 2] != first->dims[first->rank - 2]))
+			diag_invalid(&j->d->diag, loc, "augment %s moves field \"%s\", samples %s, and field \"%s\", samples %s, alike: their "
+			             "height and width must be equal, or `fields` names one of them", info->name, first->name,
+			             shape_text(j->d->arena, first->rank, first->dims), f->name, shape_text(j->d->arena, f->rank, f->dims));
+		first = first ? first : f;
+	}
+	if (!first && (!g->nfields || !why))
+		diag_invalid(&j->d->diag, loc, "augment %s acts on no field of the data: %s", info->name, why ? why : "there is none");
+	if (info->acts & ACT_BATCH && first) {
+		j->mixed = true;
+		if (j->r->buckets.field)
+			diag_invalid(&j->d->diag, loc, "augment %s mixes whole samples; it does not go with buckets", info->name);
+	}
+}
+
+/* The field by which a set is balanced: named, or the one label of a task in it. */
+static void
+check_sampler(struct job *j, int set)
+{
+	const struct recipe_sampler *s = j->sets[set].sampler;
+	struct loc loc = job_loc(j, s->line);
+	const struct job_field *found = NULL;
+	int n = 0;
+
+	for (int i = 0; s->balanced && i < j->nfields; i++) {
+		const struct job_field *f = &j->fields[i];
+		bool here = f->set < 0 || f->set == set;
+
+		if (s->field ? strcmp(s->field, f->name) == 0 : here && f->target && f->classes > 0) {
+			found = f;
+			n++;
+		}
+	}
+	if (!s->balanced)
+		return;
+	if (!found || n > 1) {
+		diag_invalid(&j->d->diag, loc, n ? "sampler: several fields have classes; say which: {balanced: FIELD}"
+		                                 : "sampler: balanced needs a label with \"classes\"");
+		return;
+	}
+	if (found->classes == 0 || found->rank > 1 || (found->rank == 1 && found->dims[0] != 1) || dtype_is_float(found->dtype))
+		diag_invalid(&j->d->diag, loc, "sampler: field \"%s\" is %s%s; balancing needs one class for each sample, with \"classes\"",
+		             found->name, dtype_info[found->dtype].name, shape_text(j->d->arena, found->rank, found->dims));
+	j->sets[set].balanced = found;
+}
+
+static void
+check_buckets(struct job *j)
+{
+	struct recipe_buckets *b = &j->r->buckets;
+	struct loc loc = job_loc(j, b->line);
+	struct job_field *f = b->field ? find_field(j, b->field) : NULL;
+
+	if (!f || b->n < 1)
+		return;
+	if (f->rank < 1) {
+		diag_invalid(&j->d->diag, loc, "data.buckets: samples of field \"%s\" have no axis to cut", f->name);
+		return;
+	}
+	if (b->lengths[b->n - 1] != f->dims[0]) {
+		diag_invalid(&j->d->diag, loc, "data.buckets: the longest is %" PRId64 ", field \"%s\" has samples %s; the last of \"lengths\" is "
+		             "the field's own", b->lengths[b->n - 1], f->name, shape_text(j->d->arena, f->rank, f->dims));
+		return;
+	}
+	if (b->has_pad)
+		f->pad = b->pad;
+	f->bucketed = true;
+	for (int i = 0; i < b->nfields; i++) {
+		struct job_field *o = find_field(j, b->fields[i]);
+
+		if (!o)
+			continue;
+		if (o->rank < 1 || o->dims[0] != f->dims[0])
+			diag_invalid(&j->d->diag, loc, "data.buckets: field \"%s\" has samples %s, field \"%s\" %s: their first axes must be equal to be "
+			             "cut alike", o->name, shape_text(j->d->arena, o->rank, o->dims), f->name,
+			             shape_text(j->d->arena, f->rank, f->dims));
+		o->bucketed = true;
+	}
 }
 
 bool
@@ -132,6 +325,13 @@ job_read_data(struct job *j)
 	for (int s = 0; s < j->nsets; s++)
 		for (int i = 0; i < j->sets[s].train->n; i++)
 			read_field(j, s, &j->sets[s].train->fields[i]);
+	if (j->d->diag.errors == 0) {
+		for (int i = 0; i < j->r->naugment; i++)
+			check_augment(j, &j->r->augments[i]);
+		for (int s = 0; s < j->nsets; s++)
+			check_sampler(j, s);
+		check_buckets(j);
+	}
 	return j->d->diag.errors == 0;
 }
 
@@ -165,7 +365,23 @@ split_lines(struct job *j, struct str *s, const char *key, const struct recipe_s
 		quote(s, split->fields[i].name);
 		quote(s, path_absolute(j->d->arena, split->fields[i].file));
 		str_add(s, "\n");
+		if (!split->fields[i].lengths)
+			continue;
+		str_addf(s, "%s_lengths", key);
+		quote(s, split->fields[i].name);
+		quote(s, path_absolute(j->d->arena, split->fields[i].lengths));
+		str_add(s, "\n");
 	}
+}
+
+static void
+mark(struct str *s, const char *key, const struct job_field *f, bool is)
+{
+	if (!is)
+		return;
+	str_add(s, key);
+	quote(s, f->name);
+	str_add(s, "\n");
 }
 
 static void
@@ -195,6 +411,25 @@ set_lines(struct job *j, struct str *s, int index)
 			quote(s, f->name);
 			str_addf(s, " %" PRId64 "\n", f->recipe->ignore);
 		}
+		if (f->pad != 0) {
+			str_add(s, "pad");
+			quote(s, f->name);
+			str_addf(s, " %.17g\n", f->pad);
+		}
+		mark(s, "resize", f, f->resized);
+		mark(s, "target", f, f->target);
+		mark(s, "bucketed", f, f->bucketed);
+	}
+	if (set->share)
+		str_addf(s, "share %" PRId64 "\n", set->share);
+	if (set->balanced)
+		mark(s, "balanced", set->balanced, true);
+	if (j->r->buckets.field) {
+		str_add(s, "bucket");
+		quote(s, j->r->buckets.field);
+		for (int i = 0; i < j->r->buckets.n; i++)
+			str_addf(s, " %" PRId64, j->r->buckets.lengths[i]);
+		str_add(s, "\n");
 	}
 	split_lines(j, s, "train", set->train);
 	if (set->val->from)
@@ -273,6 +508,34 @@ update_text(struct arena *a, const struct update_rule *u)
 	return keep(a, &s);
 }
 
+/* Every parameter in the table's order. */
+static void
+augment_line(struct str *s, const struct recipe_augment *g)
+{
+	const struct augment_info *a = &augment_table[g->kind];
+	double p = g->v[AUG_VALUES - 1];
+
+	str_addf(s, "augment %s", a->name);
+	for (int i = 0; i < AUG_PARAMS && a->params[i].kind; i++) {
+		int at = augment_value_at(g->kind, i);
+
+		for (int k = 0; at < 0 && k < g->nlist; k++)
+			str_addf(s, " %s %.17g", a->params[i].name, g->list[k]);
+		if (at < 0)
+			continue;
+		str_addf(s, " %s %.17g", a->params[i].name, g->v[at]);
+		if (a->params[i].kind == PARAM_AROUND || a->params[i].kind == PARAM_RANGE)
+			str_addf(s, " %.17g", g->v[at + 1]);
+	}
+	if (p != 1)
+		str_addf(s, " p %.17g", p);
+	for (int i = 0; i < g->nfields; i++) {
+		str_add(s, " field");
+		quote(s, g->fields[i]);
+	}
+	str_add(s, "\n");
+}
+
 const char *
 job_config(struct job *j)
 {
@@ -290,14 +553,12 @@ job_config(struct job *j)
 		str_add(&s, "\n");
 	}
 	str_addf(&s, "batch %" PRId64 "\nshuffle %d\ndrop_last %d\n", j->batch, r->shuffle, r->drop_last);
-	for (int i = 0; i < r->naugment; i++) {
-		const struct recipe_augment *g = &r->augments[i];
-
-		if (strcmp(g->kind, "crop") == 0 || strcmp(g->kind, "cutout") == 0)
-			str_addf(&s, "augment %s %" PRId64 "\n", g->kind, g->n);
-		else
-			str_addf(&s, "augment %s %.17g\n", g->kind, g->p);
-	}
+	if (r->workers > 1)
+		str_addf(&s, "workers %" PRId64 "\n", r->workers);
+	if (r->cache_bytes >= 0)
+		str_addf(&s, "cache_bytes %" PRId64 "\n", r->cache_bytes);
+	for (int i = 0; i < r->naugment; i++)
+		augment_line(&s, &r->augments[i]);
 	for (int i = 0; i < r->ntasks; i++)
 		task_lines(j, &s, &r->tasks[i]);
 	if (r->early_patience)

@@ -135,7 +135,7 @@ fill_model(struct job *j, const struct recipe_model *m, struct graph *g, struct 
 
 		for (int i = 0; i < m->ninputs; i++)
 			fed |= strcmp(m->inputs[i].onnx, g->inputs.v[k]->name) == 0;
-		if (!fed)
+		if (!fed && !j->partial)
 			return diag_invalid(&j->d->diag, job_loc(j, m->line),
 			                    "%s: input \"%s\" of %s is not fed; add it under inputs", m->name, g->inputs.v[k]->name, m->path);
 	}
@@ -304,6 +304,8 @@ job_import(struct job *j)
 	}
 	ds->name = r->name;
 	ds->batch = j->batch;
+	ds->mixed = j->mixed;
+	ds->partial = j->partial;
 	ds->seed = j->d->o.seed >= 0 ? j->d->o.seed : r->seed;
 	fill_fields(j);
 	ds->nsets = j->nsets;

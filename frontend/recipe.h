@@ -5,11 +5,18 @@
 #ifndef RETORT_RECIPE_H
 #define RETORT_RECIPE_H
 
+#include "host/augment.h"
+#include "ir/ir.h"
 #include "ir/optimizer.h"
 
-struct recipe_field { const char *name, *file; int line; int64_t classes; bool has_ignore; int64_t ignore; const char *balance; };
+struct recipe_field { const char *name, *file; int line; int64_t classes; bool has_ignore; int64_t ignore; const char *balance;
+                      int nweights; double *weights;           /* class_weights */
+                      int64_t resize[2];                       /* H, W; 0: as they are */
+                      const char *lengths; int64_t max_length; double pad; }; /* ragged: file of lengths; what fills them up */
 struct recipe_split { int n; struct recipe_field *fields; int line; const char *from; double fraction; }; /* from: taken out of that split */
-struct recipe_augment { const char *kind; double p; int64_t n; int line; }; /* flip_h p, flip_v p, crop n (pad), cutout n, noise p */
+struct recipe_augment { enum augment_kind kind; double v[AUG_VALUES], list[AUG_LIST]; int nlist, nfields; const char **fields; int line; };
+struct recipe_sampler { bool balanced; const char *field; int line; }; /* field NULL: the one target with classes */
+struct recipe_buckets { const char *field; int n; int64_t *lengths; int nfields; const char **fields; bool has_pad; double pad; int line; };
 
 struct recipe_input {            /* feeds one ONNX input of a model */
 	const char *onnx, *field;
@@ -81,10 +88,15 @@ struct recipe {
 	/* several datasets in one step, each with its own splits (data: {sets: {NAME: {...}}}):
 	 * a batch is the concatenation of one batch from each; tasks name theirs */
 	int nsets;
-	struct recipe_set { const char *name; struct recipe_split train, val, test; int64_t batch, limit; int line; } *sets;
+	struct recipe_set { const char *name; struct recipe_split train, val, test; int64_t batch, limit, share; struct recipe_sampler sampler; int line; } *sets;
+	bool interleaved;          /* a step takes a batch of one set, by share */
 	int64_t batch;
 	bool shuffle, drop_last;
 	int naugment; struct recipe_augment *augments;
+	int64_t resize[2]; int resize_line; /* of all image fields, in every split */
+	int64_t workers, cache_bytes;       /* cache_bytes -1: the default */
+	struct recipe_sampler sampler;
+	struct recipe_buckets buckets;      /* field NULL: none */
 	struct recipe_model student;
 	int nteachers; struct recipe_model *teachers;
 	int ntasks; struct recipe_task *tasks;

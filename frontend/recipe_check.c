@@ -282,6 +282,36 @@ check_monitor(const struct check *c)
 		    hint(c, &have, m));
 }
 
+static void
+check_field(const struct check *c, const struct names *have, const char *name, int line, const char *what)
+{
+	if (name && !known(have, name))
+		diag_invalid(c->d, at(c, line), "%s: \"%s\" is no field of the data%s", what, name, hint(c, have, name));
+}
+
+/* What augmentations, samplers and buckets name. */
+static void
+check_data(const struct check *c, const struct names *have)
+{
+	const struct recipe *r = c->r;
+
+	for (int i = 0; i < r->naugment; i++)
+		for (int k = 0; k < r->augments[i].nfields; k++)
+			check_field(c, have, r->augments[i].fields[k], r->augments[i].line,
+			    arena_printf(c->a, "augment %s", augment_table[r->augments[i].kind].name));
+	check_field(c, have, r->sampler.field, r->sampler.line, "data.sampler");
+	for (int i = 0; i < r->nsets; i++) {
+		struct names own = {0};
+
+		add_fields(c, &own, &r->sets[i].train);
+		check_field(c, &own, r->sets[i].sampler.field, r->sets[i].sampler.line,
+		    arena_printf(c->a, "data.sets.%s.sampler", r->sets[i].name));
+	}
+	check_field(c, have, r->buckets.field, r->buckets.line, "data.buckets");
+	for (int i = 0; i < r->buckets.nfields; i++)
+		check_field(c, have, r->buckets.fields[i], r->buckets.line, "data.buckets.fields");
+}
+
 /* A stage has terms of its own, or lists some of the recipe's, checked already. */
 static bool
 listed(const struct recipe *r, const struct recipe_term *t)
@@ -309,6 +339,7 @@ recipe_check(const struct recipe *r, struct arena *a, struct diag *d)
 		check_split(&c, &r->sets[i].train, &r->sets[i].test,
 		    arena_printf(a, "sets.%s.test", r->sets[i].name));
 	}
+	check_data(&c, &have);
 	check_inputs(&c, &r->student, &have);
 	for (i = 0; i < r->nteachers; i++) {
 		check_inputs(&c, &r->teachers[i], &have);

@@ -1,5 +1,5 @@
-/* recipe_int.h -- what the files of the recipe reader share: recipe.c (data, the
- * whole, references), recipe_model.c (models), recipe_train.c (terms and stages). */
+/* recipe_int.h -- what the files of the recipe reader share: recipe.c (the
+ * whole), recipe_data.c, recipe_model.c (models), recipe_train.c (terms and stages). */
 #ifndef RETORT_RECIPE_INT_H
 #define RETORT_RECIPE_INT_H
 
@@ -9,6 +9,9 @@
 #include <math.h>
 #include <string.h>
 
+/* data_root: NULL: the recipe's */
+void recipe_data(struct ydoc *, ynode *, struct recipe *, const char *data_root);
+void recipe_folder_labels(struct arena *, struct recipe *);
 bool recipe_models(struct ydoc *, ynode *, struct recipe *);
 void recipe_tasks(struct ydoc *, ynode *, struct recipe *);
 int recipe_terms(struct ydoc *, ynode *, const struct recipe *, struct recipe_term **);

@@ -372,15 +372,46 @@ int
 yaml_numbers(const struct ydoc *y, ynode *map, const char *key, double **v)
 {
 	ynode *n = yaml_get(y, map, key);
+
+	*v = NULL;
+	if (!yaml_is_map(n))
+		return yaml_number_list(y, n, v);
+	yaml_bad(y, n, "\"%s\" must be a list of numbers", key);
+	return 0;
+}
+
+int
+yaml_number_list(const struct ydoc *y, ynode *n, double **v)
+{
 	int i, k = 0, count = yaml_count(n);
 
 	*v = arena_array(y->arena, double, count + 1);
 	if (yaml_is_map(n)) {
-		yaml_bad(y, n, "\"%s\" must be a list of numbers", key);
+		yaml_bad(y, n, "a number or a list of numbers is expected here");
 		return 0;
 	}
 	for (i = 0; i < count; i++)
 		k += yaml_scalar_number(y, yaml_item(y, n, i), &(*v)[k]);
+	return k;
+}
+
+int
+yaml_int_list(const struct ydoc *y, ynode *n, int64_t **v, int64_t lo, int64_t hi)
+{
+	int k = 0, count = yaml_count(n);
+
+	*v = arena_array(y->arena, int64_t, count + 1);
+	for (int i = 0; i < count; i++) {
+		ynode *item = yaml_item(y, n, i);
+
+		if (!yaml_scalar_int(y, item, &(*v)[k]))
+			continue;
+		if ((*v)[k] < lo || (*v)[k] > hi)
+			yaml_bad(y, item, "%lld must lie between %lld and %lld", (long long)(*v)[k], (long long)lo,
+			    (long long)hi);
+		else
+			k++;
+	}
 	return k;
 }
 

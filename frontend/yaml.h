@@ -67,6 +67,9 @@ bool yaml_scalar_number(const struct ydoc *, const ynode *, double *); /* report
 bool yaml_scalar_int(const struct ydoc *, const ynode *, int64_t *);
 int yaml_strings(const struct ydoc *, ynode *map, const char *key,
     const char ***v); /* one string is a list of one */
+/* The same of a node itself. */
+int yaml_number_list(const struct ydoc *, ynode *, double **v);
+int yaml_int_list(const struct ydoc *, ynode *, int64_t **v, int64_t lo, int64_t hi);
 int yaml_numbers(const struct ydoc *, ynode *map, const char *key, double **v);
 int yaml_ints(
     const struct ydoc *, ynode *map, const char *key, int64_t **v, int64_t lo, int64_t hi);

@@ -37,7 +37,12 @@ build_term(struct distiller *x, const struct distill_term *t, struct value **tot
 		return false;
 	if (o.task)
 		weight *= o.task->weight;
-	distill_sums(x, &b, o.rows, &l, &num, &den);
+	if (x->d->mixed && !x->eval && o.in.target && o.in.nteachers == 0) {
+		if (!distill_mixed_sums(x, &b, &o, &l, &num, &den))
+			return false;
+	} else {
+		distill_sums(x, &b, o.rows, &l, &num, &den);
+	}
 	mean = l.weight || x->eval ? ratio(&b, num, den) : b_div(&b, num, den);
 	if (!mean)
 		return false;
@@ -81,6 +86,11 @@ finish(struct distiller *x, bool ok)
 			if (uses[g->inputs.v[i]->id])
 				g->inputs.v[keep++] = g->inputs.v[i];
 		g->inputs.n = keep;
+		for (int i = 0; i < keep && ok; i++)
+			if (str_starts(g->inputs.v[i]->name, "$unfed."))
+				ok = diag_invalid(x->diag, g->inputs.v[i]->loc,
+				    "the terms of this set depend on input \"%s\", which its data does not feed",
+				    g->inputs.v[i]->name + strlen("$unfed."));
 	}
 	arena_destroy(x->scratch);
 	return ok ? g : NULL;

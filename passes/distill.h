@@ -46,6 +46,8 @@ struct distill {
 	int nfrozen; const char *const *frozen; /* glob patterns */
 	bool batch_norm_frozen;
 	int nsets; struct distill_set *sets; /* 0 or 1: $valid; more: $valid.NAME */
+	bool mixed;              /* training rows are mixed in pairs: labels are a row's own and $pair.FIELD, shares $mix */
+	bool partial;            /* data of one set: inputs that it does not feed may only be of what nothing reads */
 };
 /* The whole step: inputs -> teachers, student, terms, gradients, updates. */
 struct graph *distill_train_graph(struct arena *, const struct distill *, struct diag *);

@@ -110,6 +110,10 @@ struct value *distill_valid_rows(struct distiller *, struct build *, struct rows
 /* sum(row*weight) and sum(weight) over the rows that count */
 void distill_sums(struct distiller *, struct build *, struct rows, const struct loss *,
     struct value **num, struct value **den);
+/* The same of a term whose rows are mixtures: by the share s of each row, s times what its own
+ * label gives and 1-s times what its partner's gives, numerators and weights alike. */
+bool distill_mixed_sums(struct distiller *, struct build *, const struct operands *, struct loss *own,
+    struct value **num, struct value **den);
 void distill_output_sums(
     struct distiller *, const char *name, struct value *num, struct value *den);
 bool distill_operands(

@@ -244,6 +244,10 @@ fed(struct distiller *x, struct made *m, const struct value *v, struct rows *row
 		rows->end = r.end;
 		n++;
 	}
+	if (n == 0 && x->d->partial) {
+		*rows = (struct rows){0, 0};
+		return distill_input(x->g, arena_printf(x->g->arena, "$unfed.%s", v->name), v->dtype, v->rank, v->dims);
+	}
 	if (n == 0) {
 		diag_invalid(x->diag, b.loc,
 		    "input \"%s\" of %s is fed by no data field; add it to the model's inputs",

@@ -108,6 +108,40 @@ distill_sums(struct distiller *x, struct build *b, struct rows r, const struct l
 		*den = b_reduce_all(b, OP_reduce_sum, b_expand(b, w, l->row->rank, l->row->dims));
 }
 
+static void
+shared_sums(struct distiller *x, struct build *b, struct rows r, struct loss *l, struct value *share,
+    struct value **num, struct value **den)
+{
+	share = columns(b, share, l->row);
+	l->weight = l->weight ? b_mul(b, l->weight, share) : share;
+	distill_sums(x, b, r, l, num, den);
+}
+
+bool
+distill_mixed_sums(struct distiller *x, struct build *b, const struct operands *o, struct loss *own,
+    struct value **num, struct value **den)
+{
+	const struct distill_field *f = o->in.field;
+	const char *name = arena_printf(x->g->arena, "$pair.%s", f->name);
+	struct rows all = {0, x->d->batch};
+	int64_t dims[MAX_RANK] = {o->target_rows.end - o->target_rows.first}, batch = x->d->batch;
+	struct loss_in in = o->in;
+	struct loss other;
+	struct value *share, *n2, *d2;
+
+	memcpy(dims + 1, f->dims, sizeof *dims * (size_t)f->rank);
+	in.target = distill_input(x->g, name, f->dtype, f->rank + 1, dims);
+	in.target = take_rows(b, in.target, o->target_rows, o->rows);
+	if (!in.target || !loss_build(&in, &other))
+		return false;
+	share = take_rows(b, distill_input(x->g, "$mix", DT_f32, 1, &batch), all, o->rows);
+	shared_sums(x, b, o->rows, own, share, num, den);
+	shared_sums(x, b, o->rows, &other, b_sub(b, b_scalar(b, DT_f32, 1), share), &n2, &d2);
+	*num = b_add(b, *num, n2);
+	*den = b_add(b, *den, d2);
+	return *num && *den;
+}
+
 /* ---- tasks and terms */
 
 static const struct distill_task *

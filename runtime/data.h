@@ -52,6 +52,7 @@ struct rt_want {
 	enum rt_role role;
 	int32_t dtype;	     /* only .csv converts, any other difference is reported */
 	int64_t size[2];     /* H, W that images are brought to */
+	bool where_possible; /* what is no image keeps its size */
 	bool mask;	     /* sizes change by the nearest pixel: the numbers are classes */
 	const char *lengths; /* rows are ragged: file holds their elements one after the other, this how many */
 	int64_t longest;     /* of a ragged row, the rest is cut off; 0: as the data */

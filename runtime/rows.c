@@ -238,6 +238,8 @@ rt_array_resize(struct rt_array *a, const struct rt_want *want, struct rt_msg *m
 	int r = a->rank;
 	struct wrap *w;
 
+	if (want->where_possible && ((r != 3 && r != 4) || (!want->mask && !rt_can_blend(a->dtype))))
+		return true;
 	if (r != 3 && r != 4)
 		return rt_fail(m, RT_INVALID,
 		    "%s: samples of %d axes cannot be resized; images are [H,W] or [C,H,W]",

@@ -60,7 +60,7 @@ data_and_models(void **state)
 	assert_int_equal(r->batch, 128);
 	assert_false(r->shuffle || r->drop_last);
 	assert_int_equal(r->naugment, 4);
-	assert_true(r->augments[0].p == 0.5 && r->augments[1].n == 4 && r->augments[2].n == 8);
+	assert_true(r->augments[0].v[0] == 0.5 && r->augments[1].v[0] == 4 && r->augments[2].v[0] == 8);
 	assert_string_equal(r->student.path, "tests/diag/students/small.onnx");
 	assert_true(in->scale == 0.5 && in->offset == 1 && in->nnorm == 2 && in->std[1] == 0.4);
 	assert_int_equal(in->npad, 4);
