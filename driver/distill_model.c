@@ -58,10 +58,10 @@ input_shapes(struct job *j, const struct recipe_model *m, bool whole, struct imp
 			s++;
 		if (s == shapes + io->nshapes) {
 			io->nshapes++;
-			*s = (struct input_shape){.input = in->onnx, .rank = whole ? 1 + f->rank : 1};
+			*s = (struct input_shape){.input = in->onnx, .rank = whole && !in->length ? 1 + f->rank : 1};
 		}
 		s->dims[0] += rows_of(j, f);
-		for (int k = 0; whole && k < f->rank; k++)
+		for (int k = 0; whole && !in->length && k < f->rank; k++)
 			s->dims[1 + k] = f->dims[k];
 		for (int k = 0, n = in->npad / 2; whole && k < n && n <= f->rank; k++) /* the last axes */
 			s->dims[1 + f->rank - n + k] += in->pad[k] + in->pad[n + k];
@@ -127,6 +127,7 @@ fill_model(struct job *j, const struct recipe_model *m, struct graph *g, struct 
 			                    near ? "did you mean" : "its first is", near ? near : g->inputs.n ? names[0] : "");
 		}
 		out->inputs[i] = (struct distill_input){.value = v, .field = in->field, .scale = in->scale, .offset = in->offset,
+		                                        .mask = in->mask, .length = in->length, .filler = in->filler,
 		                                        .nnorm = in->nnorm, .mean = in->mean, .std = in->std, .npad = in->npad,
 		                                        .pad = in->pad};
 	}

@@ -28,7 +28,7 @@ cut_fields(struct job *v, int64_t length)
 	for (int i = 0; i < v->nfields; i++)
 		if (v->fields[i].bucketed)
 			v->fields[i].dims[0] = length;
-	v->note = arena_printf(v->d->arena, "bucket of length %lld", (long long)length);
+	v->note = arena_printf(v->d->arena, "bucket of length %lld: the model's axis there must be symbolic, its values for any length", (long long)length);
 	return true;
 }
 
@@ -161,8 +161,7 @@ job_variant(struct job *j, int k)
 		return NULL;
 	if (!job_import(v) || j->d->diag.errors > errors) {
 		diag_note(&j->d->diag, job_loc(j, j->r->buckets.field ? j->r->buckets.line : j->sets[k].line),
-		          "this is about the %s%s", v->note,
-		          j->r->buckets.field ? "; a model for several lengths has a symbolic axis there" : "");
+		          "this is about the %s", v->note);
 		return NULL;
 	}
 	return v;

@@ -21,6 +21,8 @@ struct recipe_buckets { const char *field; int n; int64_t *lengths; int nfields;
 struct recipe_input {            /* feeds one ONNX input of a model */
 	const char *onnx, *field;
 	double scale, offset;    /* x*scale + offset; 1, 0 */
+	bool mask, length;       /* not the field, but 1 where it is no filler, or how many such a row has */
+	double filler;
 	int nnorm;               /* normalize: per channel (axis 1), after scale */
 	double *mean, *std;
 	int npad; int64_t *pad;  /* optional zeros around: lo.., hi.. of the sample's dims */

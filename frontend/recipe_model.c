@@ -48,10 +48,15 @@ model_input(struct ydoc *y, ynode *n, const char *onnx, const char *model)
 		in.field = yaml_text(y, n);
 		return in;
 	}
-	if (!YAML_KEYS(y, n, what, "field", "scale", "offset", "normalize", "pad") &&
+	if (!YAML_KEYS(y, n, what, "field", "scale", "offset", "normalize", "pad", "mask", "length") &&
 	    !yaml_is_map(n))
 		return in;
 	in.field = yaml_string(y, n, "field", NULL);
+	in.mask = yaml_get(y, n, "mask") != NULL;
+	in.length = yaml_get(y, n, "length") != NULL;
+	in.filler = yaml_number(y, n, in.mask ? "mask" : "length", 0, -1e15, 1e15);
+	if (in.mask && in.length)
+		yaml_bad(y, n, "%s is either the \"mask\" of the field or its \"length\"", what);
 	if (!in.field)
 		yaml_bad(y, n, "%s names no \"field\" of the data", what);
 	in.scale = yaml_number(y, n, "scale", 1, -INFINITY, INFINITY);

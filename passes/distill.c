@@ -190,7 +190,7 @@ train(struct distiller *x, struct value *loss)
 		return false;
 	for (int i = 0; i < n; i++) {
 		any |= grads[i] != NULL;
-		if (!grads[i])
+		if (!grads[i] && !x->d->partial)
 			diag_note(x->diag, params[i]->loc,
 			    "parameter \"%s\" receives no gradient and stays as it is",
 			    params[i]->name);

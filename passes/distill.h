@@ -10,6 +10,7 @@
 struct distill_input {       /* graph input of a model <- data field */
 	struct value *value;     /* VAL_INPUT in the model's graph */
 	const char *field;
+	bool mask, length; double filler; /* not the field, but 1 where it is no filler, or how many such a row has */
 	double scale, offset;
 	int nnorm; const double *mean, *std;
 	int npad; const int64_t *pad;

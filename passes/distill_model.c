@@ -155,6 +155,25 @@ ranked(struct build *b, struct value *v, const struct value *want)
 	return b_reshape(b, v, want->rank, dims);
 }
 
+/* 1 where a row [L] is no filler; or how many such it has. */
+static struct value *
+filled(struct build *b, const struct distill_input *in, struct value *v, const char *model)
+{
+	const struct value *want = in->value;
+	struct value *is;
+
+	if (v->rank != 2) {
+		diag_invalid(b->diag, b->loc,
+		    "input \"%s\" of %s: a %s is of samples [T], field \"%s\" is %s", want->name, model,
+		    in->mask ? "mask" : "length", in->field, dims_text(b->g->arena, v));
+		return NULL;
+	}
+	is = b1(b, OP_not, b2(b, OP_eq, v, b_scalar_like(b, v, in->filler)));
+	if (in->mask)
+		return b_cast(b, is, want->dtype);
+	return b_cast(b, b_reduce(b, OP_reduce_sum, b_cast(b, is, DT_i64), 1, (const int64_t[]){1}, false), want->dtype);
+}
+
 static struct value *
 prepared(struct distiller *x, struct build *b, const struct distill_input *in, const char *model)
 {
@@ -171,7 +190,7 @@ prepared(struct distiller *x, struct build *b, const struct distill_input *in, c
 		    model, dtype_info[want->dtype].name);
 		return NULL;
 	}
-	v = b_cast(b, v, want->dtype);
+	v = in->mask || in->length ? filled(b, in, v, model) : b_cast(b, v, want->dtype);
 	if (v && v->rank < want->rank)
 		v = ranked(b, v, want);
 	if (v && !plain)
