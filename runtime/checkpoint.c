@@ -55,13 +55,14 @@ save(struct run *r, const char *name, const void *states)
 	size_t n = (size_t)r->cur.nsums * sizeof(double);
 	double *sums = malloc(n + 1);
 	char *path = rt_join(r->checkpoints, name);
-	bool ok = sums && path;
+	bool ok = sums && path, best = strcmp(name, "best.ckpt") == 0;
 
 	if (!ok)
 		rt_fail(&r->msg, RT_INTERNAL, "out of memory");
+	/* the best weights are of an epoch's end, whenever they are written */
 	for (int i = 0; ok && i < e->nmeters; i++) {
-		sums[2 * i] = e->meters[i].sum_num;
-		sums[2 * i + 1] = e->meters[i].sum_den;
+		sums[2 * i] = best ? 0 : e->meters[i].sum_num;
+		sums[2 * i + 1] = best ? 0 : e->meters[i].sum_den;
 	}
 	if (ok) {
 		struct rt_iov iov[5] = {{&h, sizeof h}, {&r->cur, sizeof r->cur}, {sums, n},
