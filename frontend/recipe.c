@@ -144,6 +144,9 @@ read_recipe(struct arena *a, const char *path, const char *data_root, const int 
 		checkpoint(&y, root, r);
 		emit(&y, root, r);
 		recipe_folder_labels(a, r);
+		recipe_search(&y, root, r);
+		if (choice)
+			r->search = NULL;
 		recipe_check(r, a, d);
 	}
 	yaml_close(&y);
