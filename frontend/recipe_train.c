@@ -471,6 +471,9 @@ group(struct ydoc *y, ynode *n, const struct optimizer *base, struct param_group
 		yaml_bad(y, n, "a group has either \"lr\" or \"lr_scale\"");
 	g->optimizer.lr = yaml_number(y, n, "lr", base->lr, 0, INFINITY) *
 			  yaml_number(y, n, "lr_scale", 1, 0, INFINITY);
+	if (g->optimizer.lr > 0 && base->lr <= 0)
+		yaml_bad(y, yaml_get(y, n, "lr"),
+		    "a group's rate goes with the optimizer's, which is 0");
 	optimizer_keys(y, n, &g->optimizer);
 }
 
@@ -612,7 +615,8 @@ early_stop(struct ydoc *y, ynode *stage, struct recipe *r)
 
 	if (!n)
 		return;
-	if (!YAML_KEYS(y, n, "early_stop", "patience", "monitor", "min_delta", "restore_best") && !yaml_is_map(n))
+	if (!YAML_KEYS(y, n, "early_stop", "patience", "monitor", "min_delta", "restore_best") &&
+	    !yaml_is_map(n))
 		return;
 	if (!yaml_get(y, n, "patience"))
 		yaml_bad(y, n, "early_stop needs \"patience\", in epochs");

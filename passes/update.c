@@ -24,7 +24,8 @@ struct rule {
 	struct value *step, *t;		   /* i64, f64 */
 	struct value *first;		   /* bool: t == 1 */
 	struct value *correct1, *correct2; /* f64: 1 - beta1^t, sqrt(1 - beta2^t) */
-	struct value *product;		   /* f64: NAdam's product of mu, this update's included */
+	struct value *owner;   /* the group's first parameter: names slots of the whole group */
+	struct value *product; /* f64: NAdam's product of mu, this update's included */
 };
 
 /* ---- states */
@@ -41,15 +42,6 @@ static struct value *
 slot(struct rule *r, struct value *p, const char *suffix)
 {
 	return slot_of(r, p, suffix, p->dtype, p->rank);
-}
-
-/* A slot's content for a rule that starts from another number than 0. */
-static struct value *
-started(struct rule *r, struct value *slot, double from)
-{
-	struct build *b = r->b;
-
-	return from != 0 ? b_select(b, r->first, b_scalar(b, slot->dtype, from), slot) : slot;
 }
 
 /* The state's next content, where the step ends its window. */
@@ -202,10 +194,11 @@ update_nadam(struct rule *r, struct value *p, struct value *g)
 	struct value *m = slot(r, p, "m"), *v = slot(r, p, "v"), *one = b_scalar(b, DT_f64, 1);
 	struct value *mu = nadam_mu(r, 0), *next = nadam_mu(r, 1), *scale, *w;
 
-	if (!r->product) { /* one for the group, which all of it updates together */
-		struct value *s = slot_of(r, p, "mu", DT_f64, 0);
+	if (!r->product) { /* one for the group; its slot is 1 - P, which starts at 0 */
+		struct value *s = slot_of(r, r->owner, "mu", DT_f64, 0);
 
-		r->product = kept(r, s, b_mul(b, started(r, s, 1), mu));
+		r->product = b_mul(b, b_sub(b, one, s), mu);
+		kept(r, s, b_sub(b, one, r->product));
 	}
 	g = decayed(r, p, g);
 	m = kept(r, m, blend(b, o->beta1, m, g));
@@ -271,7 +264,7 @@ update_rmsprop(struct rule *r, struct value *p, struct value *g)
 	return stepped(r, p, r->lr, g);
 }
 
-/* torch.optim.Adagrad: g += wd*w;  s += g*g, from initial_accumulator_value;
+/* torch.optim.Adagrad: g += wd*w;  s += g*g, from initial_accumulator_value (while s is 0);
  * w -= lr/(1 + (t-1)*lr_decay) * g / (sqrt(s) + eps) */
 static struct value *
 update_adagrad(struct rule *r, struct value *p, struct value *g)
@@ -282,8 +275,14 @@ update_adagrad(struct rule *r, struct value *p, struct value *g)
 	struct value *rate = lr_over(r, b_adds(b, b_muls(b, b_adds(b, r->t, -1), o->lr_decay), 1));
 
 	g = decayed(r, p, g);
-	sum = b_add(b, started(r, s, o->initial_accumulator_value), square(b, g));
-	kept(r, s, sum);
+	sum = s;
+	if (o->initial_accumulator_value > 0) {
+		struct value *zero = b_scalar(b, p->dtype, 0);
+
+		sum = b_scalar(b, p->dtype, o->initial_accumulator_value);
+		sum = b_select(b, b2(b, OP_eq, s, zero), sum, s);
+	}
+	sum = kept(r, s, b_add(b, sum, square(b, g)));
 	return stepped(r, p, rate, b_div(b, g, b_adds(b, b_sqrt(b, sum), o->eps)));
 }
 
@@ -534,15 +533,17 @@ update_build(struct graph *g, const struct update_rule *u, const struct update_i
 		clip_norm(&b, &w, u->clip_norm, n, grads);
 	for (int i = 0; i < n; i++) {
 		struct rule *r = &rule[group ? group[i] : u->ngroups];
-		struct value *next;
+		struct value *next = params[i];
 
-		if (!grads[i])
-			continue;
 		b.loc = params[i]->loc;
 		b.loc.maker = "update";
-		next = rules[r->o->kind](r, params[i], grads[i]);
-		update_to(&b, &w, params[i], next);
-		if (u->ema_decay > 0)
+		if (!r->owner)
+			r->owner = params[i];
+		if (grads[i]) {
+			next = rules[r->o->kind](r, params[i], grads[i]);
+			update_to(&b, &w, params[i], next);
+		}
+		if (u->ema_decay > 0) /* without a gradient too: another program may give it one */
 			average(r, u, params[i], next);
 	}
 	arena_destroy(tmp);

@@ -198,6 +198,7 @@ memory_plan(const struct run *r, struct memory_plan *m)
 	add(m, "student weights", r->states.bytes - slots);
 	add(m, "optimiser slots", slots);
 	add(m, "best epoch's states", r->best ? r->states.bytes : 0);
+	add(m, "averaged weights", r->averaged ? r->states.bytes : 0);
 	for (int i = 0; i < p->nmemory; i++)
 		add(m, p->memory[i].what, p->memory[i].bytes);
 	if (p->nmemory == 0)
