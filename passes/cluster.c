@@ -404,8 +404,32 @@ join_nests(
 	return true;
 }
 
-/* A map after a contraction or convolution: every operand that comes from its
- * cluster has the anchor's dims and is read as it is. */
+/* Whether c's epilogue can have v at the anchor's index: a value of c of the anchor's
+ * dims, maps of such that are computed where they are used, or nothing that depends on c. */
+static bool
+in_epilogue(struct lower *lo, struct cluster *c, struct value *v)
+{
+	const struct value *y = c->anchor->out[0];
+	struct clusters s = {0};
+	bool from = false, fit = true;
+
+	add_source(lo, v, &s);
+	for (int i = 0; i < s.n; i++)
+		from |= s.v[i] == c;
+	if (!from)
+		return true;
+	if (!dims_equal(y->rank, y->dims, v->rank, v->dims))
+		return false;
+	if (lo->cluster_of[v->def->id] == c)
+		return true;
+	if (lo->cluster_of[v->def->id] || op_info[v->def->op].class != OC_map)
+		return false;
+	for (int k = 0; k < v->def->nin && fit; k++)
+		fit = in_epilogue(lo, c, v->def->in[k]);
+	return fit;
+}
+
+/* A map after a contraction or convolution, of operands that its epilogue can have. */
 static bool
 join_anchor(struct lower *lo, struct cluster *c, struct node *n, const struct clusters *src)
 {
@@ -415,20 +439,9 @@ join_anchor(struct lower *lo, struct cluster *c, struct node *n, const struct cl
 	if (op_info[n->op].class != OC_map || c->nodes.n >= MAX_NODES ||
 	    !dims_equal(y->rank, y->dims, n->out[0]->rank, n->out[0]->dims))
 		return false;
-	for (int k = 0; k < n->nin; k++) {
-		struct value *v = n->in[k];
-		struct clusters s = {0};
-
-		if (v->kind == VAL_NODE && lo->cluster_of[v->def->id] == c) {
-			if (!dims_equal(y->rank, y->dims, v->rank, v->dims))
-				return false;
-			continue;
-		}
-		add_source(lo, v, &s);
-		for (int i = 0; i < s.n; i++)
-			if (s.v[i] == c)
-				return false;
-	}
+	for (int k = 0; k < n->nin; k++)
+		if (!in_epilogue(lo, c, n->in[k]))
+			return false;
 	vec_push(lo->tmp, &join, c);
 	if (!acyclic(lo, &join, src))
 		return false;

@@ -175,6 +175,23 @@ choose(struct distiller *x, struct value **params, int *group, int *n)
 	return true;
 }
 
+/* What no term reads of the student is not differentiated either. */
+static bool
+narrow(struct distiller *x, struct value **loss, int n, struct value **params)
+{
+	struct graph *g = x->g;
+	bool ok = grad_expand_path(g, loss, n, params, x->diag);
+	int held = g->outputs.n;
+
+	if (!ok)
+		return false;
+	graph_output(g, "$loss", *loss);
+	ok = simplify_slices(g, x->diag);
+	*loss = g->outputs.v[held];
+	g->outputs.n = g->output_names.n = held;
+	return ok;
+}
+
 static bool
 train(struct distiller *x, struct value *loss)
 {
@@ -186,7 +203,8 @@ train(struct distiller *x, struct value *loss)
 	struct update_inputs in = {0};
 	bool any = false;
 
-	if (!choose(x, params, group, &n) || !grad_build(g, loss, n, params, grads, x->diag))
+	if (!choose(x, params, group, &n) || !narrow(x, &loss, n, params) ||
+	    !grad_build(g, loss, n, params, grads, x->diag))
 		return false;
 	for (int i = 0; i < n; i++) {
 		any |= grads[i] != NULL;

@@ -47,6 +47,7 @@ struct program *compile_graph(struct graph *, struct pass_ctx *);
 
 /* the passes, in pipeline order; each in the file of its name */
 bool pass_simplify(struct graph *, struct pass_ctx *); /* algebra, BN and scale into conv weights, transposes into contract; before and after expand */
+bool simplify_slices(struct graph *, struct diag *);   /* only the rules that move slices up: before the gradient, so that nobody differentiates what nobody reads */
 bool pass_fold(struct graph *, struct pass_ctx *);     /* constants through the evaluator */
 bool pass_cse(struct graph *, struct pass_ctx *);
 bool pass_dce(struct graph *, struct pass_ctx *);
@@ -76,6 +77,9 @@ bool lower_bound(struct graph *, const char *order, struct pass_ctx *); /* as lo
 /* grad.c: appends the gradient of scalar `loss` with respect to wrt[]; dwrt[i]
  * NULL where none flows.  Works on mixed graphs: rows with a gradient of their
  * own stay whole, other composites are expanded first. */
+/* Expands the composites between wrt and loss that have no gradient of their own;
+ * loss and wrt become the values that stand for them then.  grad_build begins with it. */
+bool grad_expand_path(struct graph *, struct value **loss, int n, struct value **wrt, struct diag *);
 bool grad_build(struct graph *, struct value *loss, int n, struct value *const *wrt,
                 struct value **dwrt, struct diag *);
 

@@ -105,8 +105,16 @@ count_slices(struct simplify *s, const struct graph *g)
 	}
 }
 
-bool
-pass_simplify(struct graph *g, struct pass_ctx *ctx)
+static bool
+visit_slices(struct rewrite *rw, struct node *n)
+{
+	if (n->nout == 1 && n->out[0] && n->out[0]->rank >= 0)
+		try_rules(rw, n, simplify_slice);
+	return true;
+}
+
+static bool
+sweeps(struct graph *g, struct pass_ctx *ctx, bool (*visit_node)(struct rewrite *, struct node *))
 {
 	struct simplify s = {.opts = ctx->opts, .changed = 1};
 	bool ok = true;
@@ -119,8 +127,22 @@ pass_simplify(struct graph *g, struct pass_ctx *ctx)
 		s.taken = arena_array(scratch, struct taken, g->nvalue);
 		count_slices(&s, g);
 		s.changed = 0;
-		ok = graph_rewrite(g, ctx->diag, NULL, true, visit, &s) && pass_cse(g, ctx) && pass_dce(g, ctx);
+		ok = graph_rewrite(g, ctx->diag, NULL, true, visit_node, &s) && pass_cse(g, ctx) && pass_dce(g, ctx);
 		arena_destroy(scratch);
 	}
 	return ok;
+}
+
+bool
+pass_simplify(struct graph *g, struct pass_ctx *ctx)
+{
+	return sweeps(g, ctx, visit);
+}
+
+bool
+simplify_slices(struct graph *g, struct diag *d)
+{
+	struct pass_ctx ctx = {.diag = d};
+
+	return sweeps(g, &ctx, visit_slices);
 }

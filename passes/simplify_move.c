@@ -154,43 +154,6 @@ channels_late(struct rewrite *rw, struct node *n)
 	return b_transpose(&rw->b, v, perm);
 }
 
-/* A constant index that counts up by a constant step is a slice. */
-static struct value *
-gather_slice(struct rewrite *rw, struct node *n)
-{
-	struct value *x = n->in[0], *index = n->in[1], *v;
-	int64_t axis = attr_int(n, "axis"), start[MAX_RANK] = {0}, count[MAX_RANK], step[MAX_RANK];
-	int64_t *i, k = 0, by = 1;
-
-	if (index->kind != VAL_CONST || x->kind == VAL_CONST)
-		return NULL;
-	axis += axis < 0 ? x->rank : 0;
-	int64_t size = x->dims[axis], n_index = dims_count(index->rank, index->dims);
-
-	if (!dim_const(size) || n_index < 1 || n_index > 65536)
-		return NULL;
-	i = arena_array(rw->g->arena, int64_t, n_index);
-	for (; k < n_index; k++) {
-		i[k] = dtype_get_i(index->dtype, index->data->data, k);
-		i[k] += i[k] < 0 ? size : 0;
-		if (i[k] < 0 || i[k] >= size)
-			return NULL;
-		if (k == 1)
-			by = i[1] - i[0];
-		if (k > 0 && (by == 0 || i[k] - i[k - 1] != by))
-			return NULL;
-	}
-	for (int d = 0; d < x->rank; d++) {
-		count[d] = x->dims[d];
-		step[d] = 1;
-	}
-	start[axis] = i[0];
-	count[axis] = n_index;
-	step[axis] = by;
-	v = b_slice(&rw->b, x, start, count, step);
-	return v ? b_reshape(&rw->b, v, n->out[0]->rank, n->out[0]->dims) : NULL;
-}
-
 /* contract(expand x, w): a letter that x only repeats along, and that w and the
  * result have, may go from x. */
 static struct value *
@@ -244,7 +207,6 @@ const struct simplify_rule simplify_move[] = {
     {OP_none, "op(reshape x, c) = reshape(op(x, c)), c one number", reshape_late},
     {OP_reshape, "reshape(transpose x) without axes of 1 = transpose(reshape x)", drop_ones_early},
     {OP_reshape, "reshape(transpose x), channels to the front = transpose(reshape(transpose x))", channels_late},
-    {OP_gather, "gather at known, evenly spaced places = slice", gather_slice},
     {OP_contract, "contract(expand x, w) = contract(x, w)", contract_repeated},
     {0},
 };

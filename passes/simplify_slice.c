@@ -212,6 +212,25 @@ through_contract(struct rewrite *rw, struct node *y, const struct cut *c)
 	return again(rw, y, in);
 }
 
+/* A row that stays whole until it is differentiated: its results along the axes before
+ * `axis` do not depend on each other. */
+static struct value *
+through_rows(struct rewrite *rw, struct node *y, const struct cut *c)
+{
+	struct value *in[3] = {0}, *x = y->in[0];
+	int64_t axis = attr_int(y, "axis");
+	int last = y->op == OP_LayerNormalization ? x->rank : 0;
+
+	axis += axis < 0 ? x->rank : 0;
+	for (int i = (int)axis; i < (last ? last : (int)axis + 1); i++)
+		if (!whole(c, x, i))
+			return NULL;
+	for (int k = 0; k < y->nin; k++)
+		in[k] = y->in[k];
+	in[0] = sliced(rw, x, c);
+	return in[0] ? again(rw, y, in) : NULL;
+}
+
 /* Outputs at an edge that nobody reads: less padding there.  Channels: fewer rows of weights. */
 static struct value *
 through_conv(struct rewrite *rw, struct node *y, const struct cut *c)
@@ -332,8 +351,10 @@ slice_early(struct rewrite *rw, struct node *n)
 		return NULL;
 	if (y->def->op == OP_contract)
 		return through_contract(rw, y->def, &c);
-	if (op_info[y->def->op].class == OC_map)
+	if (op_info[y->def->op].class == OC_map || y->def->op == OP_Relu)
 		return through_map(rw, y->def, &c);
+	if (y->def->op == OP_Softmax || y->def->op == OP_LogSoftmax || y->def->op == OP_LayerNormalization)
+		return y->def->nout == 1 ? through_rows(rw, y->def, &c) : NULL;
 	if (op_info[y->def->op].class == OC_reduce)
 		return through_reduce(rw, y->def, &c);
 	if (y->def->op == OP_conv)
@@ -345,7 +366,45 @@ slice_early(struct rewrite *rw, struct node *n)
 	return NULL;
 }
 
+/* A constant index that counts up by a constant step is a slice. */
+static struct value *
+gather_slice(struct rewrite *rw, struct node *n)
+{
+	struct value *x = n->in[0], *index = n->in[1], *v;
+	int64_t axis = attr_int(n, "axis"), start[MAX_RANK] = {0}, count[MAX_RANK], step[MAX_RANK];
+	int64_t *i, k = 0, by = 1;
+
+	if (index->kind != VAL_CONST || x->kind == VAL_CONST)
+		return NULL;
+	axis += axis < 0 ? x->rank : 0;
+	int64_t size = x->dims[axis], n_index = dims_count(index->rank, index->dims);
+
+	if (!dim_const(size) || n_index < 1 || n_index > 65536)
+		return NULL;
+	i = arena_array(rw->g->arena, int64_t, n_index);
+	for (; k < n_index; k++) {
+		i[k] = dtype_get_i(index->dtype, index->data->data, k);
+		i[k] += i[k] < 0 ? size : 0;
+		if (i[k] < 0 || i[k] >= size)
+			return NULL;
+		if (k == 1)
+			by = i[1] - i[0];
+		if (k > 0 && (by == 0 || i[k] - i[k - 1] != by))
+			return NULL;
+	}
+	for (int d = 0; d < x->rank; d++) {
+		count[d] = x->dims[d];
+		step[d] = 1;
+	}
+	start[axis] = i[0];
+	count[axis] = n_index;
+	step[axis] = by;
+	v = b_slice(&rw->b, x, start, count, step);
+	return v ? b_reshape(&rw->b, v, n->out[0]->rank, n->out[0]->dims) : NULL;
+}
+
 const struct simplify_rule simplify_slice[] = {
+    {OP_gather, "gather at known, evenly spaced places = slice", gather_slice},
     {OP_slice, "slice(f x) = f(slice x)", slice_early},
     {0},
 };

@@ -227,17 +227,20 @@ dearer(const void *a, const void *b)
 	return (x < y) - (x > y);
 }
 
-/* The mean time of every kernel over n steps. */
+/* The least time of every kernel in n steps. */
 static bool
 profile(struct run *r, struct exec *e, int64_t n)
 {
 	int64_t *ns = calloc((size_t)e->p->ncalls + 1, sizeof *ns);
 	struct cost *c = calloc((size_t)e->p->ncalls + 1, sizeof *c);
 
-	for (int64_t i = 0; ns && c && i < n; i++)
+	for (int64_t i = 0; ns && c && i < n; i++) {
+		memset(ns, 0, sizeof *ns * (size_t)e->p->ncalls);
 		rt_run_timed(r->pool, e->p, e->base, NULL, ns);
-	for (int i = 0; ns && c && i < e->p->ncalls; i++)
-		c[i] = (struct cost){(double)ns[i] / 1e6 / (double)n, i};
+		for (int j = 0; j < e->p->ncalls; j++)
+			if (i == 0 || (double)ns[j] / 1e6 < c[j].ms)
+				c[j] = (struct cost){(double)ns[j] / 1e6, j};
+	}
 	if (ns && c) {
 		qsort(c, (size_t)e->p->ncalls, sizeof *c, dearer);
 		for (int i = 0; i < e->p->ncalls; i++)

@@ -4,7 +4,8 @@
  *
  * and compares the printed graph with FILE.want (what the passes leave) or, where
  * there is one, the messages with FILE.err.  "# conv: NODE=ALGORITHM" is --conv.  `grad` among the passes appends the
- * gradient of the first output with respect to every trainable state as outputs.
+ * gradient of the first output with respect to every trainable state as outputs;
+ * `slices` moves slices up, as is done before a student is differentiated.
  * The text must also survive print, parse, print, and the graph must compute what
  * it did before the passes.   golden DIR [--bless] [NAME] */
 #include "numeric.h"
@@ -62,7 +63,9 @@ run_list(struct graph *g, char *list, struct pass_ctx *ctx)
 		before = run_graph(ctx->arena, g, false);
 
 	for (char *p = strtok(list, ", \t"); p; p = strtok(NULL, ", \t")) {
-		bool ok = strcmp(p, "grad") == 0 ? append_grads(g, ctx->diag) : passes_run_named(g, p, ctx);
+		bool ok = strcmp(p, "grad") == 0     ? append_grads(g, ctx->diag)
+			  : strcmp(p, "slices") == 0 ? simplify_slices(g, ctx->diag)
+						     : passes_run_named(g, p, ctx);
 
 		if (!ok)
 			return true;
