@@ -185,7 +185,7 @@ memory_plan(const struct run *r, struct memory_plan *m)
 {
 	const struct rt_program *p = largest(r);
 	struct data_bytes data = data_bytes(r);
-	int64_t slots = 0, own = 0, io, there;
+	int64_t slots = 0, own = 0, kept = 0, io, there;
 
 	*m = (struct memory_plan){.mapped = data.mapped};
 	for (int i = 0; i < r->t->nstages && r->work; i++)
@@ -207,6 +207,9 @@ memory_plan(const struct run *r, struct memory_plan *m)
 	add(m, "constants", constants(r, false));
 	add(m, "batch buffers", io);
 	add(m, "data", data.decoded + data.batch);
+	for (int i = 0; i < r->answers.n; i++)
+		kept += r->answers.v[i].tally.bytes;
+	add(m, "rows kept for metrics", kept);
 	there = r->states.bytes + data.decoded;
 	if (r->settled)
 		there += constants(r, false) + (r->work ? r->work_bytes + own : 0);

@@ -357,6 +357,7 @@ keep_rows(struct tally *t, int64_t keep, struct region *r)
 	size_t n = (size_t)keep, c = (size_t)t->classes;
 
 	t->cap = keep;
+	t->bytes = keep * (t->classes * 4 + (t->labels ? 12 : t->classes * 4) + (int64_t)sizeof *t->order + 16);
 	t->scores = region_alloc(r, n * c * sizeof *t->scores);
 	t->scale = region_alloc(r, t->labels ? n * sizeof *t->scale : 1);
 	t->label = region_alloc(r, t->labels ? n * sizeof *t->label : 1);

@@ -20,6 +20,7 @@ struct tally {
 				       and mixed deviations from them: vv, aa, va */
 	double *squares;	    /* [classes]: sums of (value - answer)^2 */
 	int64_t n, cap;		    /* what is kept of each position, where order matters */
+	int64_t bytes;		    /* of it, as it fills up */
 	float *scores;		    /* [n][classes] */
 	double *scale;		    /* [n] labels: log of the sum of exp(scores) */
 	float *values;		    /* [n][classes] */

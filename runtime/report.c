@@ -365,6 +365,7 @@ cpu_name(char *out, size_t n)
 static void
 tables(FILE *f, const struct run *r, const struct history *h)
 {
+	struct memory_plan plan;
 	struct rusage usage;
 	struct utsname u;
 	char cpu[200];
@@ -398,11 +399,14 @@ tables(FILE *f, const struct run *r, const struct history *h)
 	if (uname(&u) == 0)
 		row(f, "system", "%s %s %s", u.sysname, u.release, u.machine);
 	row(f, "threads", r->trial.alone ? "1 (faster than %d)" : "%d", rt_pool_threads(r->pool));
-	row(f, "planned memory", "%.2f MB", 1e-6 * (double)(r->work_bytes + r->states.bytes));
-	row(f, "  activations, gradients", "%.2f MB", 1e-6 * (double)r->work_bytes);
-	row(f, "  weights and optimizer", "%.2f MB", 1e-6 * (double)r->states.bytes);
-	row(f, "constants, as teachers", "%.2f MB",
-	    1e-6 * (double)r->t->stages[0].train->const_bytes);
+	memory_plan(r, &plan);
+	row(f, "memory of a step", "%.2f MB", 1e-6 * (double)plan.bytes);
+	for (int i = 0; i < plan.n; i++) {
+		char what[80];
+
+		snprintf(what, sizeof what, "  %s", plan.row[i].what);
+		row(f, what, "%.2f MB", 1e-6 * (double)plan.row[i].bytes);
+	}
 	if (getrusage(RUSAGE_SELF, &usage) == 0)
 		row(f, "resident at most", "%.2f MB", 1024e-6 * (double)usage.ru_maxrss);
 	row(f, "updates", "%lld", (long long)r->cur.total_updates);

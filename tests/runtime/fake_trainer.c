@@ -20,7 +20,7 @@ struct states {
 	float w[NW], pad[64 - NW], slot[NW];
 };
 
-static const int64_t dims_x[] = {B, D}, dims_y[] = {B}, dims_w[] = {NW};
+static const int64_t dims_x[] = {B, D}, dims_y[] = {B}, dims_w[] = {NW}, dims_s[] = {B, C};
 static const struct rt_tensor inputs[] = {
     {"x", RT_F32, 2, dims_x, NULL, B *D * 4, 0},
     {"label", RT_I64, 1, dims_y, NULL, B * 8, 1},
@@ -56,6 +56,9 @@ static const struct rt_tensor eval_outputs[] = {
     {"loss.den", RT_F32, 0, NULL, NULL, 4, 1},
     {"metric.cls.accuracy.num", RT_F32, 0, NULL, NULL, 4, 2},
     {"metric.cls.accuracy.den", RT_F32, 0, NULL, NULL, 4, 3},
+    {"rows.cls.scores", RT_F32, 2, dims_s, NULL, B *C * 4, 4},
+    {"rows.cls.labels", RT_I32, 1, dims_y, NULL, B * 4, 5},
+    {"rows.cls.valid", RT_F32, 1, dims_y, NULL, B * 4, 6},
 };
 static const struct rt_tensor states[] = {
     {"w", RT_F32, 1, dims_w, NULL, NW * 4, offsetof(struct states, w)},
@@ -175,6 +178,19 @@ eval_call(int32_t call, void *const *base, int64_t *sym, int64_t begin, int64_t 
 	*(float *)base[7] = (float)valid;
 	*(float *)base[8] = p.hits;
 	*(float *)base[9] = (float)valid;
+	for (int r = 0; r < B; r++) {
+		const float *w = ((const struct states *)base[2])->w, *x = base[3];
+
+		for (int c = 0; c < C; c++) {
+			float z = w[D * C + c];
+
+			for (int d = 0; d < D; d++)
+				z += w[d * C + c] * x[r * D + d];
+			((float *)base[10])[r * C + c] = z;
+		}
+		((int32_t *)base[11])[r] = (int32_t)((const int64_t *)base[4])[r];
+		((float *)base[12])[r] = r < valid;
+	}
 }
 
 static const int64_t train_pieces[] = {PIECES, 1}, eval_pieces[] = {1};
@@ -204,7 +220,7 @@ static const struct rt_program eval_program = {
     .name = "fake_eval",
     .ncalls = 1,
     .ninputs = 3,
-    .noutputs = 4,
+    .noutputs = 7,
     .nstates = 1,
     .pieces = eval_pieces,
     .call_names = names,
@@ -225,7 +241,9 @@ static const struct rt_stage stages[] = {
 	"retort_trainer 1\nname \"fake\"\nseed 7\nroot \"nowhere\"\nbatch 16\ncheckpoint_seconds " \
 	"0.02\n"                                                                                   \
 	"info \"optimizer\" \"sgd \\\"momentum\\\" 0.9\"\nrecipe \"retort: 1\\nname: fake\\n\"\n"  \
-	"set \"main\" 16 0\nfield \"x\" 1 6\nfield \"label\" 7\nclasses \"label\" 3\n"             \
+	"task cls main label\nmetric cls accuracy\nmetric cls f1_macro\nmetric cls roc_auc\n"            \
+	"metric cls f1_per_class\nmetric cls confusion\n"                                          \
+	"set \"main\" 16 0\nfield \"x\" 1 2 3\nfield \"label\" 7\nclasses \"label\" 3\n"             \
 	"train \"x\" \"train_x.npy\"\ntrain \"label\" \"train_y.npy\"\n" more                      \
 	"test \"x\" \"test_x.npy\"\ntest \"label\" \"test_y.npy\"\n"
 static const char onnx[256] = "onnx bytes";

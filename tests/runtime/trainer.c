@@ -132,7 +132,7 @@ static void
 write_set(const char *x_name, const char *y_name, int rows, uint64_t seed)
 {
 	float *x = malloc(sizeof *x * 6 * (size_t)rows);
-	int64_t *y = malloc(sizeof *y * (size_t)rows), dx[] = {rows, 6}, dy[] = {rows};
+	int64_t *y = malloc(sizeof *y * (size_t)rows), dx[] = {rows, 2, 3}, dy[] = {rows};
 	struct rt_msg m = {0};
 
 	for (int r = 0; r < rows; r++) {
@@ -146,7 +146,7 @@ write_set(const char *x_name, const char *y_name, int rows, uint64_t seed)
 		}
 		y[r] = z[0] > z[1] ? z[0] > z[2] ? 0 : 2 : z[1] > z[2] ? 1 : 2;
 	}
-	assert_true(rt_npy_write(tmp_path(x_name), RT_F32, 2, dx, x, &m));
+	assert_true(rt_npy_write(tmp_path(x_name), RT_F32, 3, dx, x, &m));
 	assert_true(rt_npy_write(tmp_path(y_name), RT_I64, 1, dy, y, &m));
 	free(x);
 	free(y);
@@ -233,6 +233,55 @@ check_events(const char *out, const char *last_line)
 	tf_free(&t);
 }
 
+/* The array of a key: its numbers, and how many they are. */
+static int
+list(const char *line, const char *key, double *v)
+{
+	const char *p = strstr(line, key);
+	int n = 0, depth = 0;
+	char *end;
+
+	assert_non_null(p);
+	p += strlen(key);
+	do {
+		depth += (*p == '[') - (*p == ']');
+		if (*p >= '0' && *p <= '9') {
+			v[n++] = strtod(p, &end);
+			p = end;
+		} else {
+			p++;
+		}
+	} while (depth > 0);
+	return n;
+}
+
+/* What is counted from the rows agrees with itself and with the programs' sums: 103
+ * samples in batches of 16. */
+static void
+check_rows(const char *out)
+{
+	size_t n;
+	char *text = slurp(out, "metrics.jsonl", &n), *last = text;
+	double m[9], f1[3], all = 0, mean = 0;
+
+	for (char *p = text; (p = strchr(p, '\n')) && p[1]; last = ++p)
+		;
+	assert_int_equal(list(last, "\"test.cls.confusion\": ", m), 9);
+	assert_int_equal(list(last, "\"test.cls.f1_per_class\": ", f1), 3);
+	for (int c = 0; c < 3; c++) {
+		double row = m[3 * c] + m[3 * c + 1] + m[3 * c + 2], column = m[c] + m[3 + c] + m[6 + c];
+
+		assert_true(fabs(f1[c] - 2 * m[4 * c] / (row + column)) < 1e-8);
+		mean += f1[c] / 3;
+		all += row;
+	}
+	assert_true(all == 103);
+	assert_true(fabs(number(last, "\"test.cls.accuracy\": ") - (m[0] + m[4] + m[8]) / 103) < 1e-8);
+	assert_true(fabs(number(last, "\"test.cls.f1_macro\": ") - mean) < 1e-8);
+	assert_true(number(last, "\"test.cls.roc_auc\": ") > 0.9 && number(last, "\"test.cls.roc_auc\": ") <= 1);
+	free(text);
+}
+
 static void
 learns(void **s)
 {
@@ -266,7 +315,10 @@ learns(void **s)
 	assert_non_null(strstr(text, "<polyline"));
 	assert_non_null(strstr(text, "sgd &quot;momentum&quot; 0.9"));
 	assert_null(strstr(text, "http"));
+	assert_non_null(strstr(text, "class=\"confusion\""));
+	assert_non_null(strstr(text, "<img alt=\"sample "));
 	free(text);
+	check_rows("a");
 
 	ok(run("b", ARGS("--threads", "3")));
 	same("a", "b", "student.onnx");
