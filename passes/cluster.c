@@ -485,32 +485,64 @@ absorb_makers(struct lower *lo, struct cluster *c, const struct node *n)
 	}
 }
 
-/* Reductions that read the same run together.  (Maps wait for their readers.) */
+/* The reduction n, with the nests that make its operand, into a nest that reads v, itself or
+ * through what is computed where it is used. */
 static bool
-join_sibling(struct lower *lo, struct node *n, const struct clusters *src)
+join_readers(struct lower *lo, const struct value *v, struct node *n, const struct clusters *makers,
+    const struct clusters *src)
 {
-	if (!nest_is_reduce(n->op))
-		return false;
-	for (int k = 0; k < n->nin; k++) {
-		struct value *v = n->in[k];
+	for (int i = 0; i < lo->users[v->id].n; i++) {
+		struct node *u = lo->users[v->id].v[i];
+		struct cluster *c = lo->cluster_of[u->id];
+		struct clusters join = {0};
+		bool made = false;
 
-		while (v->kind == VAL_NODE && !lo->cluster_of[v->def->id] && v->def->nin)
-			v = v->def->in[0];
-		if (count(v) < count(n->out[0]) || count(v) < 16)
+		if (!c && u != n && op_info[u->op].class == OC_map && count(u->out[0]) == count(v) &&
+		    join_readers(lo, u->out[0], n, makers, src))
+			return true;
+		for (int k = 0; k < makers->n; k++)
+			made |= makers->v[k] == c;
+		if (!c || made || c->kind != CL_NEST)
 			continue;
-		for (int i = 0; i < lo->users[v->id].n; i++) {
-			struct node *u = lo->users[v->id].v[i];
-			struct cluster *c = lo->cluster_of[u->id];
-			struct clusters join = {0};
-
-			if (!c || c->kind != CL_NEST)
-				continue;
-			vec_push(lo->tmp, &join, c);
-			if (join_nests(lo, &join, n, src))
-				return true;
-		}
+		vec_push(lo->tmp, &join, c);
+		for (int k = 0; k < makers->n; k++)
+			vec_push(lo->tmp, &join, makers->v[k]);
+		if (join_nests(lo, &join, n, src))
+			return true;
 	}
 	return false;
+}
+
+/* Reductions that read the same run together: v, or what the maps of makers make v of. */
+static bool
+join_sibling(struct lower *lo, struct node *n, const struct value *v, const struct clusters *makers,
+    const struct clusters *src)
+{
+	const struct node *d = v->kind == VAL_NODE ? v->def : NULL;
+	struct cluster *c = d ? lo->cluster_of[d->id] : NULL;
+	bool inside = d && !c && d->nin;
+
+	if (count(v) < count(n->out[0]) || count(v) < 16)
+		return false;
+	for (int k = 0; k < makers->n; k++)
+		inside |= c == makers->v[k] && op_info[d->op].class == OC_map;
+	if (inside) {
+		for (int k = 0; k < d->nin; k++)
+			if (join_sibling(lo, n, d->in[k], makers, src))
+				return true;
+		return false;
+	}
+	return join_readers(lo, v, n, makers, src);
+}
+
+/* Reductions compute it themselves, from what a convolution stores for others anyway. */
+static bool
+only_reduced(const struct lower *lo, const struct value *v)
+{
+	for (int i = 0; i < lo->users[v->id].n; i++)
+		if (!nest_is_reduce(lo->users[v->id].v[i]->op))
+			return false;
+	return lo->users[v->id].n > 0 && lo->uses[v->id] == lo->users[v->id].n;
 }
 
 static void
@@ -520,7 +552,7 @@ place(struct lower *lo, struct node *n)
 	struct cluster *c;
 	struct nest_space space;
 
-	if (op_info[n->op].class == OC_map)
+	if (op_info[n->op].class == OC_map && !only_reduced(lo, n->out[0]))
 		for (int i = lo->clusters.n - 1; i >= 0 && src.n; i--) {
 			c = lo->clusters.v[i];
 			if (c->gone || !c->anchor || c->kind == CL_OTHER)
@@ -546,6 +578,8 @@ place(struct lower *lo, struct node *n)
 			vec_push(lo->tmp, &nests, src.v[i]);
 	if (nests.n > 1 && join_nests(lo, &nests, n, &src))
 		return;
+	if (nest_is_reduce(n->op) && join_sibling(lo, n, n->in[0], &nests, &src))
+		return;
 	for (int i = nests.n - 1; i >= 0; i--) {
 		struct clusters one = {0};
 
@@ -553,8 +587,6 @@ place(struct lower *lo, struct node *n)
 		if (join_nests(lo, &one, n, &src))
 			return;
 	}
-	if (join_sibling(lo, n, &src))
-		return;
 	c = cluster_new(lo, CL_NEST, n);
 	vec_push(lo->tmp, &none, c);
 	join_nests(lo, &none, n, &src);

@@ -306,6 +306,15 @@ conv_operands(struct lay *l, struct node *n)
 	}
 }
 
+/* A slice so small that it is read where its operand lies. */
+static bool
+few_elements(const struct node *n)
+{
+	const struct value *x = n->in[0], *y = n->out[0];
+
+	return n->op == OP_slice && dims_count(y->rank, y->dims) * 16 <= dims_count(x->rank, x->dims);
+}
+
 /* Gives the node's operands the layouts its kernel wants, and its output its own. */
 static void
 visit(struct lay *l, struct node *n)
@@ -328,7 +337,7 @@ visit(struct lay *l, struct node *n)
 		break;
 	default:
 		for (int i = 0; i < n->nin; i++) {
-			if (!n->in[i])
+			if (!n->in[i] || few_elements(n))
 				continue;
 			if (!blocks || n->op == OP_transpose)
 				n->in[i] = in_layout(l, n->in[i], NULL);

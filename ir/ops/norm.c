@@ -1,6 +1,7 @@
-/* norm.c -- normalisations.  Statistics by two passes: mean, then the mean of
- * squared differences.  The gradients of batch and layer norm recompute them from
- * the operands by the same expressions, so that CSE leaves one copy. */
+/* norm.c -- normalisations.  Statistics of a row by two passes: mean, then the mean of
+ * squared differences; of a batch by one over differences from an element of each channel.
+ * The gradients of batch and layer norm recompute them from the operands by the same
+ * expressions, so that CSE leaves one copy. */
 #include "ir/ops/ops_int.h"
 
 /* All axes but the channel's. */
@@ -40,6 +41,45 @@ moments(struct build *b, struct value *x, int naxes, const int64_t *axes, double
 	m->mean = b_mean(b, x, naxes, axes, true);
 	m->centred = b_sub(b, x, m->mean);
 	m->var = b_mean(b, b_mul(b, m->centred, m->centred), naxes, axes, true);
+	m->rstd = b1(b, OP_rsqrt, b_adds(b, m->var, eps));
+	return m->rstd != NULL;
+}
+
+/* One element of each channel, from the middle of the first item: what a border of zeroes does
+ * not reach.  NULL: there is none. */
+static struct value *
+sample(struct build *b, struct value *x)
+{
+	int64_t start[MAX_RANK] = {0}, count[MAX_RANK], step[MAX_RANK];
+
+	for (int i = 0; i < x->rank; i++) {
+		step[i] = 1;
+		if (x->dims[i] == 0)
+			return NULL;
+		start[i] = i >= 2 && dim_const(x->dims[i]) ? x->dims[i] / 2 : 0;
+		count[i] = i == 1 ? x->dims[i] : 1;
+	}
+	return b_slice(b, x, start, count, step);
+}
+
+/* Over everything but channels.  With d = x - k for an element k of the channel,
+ *   mean = k + mean(d), var = mean(d^2) - mean(d)^2
+ * loses log2(1 + (mean - k)^2/var) bits of the variance: a few for any k that x has often, where
+ * mean(x^2) - mean(x)^2 may lose them all.  Chan, Golub, LeVeque, "Algorithms for computing the
+ * sample variance", 1983. */
+static bool
+batch_moments(struct build *b, struct value *x, int naxes, const int64_t *axes, double eps, struct moments *m)
+{
+	struct value *k = x->dtype == DT_f32 ? sample(b, x) : NULL, *d, *s, *q;
+
+	if (!k)
+		return moments(b, x, naxes, axes, eps, m);
+	d = b_sub(b, x, k);
+	s = b_mean(b, d, naxes, axes, true);
+	q = b_mean(b, b_mul(b, d, d), naxes, axes, true);
+	m->mean = b_add(b, k, s);
+	m->centred = b_sub(b, x, m->mean);
+	m->var = b_max(b, b_sub(b, q, b_mul(b, s, s)), b_scalar_like(b, q, 0));
 	m->rstd = b1(b, OP_rsqrt, b_adds(b, m->var, eps));
 	return m->rstd != NULL;
 }
@@ -126,10 +166,10 @@ expand_BatchNormalization(struct build *b, const struct node *n, struct value **
 		return outs[0] != NULL;
 	}
 	k = batch_axes(x->rank, axes);
-	if (!moments(b, x, k, axes, eps, &m))
+	if (!batch_moments(b, x, k, axes, eps, &m))
 		return false;
 	outs[0] = b_add(b,
-	    b_mul(b, b_mul(b, m.centred, m.rstd), per_channel(b, scale, x->rank)),
+	    b_mul(b, m.centred, b_mul(b, m.rstd, per_channel(b, scale, x->rank))),
 	    per_channel(b, bias, x->rank));
 	for (int i = 0; i < k; i++)
 		count = dim_mul(b->g, count, x->dims[axes[i]]);
@@ -214,7 +254,7 @@ grad_BatchNormalization(
 	if (!attr_int(n, "training_mode"))
 		return !d || grad_bn_inference(b, n, d, din);
 	k = batch_axes(x->rank, axes);
-	if (!moments(b, x, k, axes, attr_float(n, "epsilon"), &m))
+	if (!batch_moments(b, x, k, axes, attr_float(n, "epsilon"), &m))
 		return false;
 	if (!d)
 		return grad_bn_running(b, n, &m, dout, din);

@@ -153,6 +153,8 @@ sample(const char *how, uint64_t *state, int64_t i, int64_t count)
 		return 1.2 + 2 * u;
 	if (strcmp(how, "big") == 0)
 		return (u < 0.5 ? -1 : 1) * (4 + 4 * draw(state));
+	if (strcmp(how, "far") == 0)
+		return 64 + (u < 0.5 ? -1 : 1) * (0.2 + 1.8 * draw(state));
 	if (strcmp(how, "apart") == 0) /* all different by 0.1 at least, order mixed */
 		return ((double)((i * 7 + 3) % (count % 7 ? count : count + 1)) - (double)count / 2) * 0.1 + 0.03;
 	if (how[0] == '<')
