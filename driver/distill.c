@@ -50,7 +50,7 @@ build_turns(struct job *j, struct target *t, struct trainer_image *image, const 
 			return false;
 	}
 	for (int i = 0; i < n; i++)
-		config[i] = job_stage_config(j, &j->r->stages[i]);
+		config[i] = job_stage_config(j, &j->r->stages[i], train[i]);
 	image->nmore = turns - 1;
 	image->more = more;
 	*nsharing = n * turns + 1;
@@ -78,7 +78,7 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 		train[i] = sharing[i] = compile_step(j, t, distill_train_graph(a, &j->dist, diag));
 		if (!train[i])
 			return false;
-		config[i] = job_stage_config(j, st);
+		config[i] = job_stage_config(j, st, train[i]);
 	}
 	if (job_variants(j) > 1 && !build_turns(j, t, image, train, config, sharing, &nsharing))
 		return false;
@@ -93,6 +93,8 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 			image->ncached++;
 		}
 	if (j->r->trainer_static || j->r->trainer_shared) {
+		if (image->nmore)
+			return diag_unsupported(diag, job_loc(j, 0), "sets that take turns and buckets have several steps, a trainer's library has one: leave out emit.trainer");
 		j->infer = sharing[nsharing++] = compile_step(j, t, distill_infer_graph(a, &j->dist, diag));
 		if (!j->infer)
 			return false;
@@ -546,7 +548,9 @@ verb_distill(struct driver *d)
 	j.out = d->o.outputs.n ? d->o.outputs.v[0] : arena_printf(d->arena, "%s.out", j.r->name);
 	if (d->o.search_only && !j.r->search)
 		return diag_usage(&d->diag, "--search-only: the recipe has no search");
-	if (j.r->search && !d->o.build_only && !d->o.no_search && !search_run(d, j.r, j.out, &j.r))
+	if (j.r->search && d->o.dry_run && !d->o.quiet)
+		printf("search over %" PRId64 " points\n", j.r->search->npoints);
+	if (j.r->search && !d->o.build_only && !d->o.no_search && !d->o.dry_run && !search_run(d, j.r, j.out, &j.r))
 		return false;
 	if (d->o.search_only)
 		return true;
@@ -560,7 +564,11 @@ verb_distill(struct driver *d)
 			say_what_was_built(&j, trainer);
 		return true;
 	}
-	if (!run_trainer(&j, trainer) || !emit_student(&j))
+	if (!run_trainer(&j, trainer))
+		return false;
+	if (d->o.dry_run)
+		return true;
+	if (!emit_student(&j))
 		return false;
 	say_what_is_where(&j);
 	return true;

@@ -63,7 +63,7 @@ bool search_run(struct driver *, const struct recipe *, const char *out, struct 
 const char *path_absolute(struct arena *, const char *);
 bool job_read_data(struct job *);             /* sets, fields: dtype and shape of every data file */
 const char *job_config(struct job *);         /* docs/trainer-config.md, "The run" */
-const char *job_stage_config(struct job *, const struct recipe_stage *);
+const char *job_stage_config(struct job *, const struct recipe_stage *, const struct program *);
 /* distill_variant.c */
 int job_variants(const struct job *);         /* programs of a stage: buckets or sets that take turns; 1 */
 /* The job as program k of a stage sees it; NULL: reported. */

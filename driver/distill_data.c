@@ -2,8 +2,9 @@
  * the trainer where they are (docs/trainer-config.md). */
 #include "driver/distill.h"
 
-#include "runtime/data.h"
+#include "runtime/config.h"
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,6 +86,27 @@ find_field(struct job *j, const char *name)
 	return NULL;
 }
 
+/* "; did you mean X?" of the files beside one that is not there, or what is missing. */
+static const char *
+near_file(struct arena *a, const char *path)
+{
+	const char *folder = path_dir(a, path), *near;
+	VEC(const char *) names = {0};
+	DIR *d;
+
+	if (file_exists(path))
+		return "";
+	d = opendir(folder);
+	if (!d)
+		return arena_printf(a, "; there is no folder %s: set data.root, or give --data DIR", folder);
+	for (struct dirent *e; (e = readdir(d));)
+		if (e->d_name[0] != '.')
+			vec_push(a, &names, arena_strdup(a, e->d_name));
+	closedir(d);
+	near = str_nearest(path_base(path), names.v, names.n);
+	return near ? arena_printf(a, "; did you mean \"%s\"?", near) : "";
+}
+
 /* Does any model read the field? */
 static bool
 is_read(const struct recipe *r, const char *name)
@@ -124,8 +146,9 @@ open_field(struct job *j, const struct recipe_field *rf, struct rt_array *array,
 		memcpy(w.size, own ? rf->resize : r->resize, sizeof w.size);
 	w.where_possible = !own;
 	if (!rt_data_want(array, &w, &msg))
-		return diag_error(&j->d->diag, msg.status == 4 ? STATUS_IO : STATUS_INVALID, job_loc(j, rf->line), "field \"%s\": %s",
-		                  rf->name, msg.text);
+		return diag_error(&j->d->diag, msg.status == 4 ? STATUS_IO : STATUS_INVALID, job_loc(j, rf->line), "field \"%s\": %s%s",
+		                  rf->name, msg.text,
+		                  msg.status == 4 ? near_file(j->d->arena, arena_strndup(j->d->arena, rf->file, strcspn(rf->file, ":#"))) : "");
 	*resized = w.size[0] && array->rank > 2 && array->dims[array->rank - 2] == w.size[0] &&
 	           array->dims[array->rank - 1] == w.size[1];
 	return true;
@@ -624,8 +647,86 @@ task_weight(const struct recipe *r, const char *name)
 	return 1;
 }
 
+static const struct buffer *
+memory_of(const struct buffer *b)
+{
+	while (b->alias)
+		b = b->alias;
+	return b;
+}
+
+/* Does the call depend on a state?  Calls come in order; on[] by buffer. */
+static bool
+depends(const struct call *c, bool *on)
+{
+	bool yes = false;
+
+	for (int k = 0; k < c->kernel->nbuf; k++)
+		yes |= !c->kernel->buf_written[k] && (memory_of(c->arg[k])->space == SPACE_STATE || on[memory_of(c->arg[k])->id]);
+	for (int k = 0; k < c->kernel->nbuf; k++)
+		if (c->kernel->buf_written[k])
+			on[memory_of(c->arg[k])->id] = yes;
+	return yes;
+}
+
+/* By the pass that made a call, and by what it depends on: teachers have no states. */
+static enum phase
+phase_of(const struct job *j, const struct call *c, bool student)
+{
+	const char *file = c->loc.file ? path_base(c->loc.file) : "", *maker = c->loc.maker ? c->loc.maker : "";
+
+	if (strcmp(maker, "update") == 0)
+		return PHASE_UPDATE;
+	if (strcmp(maker, "grad") == 0)
+		return PHASE_BACKWARD;
+	for (int i = 0; !student && i < j->r->nteachers; i++)
+		if (strcmp(file, path_base(j->r->teachers[i].path)) == 0)
+			return PHASE_TEACHER;
+	return strcmp(file, path_base(j->r->student.path)) == 0 ? PHASE_FORWARD : PHASE_LOSS;
+}
+
+static bool
+writes(const struct program *p, const struct buffer *state)
+{
+	for (int i = 0; i < p->calls.n; i++) {
+		const struct call *c = &p->calls.v[i];
+
+		for (int k = 0; c->kernel && k < c->kernel->nbuf; k++) {
+			if (memory_of(c->arg[k]) == state && c->kernel->buf_written[k])
+				return true;
+		}
+	}
+	return false;
+}
+
+/* What a step does and to how many numbers: for --dry-run. */
+static void
+size_lines(const struct job *j, const struct program *p, struct str *s)
+{
+	const struct graph *g = j->dist.student.graph;
+	double flops[NPHASES] = {0};
+	bool *on = arena_array(j->d->arena, bool, p->buffers.n + 1);
+	int64_t trained = 0, running = 0;
+
+	for (int i = 0; i < p->calls.n; i++)
+		if (p->calls.v[i].kernel)
+			flops[phase_of(j, &p->calls.v[i], depends(&p->calls.v[i], on))] += p->calls.v[i].kernel->flops;
+	for (int i = 0; i < p->states.n; i++)
+		for (int k = 0; k < g->states.n; k++) {
+			const struct buffer *b = p->states.v[i].buffer;
+
+			if (strcmp(g->states.v[k]->name, p->states.v[i].name) != 0 || !writes(p, b))
+				continue;
+			*(g->states.v[k]->trainable ? &trained : &running) += b->count;
+		}
+	str_add(s, "flops");
+	for (int i = 0; i < NPHASES; i++)
+		str_addf(s, " %.17g", flops[i]);
+	str_addf(s, "\nparameters %" PRId64 " %" PRId64 "\n", trained, running);
+}
+
 const char *
-job_stage_config(struct job *j, const struct recipe_stage *st)
+job_stage_config(struct job *j, const struct recipe_stage *st, const struct program *p)
 {
 	const struct recipe_term *terms = st->nterms ? st->terms : j->r->terms;
 	int n = st->nterms ? st->nterms : j->r->nterms;
@@ -635,6 +736,7 @@ job_stage_config(struct job *j, const struct recipe_stage *st)
 	quote(&s, st->name ? st->name : "main");
 	str_addf(&s, "\nepochs %" PRId64 "\nlr %.17g\naccumulate %" PRId64 "\n", st->epochs, st->update.optimizer.lr,
 	         st->update.accumulate);
+	size_lines(j, p, &s);
 	schedule_lines(&s, &st->schedule);
 	for (int i = 0; i < n; i++) {
 		str_add(&s, "weight");

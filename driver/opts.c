@@ -64,6 +64,7 @@ static const struct option options[] = {
 	{"json", 0, FLAG, AT(json), NULL, "bench inspect verify", "machine-readable output"},
 	{"markdown", 0, FLAG, AT(markdown), NULL, "ops", "as docs/operators.md"},
 	{"build-only", 0, FLAG, AT(build_only), NULL, "distill", "leave only the trainer executable"},
+	{"dry-run", 0, PASS_FLAG, AT(dry_run), NULL, "distill", "compile, check all data, print sizes and schedule; nothing is trained"},
 	{"search-only", 0, FLAG, AT(search_only), NULL, "distill", "run the recipe's search and write best.yaml; the best is not trained in full"},
 	{"no-search", 0, FLAG, AT(no_search), NULL, "distill", "train the recipe as it stands"},
 	{"data", 0, WORD, AT(data), "DIR", "distill", "folder of the data files"},

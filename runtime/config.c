@@ -647,6 +647,15 @@ stage_entry(struct line *l, struct stage_config *s)
 		return words(l, 1) && integer(l, 1, 0, INT32_MAX, &s->epochs);
 	if (strcmp(key, "lr") == 0)
 		return words(l, 1) && real(l, 1, 0, 1e6, &s->lr);
+	if (strcmp(key, "flops") == 0) {
+		for (int i = 0; i < NPHASES; i++)
+			if (!real(l, 1 + i, 0, 1e30, &s->flops[i]))
+				return false;
+		return words(l, NPHASES);
+	}
+	if (strcmp(key, "parameters") == 0)
+		return words(l, 2) && integer(l, 1, 0, INT64_MAX, &s->trained) &&
+		       integer(l, 2, 0, INT64_MAX, &s->running);
 	if (strcmp(key, "accumulate") == 0)
 		return words(l, 1) && integer(l, 1, 1, INT32_MAX, &s->accumulate);
 	if (strcmp(key, "warmup_epochs") == 0)

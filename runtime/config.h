@@ -115,8 +115,12 @@ struct schedule {
 	int nmilestones;
 	int64_t milestones[MAX_MILESTONES];
 };
+/* Whose work the FLOPs of a step are. */
+enum phase { PHASE_TEACHER, PHASE_FORWARD, PHASE_LOSS, PHASE_BACKWARD, PHASE_UPDATE, NPHASES };
 struct stage_config {
 	const char *name;
+	double flops[NPHASES];	  /* of a step */
+	int64_t trained, running; /* the student's numbers that gradients move, and running statistics */
 	int64_t epochs;
 	double lr;
 	int64_t accumulate; /* steps of an update */

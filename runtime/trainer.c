@@ -174,38 +174,7 @@ close_run(struct run *r)
 	region_free(&r->region);
 }
 
-/* ---- --dry-run, --bench-steps */
-static bool
-dry_run(struct run *r)
-{
-	const struct rt_program *p = r->t->stages[0].train;
-	struct memory_plan plan;
-
-	printf("%s: everything is in order\n", r->cfg.name);
-	printf("  parameters        %lld\n", (long long)parameter_count(r));
-	printf("  FLOPs per step    %.4g\n", program_flops(p));
-	memory_settle(r);
-	memory_plan(r, &plan);
-	memory_print(stdout, &plan);
-	printf("  batch             %lld, %lld steps an epoch\n", (long long)r->cfg.batch,
-	    (long long)r->batches.per_epoch);
-	for (int s = 0; s < r->data.nsets; s++)
-		for (int k = 0; k < NSPLITS; k++)
-			if (r->data.sets[s].split[k].n > 0)
-				printf("  %s %s%*s%lld samples\n", r->cfg.sets[s].name,
-				    split_names[k],
-				    (int)(16 - strlen(r->cfg.sets[s].name) -
-					  strlen(split_names[k])) > 0
-					? (int)(16 - strlen(r->cfg.sets[s].name) -
-						strlen(split_names[k]))
-					: 1,
-				    "", (long long)r->data.sets[s].split[k].n);
-	for (int i = 0; i < r->t->nstages; i++)
-		printf("  stage %-11s %lld epochs, lr %g\n", r->stages[i].name,
-		    (long long)r->stages[i].epochs, r->stages[i].lr);
-	return true;
-}
-
+/* ---- --bench-steps */
 static int
 by_value(const void *a, const void *b)
 {
@@ -360,10 +329,10 @@ run_window(const struct run *r, int64_t *steps)
 	return at;
 }
 
-static int64_t
-run_epoch_updates(const struct run *r)
+int64_t
+run_epoch_updates(const struct run *r, int64_t stage)
 {
-	int64_t k = r->stages[r->cur.stage].accumulate;
+	int64_t k = r->stages[stage].accumulate;
 
 	return (r->batches.per_epoch + k - 1) / k;
 }
@@ -373,7 +342,7 @@ static double
 rate(const struct run *r, int64_t update)
 {
 	const struct stage_config *s = &r->stages[r->cur.stage];
-	int64_t per_epoch = run_epoch_updates(r);
+	int64_t per_epoch = run_epoch_updates(r, r->cur.stage);
 
 	return schedule_lr(s, update, s->epochs * per_epoch, per_epoch, r->cur.plateau.scale);
 }

@@ -310,7 +310,11 @@ void trap_text(const struct run *, const struct exec *, char *out, size_t);
 /* False, and reported: the batch at hand holds a number that is not finite. */
 bool trap_data(struct run *, const struct exec *, enum split);
 
+/* ---- dry_run.c: what a run would be, printed */
+bool dry_run(struct run *);
+
 /* ---- trainer.c */
+int64_t run_epoch_updates(const struct run *, int64_t stage);
 bool run_exports_best(const struct run *); /* not the last weights, but those of the best epoch */
 bool run_out_of_steps(const struct run *); /* --steps N is reached */
 double run_elapsed(const struct run *);	   /* seconds of training, those before a resume included */
