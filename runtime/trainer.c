@@ -432,7 +432,7 @@ step(struct run *r, double lr)
 	bad = not_finite(r, e);
 	if (bad)
 		return find_first(r) || diverged(r, e, bad);
-	trap_healthy(r);
+	trap_healthy(r, e->p);
 	meters_add(e);
 	if (run_window(r, &steps) == steps - 1) {
 		r->cur.updates++;

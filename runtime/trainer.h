@@ -305,7 +305,7 @@ uint64_t run_fingerprint(const struct run *);
 bool trap_open(struct run *);
 void trap_begin(struct run *); /* a stage: no step to compare with */
 void trap_run(struct run *, struct exec *);
-void trap_healthy(struct run *); /* the step was in order */
+void trap_healthy(struct run *, const struct rt_program *); /* the step was in order */
 void trap_text(const struct run *, const struct exec *, char *out, size_t);
 /* False, and reported: the batch at hand holds a number that is not finite. */
 bool trap_data(struct run *, const struct exec *, enum split);

@@ -25,7 +25,7 @@ struct found {
 struct trap {
 	unsigned char *kinds, *before; /* [calls] what was written in this step and in the last */
 	unsigned char *old;	       /* what one call's buffers held before it */
-	bool healthy;		       /* `before` is of a step of this stage */
+	const struct rt_program *of;   /* whose healthy step `before` is of; NULL: of none */
 	/* The first call that wrote a kind that is new: NaN and +inf; any.  Of the first
 	 * step the other is rather a mask. */
 	struct found strict, any;
@@ -124,6 +124,7 @@ inspect(struct trap *t, const struct exec *e, int call)
 {
 	const struct rt_program *p = e->p;
 	const unsigned char *old = t->old;
+	bool healthy = t->of == p;
 	int seen = 0;
 
 	for (int k = p->args_at[call]; k < p->args_at[call + 1]; k++) {
@@ -137,8 +138,8 @@ inspect(struct trap *t, const struct exec *e, int call)
 			if (!kind ||
 			    memcmp(old + i * size, address(e, b) + i * size, (size_t)size) == 0)
 				continue;
-			news = kind & ~(t->healthy ? t->before[call] : 0);
-			if (news && (t->healthy || news != TOO_SMALL))
+			news = kind & ~(healthy ? t->before[call] : 0);
+			if (news && (healthy || news != TOO_SMALL))
 				note(&t->strict, call, ~p->args[k], i, v);
 			if (news)
 				note(&t->any, call, ~p->args[k], i, v);
@@ -149,24 +150,29 @@ inspect(struct trap *t, const struct exec *e, int call)
 	return seen;
 }
 
+/* The most calls of a program, and the most bytes that one call writes. */
+static void
+measure(const struct rt_program *p, int64_t *calls, int64_t *most)
+{
+	*calls = p->ncalls > *calls ? p->ncalls : *calls;
+	for (int c = 0; p->args_at && c < p->ncalls; c++) {
+		int64_t bytes = 0;
+
+		for (int k = p->args_at[c]; k < p->args_at[c + 1]; k++)
+			bytes += written(p, k) ? written(p, k)->bytes : 0;
+		*most = bytes > *most ? bytes : *most;
+	}
+}
+
 bool
 trap_open(struct run *r)
 {
 	int64_t most = 0, calls = 0;
 	struct trap *t = region_alloc(&r->region, sizeof *t);
 
-	for (int s = 0; s < r->t->nstages; s++) {
-		const struct rt_program *p = r->t->stages[s].train;
-
-		calls = p->ncalls > calls ? p->ncalls : calls;
-		for (int c = 0; p->args_at && c < p->ncalls; c++) {
-			int64_t bytes = 0;
-
-			for (int k = p->args_at[c]; k < p->args_at[c + 1]; k++)
-				bytes += written(p, k) ? written(p, k)->bytes : 0;
-			most = bytes > most ? bytes : most;
-		}
-	}
+	for (int s = 0; s < r->t->nstages; s++)
+		for (int k = -1; k < r->t->stages[s].nmore; k++)
+			measure(k < 0 ? r->t->stages[s].train : r->t->stages[s].more[k], &calls, &most);
 	if (t) {
 		t->kinds = region_alloc(&r->region, (size_t)calls + 1);
 		t->before = region_alloc(&r->region, (size_t)calls + 1);
@@ -182,7 +188,7 @@ void
 trap_begin(struct run *r)
 {
 	if (r->trap)
-		r->trap->healthy = false;
+		r->trap->of = NULL;
 }
 
 void
@@ -216,7 +222,7 @@ trap_run(struct run *r, struct exec *e)
 
 /* After a step that was in order. */
 void
-trap_healthy(struct run *r)
+trap_healthy(struct run *r, const struct rt_program *p)
 {
 	struct trap *t = r->trap;
 	unsigned char *kinds;
@@ -226,7 +232,7 @@ trap_healthy(struct run *r)
 	kinds = t->kinds;
 	t->kinds = t->before;
 	t->before = kinds;
-	t->healthy = true;
+	t->of = p;
 }
 
 /* "; first in ..." of the step that was run last. */
