@@ -220,6 +220,11 @@ train(struct distiller *x, struct value *loss)
 	in.lr = distill_input(g, "$lr", DT_f32, 0, NULL);
 	in.step = distill_input(g, "$step", DT_i64, 0, NULL);
 	if (x->d->update.accumulate > 1) {
+		struct build b = build_at(g, x->diag, LOC_NONE, "update");
+
+		/* what this set's step does not move another one of the window may */
+		for (int i = 0; i < n && x->d->partial; i++)
+			grads[i] = grads[i] ? grads[i] : b_zeros_like(&b, params[i]);
 		in.micro = distill_input(g, "$micro", DT_i64, 0, NULL);
 		in.micros = distill_input(g, "$micros", DT_i64, 0, NULL);
 	}

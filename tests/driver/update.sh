@@ -160,6 +160,52 @@ tests=$((tests + 1))
 expect 0 '' long/train --out cut --quiet --resume --threads 2
 same whole/student.onnx cut/student.onnx
 
+# interleaved sets: a window of one batch of each is the step that takes both, with half its rate
+{
+	echo a,b,c,u,v
+	sed 1d train.csv | head -n 12
+} >one.csv
+{
+	echo d,e,f,s,t
+	sed 1d train.csv | tail -n 12
+} >two.csv
+net 'y = Gemm <transB = 1> (t, fc2.weight, fc2.bias)
+  z = Gemm <transB = 1> (t, fc3.weight, fc3.bias)' | sed "s/=> (float\[N,2\] y)/=> (float[N,2] y, float[N,2] z)/
+	s/> *\$/&/; s/float\[2\] fc2.bias = {[^}]*}/&, float[2,5] fc3.weight = {$(values 32 10)}, float[2] fc3.bias = {$(values 42 2)}/" >heads.onnxtxt
+# heads TRAIN DATA
+heads() {
+	cat <<-YAML
+		retort: 1
+		name: heads
+		data:
+		  sets:
+		    one: {train: {x: "one.csv:a,b,c", y: "one.csv:u,v"}, batch: 4}
+		    two: {train: {x: "two.csv:d,e,f", z: "two.csv:s,t"}, batch: 4}
+		  shuffle: false
+		  $2
+		models:
+		  student: {onnx: heads.onnxtxt, inputs: {x: {field: x}}, outputs: {y: y, z: z}}
+		tasks:
+		  y: {head: student.y, target: y, data: one}
+		  z: {head: student.z, target: z, data: two}
+		terms:
+		  y: {task: y, loss: mse}
+		  z: {task: z, loss: mse}
+		train: {$1}
+		emit: {onnx: true}
+	YAML
+}
+more='ema: {decay: 0.9}, groups: [{match: "fc3.*", weight_decay: 0}]'
+heads "epochs: 3, optimizer: {sgd: {lr: 0.1, momentum: 0.9}}, $more" '' >both.yaml
+heads "epochs: 3, optimizer: {sgd: {lr: 0.2, momentum: 0.9}}, accumulate: 2, $more" 'interleave: {one: 1, two: 1}' >turns.yaml
+for f in both turns; do
+	expect 0 '9 updates' "$RETORT" distill $f.yaml -o $f --threads 1
+	expect 0 '' "$WEIGHTS" $f/student.onnx $f/w
+done
+for w in fc1.weight fc1.bias fc2.weight fc2.bias fc3.weight fc3.bias; do
+	expect 0 '' "$NPYDIFF" "both/w/$w.npy" "turns/w/$w.npy" 2e-6
+done
+
 # a gradient that is not finite is reported, whatever the loss
 net 'z = Sub (t, t)
   r = Sqrt (z)
