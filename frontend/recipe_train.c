@@ -607,6 +607,21 @@ schedule(struct ydoc *y, ynode *stage, struct recipe_schedule *c)
 	}
 }
 
+/* A schedule that cycles momentum needs an optimiser that has one. */
+static void
+momentum(struct ydoc *y, ynode *stage, struct recipe_stage *st)
+{
+	const struct optimizer *o = &st->update.optimizer;
+	int i;
+
+	for (i = 0; i < st->schedule.nkeys; i++)
+		if (strcmp(st->schedule.keys[i].key, "cycle_momentum") == 0)
+			st->update.cycle_momentum = st->schedule.keys[i].value > 0;
+	if (st->update.cycle_momentum && o->momentum <= 0 && !has_betas(o->kind))
+		yaml_bad(y, yaml_get(y, stage, "schedule"),
+		    "cycle_momentum needs an optimizer with a momentum above 0 or betas");
+}
+
 /* ---- stages */
 static void
 early_stop(struct ydoc *y, ynode *stage, struct recipe *r)
@@ -646,6 +661,7 @@ stage(struct ydoc *y, ynode *n, struct recipe *r, struct recipe_stage *st)
 	st->epochs = yaml_int(y, n, "epochs", 1, 1, 1 << 24);
 	update(y, n, &st->update);
 	schedule(y, n, &st->schedule);
+	momentum(y, n, st);
 	st->nfrozen = yaml_strings(y, n, "frozen", &st->frozen);
 	bn = yaml_string(y, n, "batch_norm", "train");
 	st->batch_norm_frozen = strcmp(bn, "frozen") == 0;

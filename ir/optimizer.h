@@ -38,6 +38,7 @@ struct update_rule {
 	struct param_group *groups;
 	int64_t accumulate;	      /* mean of so many steps' gradients per update; 0, 1: each */
 	double clip_value, clip_norm; /* 0: not */
+	bool cycle_momentum;	      /* the schedule sets momentum or beta1, of every group */
 	double ema_decay;	      /* 0: no averaged weights */
 	bool ema_warmup;	      /* decay is min(ema_decay, (1+t)/(10+t)) */
 };

@@ -228,6 +228,8 @@ train(struct distiller *x, struct value *loss)
 		in.micro = distill_input(g, "$micro", DT_i64, 0, NULL);
 		in.micros = distill_input(g, "$micros", DT_i64, 0, NULL);
 	}
+	if (x->d->update.cycle_momentum)
+		in.momentum = distill_input(g, "$momentum", DT_f64, 0, NULL);
 	return update_build(g, &x->d->update, &in, n, params, group, grads, x->diag);
 }
 

@@ -24,6 +24,8 @@ struct rule {
 	struct value *step, *t;		   /* i64, f64 */
 	struct value *first;		   /* bool: t == 1 */
 	struct value *correct1, *correct2; /* f64: 1 - beta1^t, sqrt(1 - beta2^t) */
+	struct value *
+	    momentum; /* f64: stands for momentum and beta1 in this update; NULL: the settings do */
 	struct value *owner;   /* the group's first parameter: names slots of the whole group */
 	struct value *product; /* f64: NAdam's product of mu, this update's included */
 };
@@ -73,6 +75,27 @@ static struct value *
 blend(struct build *b, double k, struct value *x, struct value *y)
 {
 	return b_add(b, b_muls(b, x, k), b_muls(b, y, 1 - k));
+}
+
+/* k*x, and k*x + (1-k)*y, for a k (momentum or beta1) that the schedule may cycle */
+static struct value *
+carried(struct rule *r, double k, struct value *x)
+{
+	if (!r->momentum)
+		return b_muls(r->b, x, k);
+	return b_mul(r->b, x, b_cast(r->b, r->momentum, x->dtype));
+}
+
+static struct value *
+blend_first(struct rule *r, double k, struct value *x, struct value *y)
+{
+	struct build *b = r->b;
+	struct value *rest;
+
+	if (!r->momentum)
+		return blend(b, k, x, y);
+	rest = b_cast(b, b_sub(b, b_scalar(b, DT_f64, 1), r->momentum), y->dtype);
+	return b_add(b, carried(r, k, x), b_mul(b, y, rest));
 }
 
 static struct value *
@@ -130,12 +153,12 @@ update_sgd(struct rule *r, struct value *p, struct value *g)
 	if (o->momentum != 0) {
 		struct value *u = slot(r, p, "momentum");
 		struct value *now =
-		    b_add(b, b_muls(b, u, o->momentum), b_muls(b, g, 1 - o->dampening));
+		    b_add(b, carried(r, o->momentum, u), b_muls(b, g, 1 - o->dampening));
 
 		if (o->dampening != 0)
 			now = b_select(b, r->first, g, now);
 		kept(r, u, now);
-		g = o->nesterov ? b_add(b, g, b_muls(b, now, o->momentum)) : now;
+		g = o->nesterov ? b_add(b, g, carried(r, o->momentum, now)) : now;
 	}
 	return stepped(r, p, r->lr, g);
 }
@@ -150,7 +173,7 @@ moments(struct rule *r, struct value *p, struct value *w, struct value *g)
 	const struct optimizer *o = r->o;
 	struct value *m = slot(r, p, "m"), *v = slot(r, p, "v"), *scale;
 
-	m = kept(r, m, blend(b, o->beta1, m, g));
+	m = kept(r, m, blend_first(r, o->beta1, m, g));
 	v = kept(r, v, blend(b, o->beta2, v, square(b, g)));
 	if (o->amsgrad) {
 		struct value *most = slot(r, p, "vmax");
@@ -181,7 +204,7 @@ nadam_mu(struct rule *r, double ahead)
 	struct build *b = r->b;
 	struct value *t = b_muls(b, b_adds(b, r->t, ahead), r->o->momentum_decay);
 
-	return b_muls(b, b_adds(b, b_muls(b, power(b, 0.96, t), -0.5), 1), r->o->beta1);
+	return carried(r, r->o->beta1, b_adds(b, b_muls(b, power(b, 0.96, t), -0.5), 1));
 }
 
 /* torch.optim.NAdam (foreach): g += wd*w; m, v as Adam; P_t = mu_1 ... mu_t;
@@ -201,7 +224,7 @@ update_nadam(struct rule *r, struct value *p, struct value *g)
 		kept(r, s, b_sub(b, one, r->product));
 	}
 	g = decayed(r, p, g);
-	m = kept(r, m, blend(b, o->beta1, m, g));
+	m = kept(r, m, blend_first(r, o->beta1, m, g));
 	v = kept(r, v, blend(b, o->beta2, v, square(b, g)));
 	scale = b_cast(b, b_div(b, one, r->correct2), p->dtype);
 	v = b_adds(b, b_mul(b, b_sqrt(b, v), scale), o->eps);
@@ -224,7 +247,7 @@ update_radam(struct rule *r, struct value *p, struct value *g)
 	double n = 2 / (1 - o->beta2) - 1;
 
 	g = decayed(r, p, g);
-	m = kept(r, m, blend(b, o->beta1, m, g));
+	m = kept(r, m, blend_first(r, o->beta1, m, g));
 	v = kept(r, v, blend(b, o->beta2, v, square(b, g)));
 	q = b_div(b, b_mul(b, r->t, power(b, o->beta2, r->t)), square(b, r->correct2));
 	q = b_adds(b, b_muls(b, q, -2), n);
@@ -259,7 +282,7 @@ update_rmsprop(struct rule *r, struct value *p, struct value *g)
 	if (o->momentum != 0) {
 		struct value *u = slot(r, p, "momentum");
 
-		g = kept(r, u, b_add(b, b_muls(b, u, o->momentum), g));
+		g = kept(r, u, b_add(b, carried(r, o->momentum, u), g));
 	}
 	return stepped(r, p, r->lr, g);
 }
@@ -320,7 +343,7 @@ update_lamb(struct rule *r, struct value *p, struct value *g)
 	struct value *m = slot(r, p, "m"), *v = slot(r, p, "v"), *one = b_scalar(b, DT_f64, 1);
 	struct value *u, *wn, *un, *zero, *some, *trust;
 
-	m = kept(r, m, blend(b, o->beta1, m, g));
+	m = kept(r, m, blend_first(r, o->beta1, m, g));
 	v = kept(r, v, blend(b, o->beta2, v, square(b, g)));
 	v = b_mul(b, b_sqrt(b, v), b_cast(b, b_div(b, one, r->correct2), p->dtype));
 	u = b_mul(b, m, b_cast(b, b_div(b, one, r->correct1), p->dtype));
@@ -340,7 +363,7 @@ update_lion(struct rule *r, struct value *p, struct value *g)
 {
 	struct build *b = r->b;
 	const struct optimizer *o = r->o;
-	struct value *m = slot(r, p, "m"), *c = blend(b, o->beta1, m, g);
+	struct value *m = slot(r, p, "m"), *c = blend_first(r, o->beta1, m, g);
 
 	kept(r, m, blend(b, o->beta2, m, g));
 	return stepped(r, shrunk(r, p), r->lr, b1(b, OP_sign, c));
@@ -500,7 +523,9 @@ open_rule(struct rule *r, struct build *b, const struct update_rule *u, const st
 		r->lr = b_muls(b, r->lr, scale);
 	r->t = b_cast(b, r->step, DT_f64);
 	r->first = b2(b, OP_eq, r->step, b_scalar_like(b, r->step, 1));
-	r->correct1 = b_sub(b, one, power(b, o->beta1, r->t));
+	r->momentum = in->momentum;
+	r->correct1 = r->momentum ? b2(b, OP_pow, r->momentum, r->t) : power(b, o->beta1, r->t);
+	r->correct1 = b_sub(b, one, r->correct1);
 	r->correct2 = b_sqrt(b, b_sub(b, one, power(b, o->beta2, r->t)));
 }
 

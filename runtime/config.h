@@ -111,6 +111,7 @@ struct schedule {
 	double warmup_start;		      /* factor of the rate it starts at; < 0: as 1/warmup */
 	double step_size, gamma, min_lr, power, cycle_epochs, cycle_mult;
 	double max_lr, pct_start, div_factor, final_div_factor, three_phase, anneal_strategy;
+	double cycle_momentum, base_momentum, max_momentum;
 	double factor, patience, threshold, threshold_mode, cooldown, eps;
 	int nmilestones;
 	int64_t milestones[MAX_MILESTONES];
@@ -139,6 +140,7 @@ bool stage_config_parse(struct stage_config *, const char *text, struct region *
  * scale is what plateau has come to. */
 double schedule_lr(
     const struct stage_config *, int64_t t, int64_t total, int64_t per_epoch, double scale);
+double schedule_momentum(const struct stage_config *, int64_t t, int64_t total); /* of onecycle */
 /* After an epoch with that monitored value; sign 1: higher is better, -1: lower. */
 void plateau_step(const struct stage_config *, struct plateau *, double value, int sign);
 bool schedule_set(struct schedule *, const char *kind); /* with its defaults; false: unknown */

@@ -137,6 +137,8 @@ bind(struct feed *f, const struct rt_tensor *t, const struct exec *e, struct run
 		return scalar(f, FEED_MICRO, t, RT_I64, r);
 	if (strcmp(t->name, "$micros") == 0)
 		return scalar(f, FEED_MICROS, t, RT_I64, r);
+	if (strcmp(t->name, "$momentum") == 0)
+		return scalar(f, FEED_MOMENTUM, t, RT_F64, r);
 	if (strcmp(t->name, "$seed") == 0)
 		return scalar(f, FEED_SEED, t, RT_I64, r);
 	if (strcmp(t->name, "$valid") == 0) {
@@ -576,6 +578,9 @@ exec_numbers(struct exec *e, const struct run *r, const int64_t *valid, double l
 		case FEED_MICROS:
 			run_window(r, &steps);
 			*(int64_t *)f->buf = steps;
+			break;
+		case FEED_MOMENTUM:
+			*(double *)f->buf = run_momentum(r, step - 1);
 			break;
 		case FEED_SEED:
 			*(int64_t *)f->buf = (int64_t)(r->seed + ((uint64_t)r->cur.stage << 32));

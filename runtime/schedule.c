@@ -108,29 +108,42 @@ rate_polynomial(const struct schedule *s, double lr, const struct place *p)
 	return s->min_lr + (lr - s->min_lr) * pow(1 - progress(p), s->power);
 }
 
-/* torch.optim.lr_scheduler.OneCycleLR */
+/* torch.optim.lr_scheduler.OneCycleLR: value[0..3], each phase from one to the next */
+static double
+cycled(const struct schedule *s, const double *value, double t, double total)
+{
+	double (*go)(double, double, double) = s->anneal_strategy > 0 ? straight : ease;
+	double end[3] = {s->pct_start * total - 1, total - 1, total - 1}, from = 0;
+	int phases = s->three_phase > 0 ? 3 : 2;
+
+	if (phases == 3)
+		end[1] = 2 * s->pct_start * total - 2;
+	for (int i = 0; i < phases; i++) {
+		if (t <= end[i] || i == phases - 1)
+			return go(value[i], value[i + 1],
+			    end[i] > from ? fmin((t - from) / (end[i] - from), 1) : 1);
+		from = end[i];
+	}
+	return value[phases];
+}
+
 static double
 rate_onecycle(const struct schedule *s, double lr, const struct place *p)
 {
-	double (*go)(double, double, double) = s->anneal_strategy > 0 ? straight : ease;
 	double top = s->max_lr > 0 ? s->max_lr : lr, low = top / s->div_factor;
-	double end[3] = {s->pct_start * p->total - 1, p->total - 1, p->total - 1};
-	double rate[4] = {low, top, low / s->final_div_factor, low / s->final_div_factor};
-	double from = 0;
-	int phases = 2;
+	double least = low / s->final_div_factor;
+	double value[4] = {low, top, s->three_phase > 0 ? low : least, least};
 
-	if (s->three_phase > 0) {
-		phases = 3;
-		end[1] = 2 * s->pct_start * p->total - 2;
-		rate[2] = low;
-	}
-	for (int i = 0; i < phases; i++) {
-		if (p->t <= end[i] || i == phases - 1)
-			return go(rate[i], rate[i + 1],
-			    end[i] > from ? fmin((p->t - from) / (end[i] - from), 1) : 1);
-		from = end[i];
-	}
-	return low;
+	return cycled(s, value, p->t, p->total);
+}
+
+double
+schedule_momentum(const struct stage_config *c, int64_t t, int64_t total)
+{
+	const struct schedule *s = &c->schedule;
+	double value[4] = {s->max_momentum, s->base_momentum, s->max_momentum, s->max_momentum};
+
+	return cycled(s, value, (double)t, (double)total);
 }
 
 static double

@@ -337,6 +337,14 @@ run_epoch_updates(const struct run *r, int64_t stage)
 	return (r->batches.per_epoch + k - 1) / k;
 }
 
+double
+run_momentum(const struct run *r, int64_t update)
+{
+	const struct stage_config *s = &r->stages[r->cur.stage];
+
+	return schedule_momentum(s, update, s->epochs * run_epoch_updates(r));
+}
+
 /* The step's rate is a function of its number alone, but for plateau's factor. */
 static double
 rate(const struct run *r, int64_t update)

@@ -103,6 +103,7 @@ enum feed_kind {
 	FEED_STEP,
 	FEED_MICRO,
 	FEED_MICROS,
+	FEED_MOMENTUM,
 	FEED_SEED,
 	FEED_VALID
 };
@@ -319,6 +320,7 @@ bool run_exports_best(const struct run *); /* not the last weights, but those of
 bool run_out_of_steps(const struct run *); /* --steps N is reached */
 double run_elapsed(const struct run *);	   /* seconds of training, those before a resume included */
 bool run_stopping(void);		   /* a signal asked to stop */
+double run_momentum(const struct run *, int64_t update); /* of that update of the stage, from 0 */
 int64_t run_window(const struct run *, int64_t *steps); /* which of the *steps of its window is next */
 
 /* ---- epoch.c */

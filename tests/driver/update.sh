@@ -65,8 +65,8 @@ like() {
 }
 
 # PyTorch 1.13: the same network and batches in float32, epochs: 2, so 12 updates; the script
-# printed the three numbers.  LAMB and Lion are written out there from their papers; one-cycle
-# is without its cycle of momentum, NAdam the foreach form.
+# printed the three numbers.  LAMB and Lion are written out there from their papers, NAdam
+# is the foreach form, one-cycle without its cycle of momentum but where it says so.
 trained rmsprop 'epochs: 2, optimizer: {rmsprop: {lr: 0.01, centered: true, momentum: 0.5}}, schedule: {exponential: {gamma: 0.5}}'
 like rmsprop 3.035181 0.6086583 -0.1263582
 trained sgd 'epochs: 2, optimizer: {sgd: {lr: 0.1, momentum: 0.9, nesterov: true}}, clip: {norm: 0.5}, schedule: {onecycle: {max_lr: 0.3}}'
@@ -89,6 +89,10 @@ trained lamb 'epochs: 2, optimizer: {lamb: {lr: 0.02, weight_decay: 0.1}}, sched
 like lamb 3.732208 0.5510814 0.02443579
 trained lion 'epochs: 2, optimizer: {lion: {lr: 0.01, weight_decay: 0.1}}, schedule: {cosine: {cycle_epochs: 1}}'
 like lion 3.517242 0.5322 -0.0001720695
+trained cycled_sgd 'epochs: 2, optimizer: {sgd: {lr: 0.1, momentum: 0.9, nesterov: true}}, schedule: {onecycle: {max_lr: 0.3, cycle_momentum: true}}'
+like cycled_sgd 3.920573 0.8499952 -0.04462922
+trained cycled_adam 'epochs: 2, optimizer: {adamw: {lr: 0.02}}, schedule: {onecycle: {cycle_momentum: true, base_momentum: 0.6, max_momentum: 0.9}}'
+like cycled_adam 3.510395 0.5299242 -0.01771405
 
 # what is exported is what was evaluated, averages included: the same loss without training on
 loss_of() { tail -n 1 "$1/metrics.jsonl" | grep -o '"test.loss": [^,]*' | cut -d ' ' -f 2; }

@@ -68,6 +68,20 @@ static const struct {
 	    0.09685574222925, 0.029769277552765, 0.0067259378288417}},
 };
 
+/* OneCycleLR's momentum */
+static const struct {
+	const char *text;
+	double momentum[NAT];
+} cycles[] = {
+    {"lr 0.5\nschedule onecycle cycle_momentum 1\n",
+	{0.95, 0.94970689785772, 0.92805935326812, 0.92342042203499, 0.89729305457073, 0.85,
+	    0.85005034667293, 0.86544686755066, 0.91330184227833, 0.95}},
+    {"lr 0.5\nschedule onecycle pct_start 0.4 three_phase 1 cycle_momentum 1 base_momentum 0.5 "
+     "max_momentum 0.9\n",
+	{0.9, 0.89935146162684, 0.84970214963422, 0.83854487070192, 0.77092097740851,
+	    0.56145512929808, 0.55029785036578, 0.5401114473193, 0.8598885526807, 0.9}},
+};
+
 static const double values[NVALUES] = {1, 0.9, 0.9, 0.8999, 0.8998, 0.8997, 0.8996, 0.5, 0.6, 0.6,
     0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6};
 static const struct {
@@ -122,6 +136,13 @@ follow_torch(void **state)
 		for (int k = 0; k < NAT; k++)
 			near(schedules[i].text, at[k], schedule_lr(&c, at[k], TOTAL, PER_EPOCH, 1),
 			    schedules[i].rate[k]);
+	}
+	for (size_t i = 0; i < sizeof cycles / sizeof *cycles; i++) {
+		struct stage_config c = stage(&r, cycles[i].text);
+
+		for (int k = 0; k < NAT; k++)
+			near(cycles[i].text, at[k], schedule_momentum(&c, at[k], TOTAL),
+			    cycles[i].momentum[k]);
 	}
 	region_free(&r);
 }
