@@ -342,7 +342,7 @@ run_momentum(const struct run *r, int64_t update)
 {
 	const struct stage_config *s = &r->stages[r->cur.stage];
 
-	return schedule_momentum(s, update, s->epochs * run_epoch_updates(r));
+	return schedule_momentum(s, update, s->epochs * run_epoch_updates(r, r->cur.stage));
 }
 
 /* The step's rate is a function of its number alone, but for plateau's factor. */
