@@ -13,7 +13,7 @@
 
 #define EVENTS "events.out.tfevents.0.retort"
 #define EVENT_BYTES ((size_t)1 << 19) /* gathered; half of it is the longest record */
-#define STEPS_SHOWN 50		      /* of an epoch */
+#define STEPS_SHOWN 50		      /* of an epoch, every tenth of a short one */
 #define HISTOGRAMS 10		      /* of each weight, over a run */
 
 struct outputs {
@@ -322,7 +322,7 @@ outputs_step(struct run *r, const struct exec *x, double lr)
 	struct events *e = &r->outputs->events;
 	int64_t every = r->batches.per_epoch / STEPS_SHOWN;
 
-	if (r->cur.step % (every > 0 ? every : 1) != 0)
+	if (r->cur.total_updates % (every > 10 ? every : 10) != 0)
 		return true;
 	if (!begin(r))
 		return false;

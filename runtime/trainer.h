@@ -378,7 +378,7 @@ bool record_add_list(struct record *, const char *key, const double *, int64_t n
 double record_get(const struct record *, const char *key); /* NAN: absent */
 void record_free(struct record *);
 bool outputs_open(struct run *);
-/* After a step of this program: its own loss and terms, some fifty times an epoch. */
+/* After a step of this program: its own loss and terms, every tenth time or some fifty times an epoch. */
 bool outputs_step(struct run *, const struct exec *, double lr);
 bool outputs_epoch(struct run *, const struct record *);
 bool outputs_sync(struct run *); /* before a checkpoint counts on them */
