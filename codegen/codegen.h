@@ -56,6 +56,7 @@ struct trainer_image {
 	const struct program *eval;
 	int ncached;
 	const struct program *const *cached;
+	const char *const *cached_key; /* of what each computes: its manifest */
 	const void *onnx;
 	size_t onnx_bytes;
 	int npatches;

@@ -432,14 +432,14 @@ emit_library(struct target *t, const struct program *p, const char *name, const 
 
 /* ---- a trainer: many programs, one object */
 static LLVMValueRef
-trainer_program(struct module *m, const struct program *p, struct placed at, LLVMValueRef constants, const char *prefix)
+trainer_program(struct module *m, const struct program *p, struct placed at, LLVMValueRef constants, const char *prefix, const char *manifest)
 {
 	LLVMValueRef call, v;
 
 	m->const_at = at.at;
 	m->const_bytes = at.end;
 	call = module_call(m, p, arena_printf(m->a, "%s_call", prefix), false);
-	v = module_program(m, p, call, constants, NULL, arena_printf(m->a, "%s_program", prefix), "", true);
+	v = module_program(m, p, call, constants, NULL, arena_printf(m->a, "%s_program", prefix), manifest, true);
 	m->const_at = NULL;
 	return v;
 }
@@ -489,7 +489,6 @@ trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 	int64_t init = 0;
 	LLVMValueRef constants, states;
 
-	/* first what is cached: the key of its cache is its constants, up to its end */
 	for (int i = 0; i < im->ncached; i++)
 		at_cached[i] = entry_place(b, im->cached[i]);
 	for (int i = 0; i < im->nstages; i++)
@@ -500,15 +499,15 @@ trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 		at_eval = entry_place(b, im->eval);
 	constants = blobs_shared(b, m, "constants");
 	for (int i = 0; i < nmore; i++)
-		more[i] = trainer_program(m, im->more[i], at_more[i], constants, arena_printf(m->a, "more%d_program", i));
+		more[i] = trainer_program(m, im->more[i], at_more[i], constants, arena_printf(m->a, "more%d_program", i), "");
 	for (int i = 0; i < im->nstages; i++)
 		stage[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){
-			trainer_program(m, im->train[i], at_train[i], constants, arena_printf(m->a, "train%d", i)),
+			trainer_program(m, im->train[i], at_train[i], constants, arena_printf(m->a, "train%d", i), ""),
 			module_string(m, im->stage_config[i]), LLVMConstInt(m->i32, (unsigned long long)im->nmore, 0),
 			module_array(m, m->ptr, more + i * im->nmore, im->nmore, arena_printf(m->a, "more%d", i))}, 4, 0);
-	eval = im->eval ? trainer_program(m, im->eval, at_eval, constants, "eval") : null;
+	eval = im->eval ? trainer_program(m, im->eval, at_eval, constants, "eval", "") : null;
 	for (int i = 0; i < im->ncached; i++)
-		cached[i] = trainer_program(m, im->cached[i], at_cached[i], constants, arena_printf(m->a, "cached%d", i));
+		cached[i] = trainer_program(m, im->cached[i], at_cached[i], constants, arena_printf(m->a, "cached%d", i), im->cached_key[i]);
 	for (int i = 0; i < im->npatches; i++)
 		patch[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){module_string(m, im->patches[i].state),
 			n64(m, im->patches[i].offset), n64(m, im->patches[i].bytes)}, 3, 0);

@@ -65,6 +65,7 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 	int n = j->r->nstages;
 	const struct program **train = arena_array(a, const struct program *, n);
 	const struct program **cached = arena_array(a, const struct program *, j->dist.nteachers + 1);
+	const char **key = arena_array(a, const char *, j->dist.nteachers + 1);
 	struct program **sharing;
 	int nsharing = n + 1;
 	const char **config = arena_array(a, const char *, n);
@@ -87,7 +88,10 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 		return false;
 	for (int i = 0; i < j->dist.nteachers; i++)
 		if (j->dist.teachers[i].cached) {
-			cached[image->ncached] = compile_step(j, t, distill_teacher_graph(a, &j->dist, i, diag));
+			struct graph *g = distill_teacher_graph(a, &j->dist, i, diag);
+
+			key[image->ncached] = g ? arena_printf(a, "%016" PRIx64, graph_hash(g)) : NULL;
+			cached[image->ncached] = compile_step(j, t, g);
 			if (!cached[image->ncached])
 				return false;
 			image->ncached++;
@@ -104,6 +108,7 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 	image->train = train;
 	image->stage_config = config;
 	image->cached = cached;
+	image->cached_key = key;
 	return true;
 }
 

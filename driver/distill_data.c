@@ -606,6 +606,15 @@ job_config(struct job *j)
 		     update_text(j->d->arena, &r->stages[i].update));
 	for (int i = 0; i < j->nsets; i++)
 		set_lines(j, &s, i);
+	if (r->cache_variants)
+		str_addf(&s, "cache_variants %" PRId64 "\n", r->cache_variants);
+	if (r->cache_f16)
+		str_add(&s, "cache_f16 1\n");
+	if (r->cache_path) {
+		str_add(&s, "cache_path");
+		quote(&s, path_absolute(j->d->arena, path_join(j->d->arena, r->dir, r->cache_path)));
+		str_add(&s, "\n");
+	}
 	text = file_read(&j->d->diag, r->path, &size);
 	if (text && size < 256 * 1024) {
 		str_add(&s, "recipe");

@@ -302,6 +302,8 @@ job_import(struct job *j)
 
 		if (g && fill_model(j, &r->teachers[i], g, &ds->teachers[i]))
 			ds->teachers[i].cached = named_in(r->teachers[i].name, r->ncached, r->cached);
+		ds->teachers[i].nwhat = r->ncache_what;
+		ds->teachers[i].what = r->cache_what;
 	}
 	ds->name = r->name;
 	ds->batch = j->batch;

@@ -8,9 +8,19 @@ cache(struct ydoc *y, ynode *root, struct recipe *r)
 {
 	ynode *n = yaml_get(y, root, "cache");
 
-	if (!n || (!YAML_KEYS(y, n, "cache", "teachers") && !yaml_is_map(n)))
+	const char *dtype;
+
+	if (!n || (!YAML_KEYS(y, n, "cache", "teachers", "path", "dtype", "variants", "what") && !yaml_is_map(n)))
 		return;
+	r->cache_line = yaml_line(n);
 	r->ncached = yaml_strings(y, n, "teachers", &r->cached);
+	r->cache_path = yaml_string(y, n, "path", NULL);
+	r->cache_variants = yaml_int(y, n, "variants", 0, 1, 4096);
+	r->ncache_what = yaml_strings(y, n, "what", &r->cache_what);
+	dtype = yaml_string(y, n, "dtype", "f32");
+	r->cache_f16 = strcmp(dtype, "f16") == 0;
+	if (!r->cache_f16 && strcmp(dtype, "f32") != 0)
+		yaml_bad(y, n, "cache: dtype \"%s\" is not known; it is f32 or f16", dtype);
 }
 
 static void

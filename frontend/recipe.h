@@ -111,6 +111,11 @@ struct recipe {
 	int64_t checkpoint_every, checkpoint_keep; /* epochs, files; 0: none, all */
 	double checkpoint_seconds; /* < 0: not given */
 	int ncached; const char **cached;
+	const char *cache_path;      /* folder; NULL: the output's */
+	bool cache_f16;
+	int64_t cache_variants;      /* draws of the augmentation for each sample; 0: none */
+	int ncache_what; const char **cache_what; /* TEACHER.NAME of what is cached; 0: all that terms read */
+	int cache_line;
 	const char *library_name;
 	bool emit_static, emit_shared, emit_exe, emit_onnx;
 	struct recipe_search *search; /* NULL: none */

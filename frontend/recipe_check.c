@@ -324,6 +324,31 @@ listed(const struct recipe *r, const struct recipe_term *t)
 	return false;
 }
 
+/* Random augmentation shows a teacher other samples every epoch, but for a few fixed
+ * draws of each. */
+static void
+check_cache(struct check *c)
+{
+	const struct recipe *r = c->r;
+	struct loc loc = at(c, r->cache_line);
+
+	if (r->ncached && r->naugment && !r->cache_variants)
+		diag_invalid(c->d, loc,
+		    "cache: augmentation shows a teacher other samples every epoch; give \"variants: K\", and each "
+		    "sample has K fixed draws, one after the other by epoch, or take cache or augment out");
+	if (r->cache_variants && !r->naugment)
+		diag_invalid(c->d, loc, "cache: \"variants\" are draws of data.augment, which is missing");
+	for (int i = 0; i < r->ncache_what; i++) {
+		const char *what = r->cache_what[i], *dot = strchr(what, '.');
+		bool ours = false;
+
+		for (int k = 0; dot && k < r->ncached; k++)
+			ours |= strncmp(r->cached[k], what, (size_t)(dot - what)) == 0 && !r->cached[k][dot - what];
+		if (!ours)
+			diag_invalid(c->d, loc, "cache: \"what\" lists TEACHER.NAME of cached teachers; \"%s\" is none", what);
+	}
+}
+
 void
 recipe_check(const struct recipe *r, struct arena *a, struct diag *d)
 {
@@ -358,5 +383,6 @@ recipe_check(const struct recipe *r, struct arena *a, struct diag *d)
 		if (!known(&teachers, r->cached[i]))
 			diag_invalid(d, at(&c, 0), "cache: no teacher is called \"%s\"%s",
 			    r->cached[i], hint(&c, &teachers, r->cached[i]));
+	check_cache(&c);
 	check_monitor(&c);
 }

@@ -201,6 +201,7 @@ int *graph_use_counts(struct arena *scratch, const struct graph *); /* by value 
 /* Copies nodes of src into dst (appended).  map[src value id]: in, preset
  * replacements (inputs, say); out, every value's copy.  prefix goes before names. */
 void graph_clone_into(struct graph *dst, const struct graph *src, struct value **map, const char *prefix);
+uint64_t graph_hash(const struct graph *); /* hash.c: what it computes, whatever the names */
 struct graph *graph_copy(struct graph *);  /* the whole graph, in the same arena; shares the tensors */
 bool attr_has(const struct node *, const char *name);
 int64_t attr_int(const struct node *, const char *name);       /* default from the row; dies if neither */

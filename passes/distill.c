@@ -109,10 +109,13 @@ clone_teachers(struct distiller *x)
 		bool read = false;
 
 		for (int t = 0; t < x->d->nterms; t++)
-			for (int k = 0; k < x->d->terms[t].nteachers; k++)
-				read |= strncmp(x->d->terms[t].teachers[k], m->name, len) == 0 &&
-					x->d->terms[t].teachers[k][len] == '.';
-		if (read && !m->cached)
+			for (int k = 0; k < x->d->terms[t].nteachers; k++) {
+				const char *name = x->d->terms[t].teachers[k];
+
+				read |= strncmp(name, m->name, len) == 0 && name[len] == '.' &&
+					!distill_cached(m, name + len + 1);
+			}
+		if (read)
 			ok &= distill_clone(x, &x->teachers[i]);
 	}
 	return ok;
@@ -280,7 +283,7 @@ teacher_output(struct distiller *x, struct made *m, const char *name, struct loc
 	size_t len = strlen(m->m->name);
 	struct value *v;
 
-	if (strncmp(name, m->m->name, len) != 0 || name[len] != '.')
+	if (strncmp(name, m->m->name, len) != 0 || name[len] != '.' || !distill_cached(m->m, name + len + 1))
 		return true;
 	for (int o = 0; o < x->g->outputs.n; o++)
 		if (strcmp(x->g->output_names.v[o], out) == 0)

@@ -22,7 +22,8 @@ struct distill_model {
 	int ninputs; struct distill_input *inputs;
 	int nnames, noutputs;    /* outputs, then taps, by the recipe's names */
 	struct distill_name { const char *name, *onnx; struct loc loc; } *names;
-	bool cached;             /* teacher whose outputs arrive as $teacher.NAME.OUT */
+	bool cached;             /* teacher whose outputs arrive as $teacher.NAME.OUT: */
+	int nwhat; const char *const *what; /* those listed as TEACHER.NAME; 0: all */
 };
 struct distill_field { const char *name; enum dtype dtype; int rank; int64_t dims[MAX_RANK]; /* of one sample */
                        int64_t classes; bool has_ignore; int64_t ignore; const double *class_weights;

@@ -93,6 +93,8 @@ struct value *distill_field_value(struct distiller *, int field);	  /* its graph
 struct value *distill_input(
     struct graph *, const char *name, enum dtype, int rank, const int64_t *dims);
 bool distill_clone(struct distiller *, struct made *);
+/* Does the teacher's output of the recipe's name come from the cache? */
+bool distill_cached(const struct distill_model *, const char *name);
 bool distill_updated(const struct graph *, const struct value *state);
 /* The value in the model's own graph that `name` of the recipe stands for; NULL: reported. */
 struct value *distill_named(struct distiller *, const struct made *, const char *name, struct loc);

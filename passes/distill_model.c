@@ -429,6 +429,17 @@ distill_named(struct distiller *x, const struct made *m, const char *name, struc
 	return NULL;
 }
 
+bool
+distill_cached(const struct distill_model *m, const char *name)
+{
+	size_t len = strlen(m->name);
+
+	for (int i = 0; i < m->nwhat; i++)
+		if (strncmp(m->what[i], m->name, len) == 0 && m->what[i][len] == '.' && strcmp(m->what[i] + len + 1, name) == 0)
+			return m->cached;
+	return m->cached && m->nwhat == 0;
+}
+
 /* A cached teacher's output comes as an input of its type. */
 static struct value *
 cached_input(struct distiller *x, const struct made *m, const char *name, const struct value *v)
@@ -467,7 +478,7 @@ static bool
 part_of(struct distiller *x, struct made *m, const char *name, struct loc loc, struct part *out)
 {
 	struct build b = distill_build(x, loc);
-	bool cached = !m->student && m->m->cached;
+	bool cached = !m->student && distill_cached(m->m, name);
 	struct value *v = distill_named(x, m, name, loc);
 
 	if (!v || !(cached ? rows_of_inputs(x, m) : distill_clone(x, m)))

@@ -367,6 +367,8 @@ take(struct batches *b, int s, int64_t turn)
 		b->rows[s][i] = source_row(v, r);
 		/* a sample that is drawn again in one pass is augmented anew */
 		b->draws[s][i] = o->nclasses ? pass * passes * batch + at + i : pass;
+		if (b->variants)
+			b->draws[s][i] %= b->variants;
 	}
 	b->valid[s] = batch;
 }

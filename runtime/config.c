@@ -496,6 +496,12 @@ entry(struct line *l, struct config *c, struct cfg_set **set)
 		return words(l, 1) && integer(l, 1, 1, MAX_WORKERS, &c->workers);
 	if (strcmp(key, "augment") == 0)
 		return parse_augment(l, c);
+	if (strcmp(key, "cache_variants") == 0)
+		return words(l, 1) && integer(l, 1, 1, 4096, &c->cache_variants);
+	if (strcmp(key, "cache_f16") == 0)
+		return flag(l, &c->cache_f16);
+	if (strcmp(key, "cache_path") == 0)
+		return words(l, 1) && (c->cache_path = l->w[1], true);
 	if (strcmp(key, "set") == 0)
 		return parse_set(l, c, set);
 	if (strcmp(key, "task") == 0)

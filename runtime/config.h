@@ -81,6 +81,9 @@ struct config {
 	bool shuffle, drop_last;
 	int64_t cache_bytes; /* for samples that have to be made: decoded images */
 	int64_t workers;     /* threads that make batches ahead */
+	int64_t cache_variants; /* draws of a sample's augmentation; 0: as many as passes */
+	bool cache_f16;
+	const char *cache_path; /* NULL: in the output's folder */
 	int naugments;
 	struct cfg_augment augments[MAX_AUGMENTS];
 	int64_t patience;    /* early stopping; 0: none */

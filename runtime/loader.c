@@ -91,19 +91,21 @@ make_share(struct maker *m, const struct feed *f, bool augment, float *to)
 }
 
 static void
-make_teacher(struct maker *m, const struct feed *f, enum split k, unsigned char *to)
+make_teacher(struct maker *m, const struct feed *f, enum split k, bool augment, unsigned char *to)
 {
 	const struct cached *c = &m->run->caches[f->cached];
 
+	augment &= k == SPLIT_TRAIN && m->run->cfg.naugments > 0;
+
 	for (int i = 0; i < c->nsets; i++) {
 		const struct dset *set = &m->run->data.sets[c->sets[i]];
-		const unsigned char *rows = c->rows[set->split[k].source][c->sets[i]];
+		int source = set->split[k].source;
 
 		if (f->set >= 0 && c->sets[i] != f->set)
 			continue;
 		for (int64_t j = 0; j < set->cfg->batch; j++, to += f->row_bytes)
-			memcpy(to, rows + m->batches->rows[c->sets[i]][j] * f->row_bytes,
-			    (size_t)f->row_bytes);
+			cached_row(c, source, c->sets[i], m->batches->rows[c->sets[i]][j],
+			    augment ? m->batches->draws[c->sets[i]][j] : c->versions[source] - 1, to);
 	}
 }
 
@@ -115,7 +117,7 @@ feed_make(struct maker *m, const struct feed *f, enum split k, bool augment, voi
 	case FEED_PAIR:
 		return make_field(m, f, k, augment, to);
 	case FEED_TEACHER:
-		make_teacher(m, f, k, to);
+		make_teacher(m, f, k, augment, to);
 		return true;
 	case FEED_SHARE:
 		make_share(m, f, augment, to);

@@ -75,7 +75,9 @@ read_config(struct run *r)
 	r->out = r->opt.out ? r->opt.out : ".";
 	r->checkpoints = r->opt.checkpoints ? r->opt.checkpoints
 					    : region_printf(&r->region, "%s/checkpoints", r->out);
-	r->cache_dir = r->opt.cache ? r->opt.cache : region_printf(&r->region, "%s/cache", r->out);
+	r->cache_dir = r->opt.cache	   ? r->opt.cache
+		       : r->cfg.cache_path ? r->cfg.cache_path
+					   : region_printf(&r->region, "%s/cache", r->out);
 	return (r->checkpoints && r->cache_dir) || oom(r);
 }
 
@@ -120,9 +122,10 @@ load_data(struct run *r)
 		return rt_fail(&r->msg, RT_INVALID,
 		    "early stopping needs a val split: add `val: {from: train, fraction: 0.1}` to "
 		    "the recipe");
-	return batches_open(&r->batches, &r->data, r->seed, shuffle, r->cfg.drop_last, &r->region,
-		   &r->msg) &&
-	       augmenter_open(&r->aug, &r->cfg, r->seed, &r->region, &r->msg) &&
+	if (!batches_open(&r->batches, &r->data, r->seed, shuffle, r->cfg.drop_last, &r->region, &r->msg))
+		return false;
+	r->batches.variants = r->cfg.cache_variants;
+	return augmenter_open(&r->aug, &r->cfg, r->seed, &r->region, &r->msg) &&
 	       ((r->row = region_alloc(&r->region, longest_row(&r->cfg))) || oom(r));
 }
 

@@ -58,6 +58,7 @@ struct batches {
 	/* the batch at hand */
 	int64_t **rows;	 /* [nsets][batch]: rows of the source arrays */
 	int64_t **draws; /* [nsets][batch]: number of the augmentation's draw */
+	int64_t variants; /* draws of a sample, again and again; 0: always a new one */
 	int64_t *valid;	 /* [nsets] rows that count */
 	int64_t step;
 	int program; /* of the stage's programs: the bucket's or the set's */
@@ -160,8 +161,12 @@ struct cached {		   /* one cached teacher output */
 	int64_t row_bytes;
 	int nsets;
 	int sets[MAX_SETS];			      /* whose rows, in order */
-	const unsigned char *rows[NSPLITS][MAX_SETS]; /* by source split and set */
+	const unsigned char *rows[NSPLITS][MAX_SETS]; /* by source split and set: versions of every row */
+	int64_t versions[NSPLITS]; /* the draws of the augmentation, then, if wanted, the sample itself */
+	bool half;		   /* f16 in the file */
 };
+/* The teacher's output for row `row` as the program reads it. */
+void cached_row(const struct cached *, int source, int set, int64_t row, int64_t version, void *to);
 struct run;
 struct record;
 bool exec_open(struct exec *, const struct rt_program *, struct run *);
