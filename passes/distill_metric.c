@@ -326,6 +326,23 @@ has_needs(struct distiller *x, const struct operands *o, const char *name, enum 
 	return true;
 }
 
+/* Does the step run this teacher anyway, or read its outputs from a file? */
+static bool
+at_hand(const struct distiller *x, const char *teacher)
+{
+	size_t n = strcspn(teacher, ".");
+
+	for (int i = 0; i < x->d->nteachers; i++)
+		if (x->d->teachers[i].cached && strlen(x->d->teachers[i].name) == n &&
+		    strncmp(x->d->teachers[i].name, teacher, n) == 0)
+			return true;
+	for (int i = 0; i < x->d->nterms; i++)
+		for (int k = 0; k < x->d->terms[i].nteachers; k++)
+			if (strncmp(x->d->terms[i].teachers[k], teacher, n + 1) == 0)
+				return true;
+	return false;
+}
+
 /* num and den of a mean; false: reported. */
 static bool
 mean(struct distiller *x, const struct distill_task *task, const struct distill_metric *m, int id,
@@ -349,6 +366,8 @@ mean(struct distiller *x, const struct distill_task *task, const struct distill_
 				       "{%s: TEACHER.OUTPUT}",
 				       m->name, task->name, metric_info[id].name);
 	}
+	if (m->teacher && !x->eval && !at_hand(x, m->teacher))
+		return true; /* training does not run a teacher to be compared with it */
 	if (!operands(x, &b, task, taught ? m->teacher ? 1 : from->nteachers : 0,
 		m->teacher ? &m->teacher
 		: from	   ? from->teachers

@@ -612,6 +612,13 @@ metrics_of_rows(void **state)
 		CLOSE(et_get(tensor_output(&r, "rows.cls.scores"), i * CLASSES + 3), z.v[i * CLASSES + 3]);
 		CLOSE(et_get(tensor_output(&r, "rows.cls.teacher"), i * CLASSES + 3), t[0].v[i * CLASSES + 3]);
 	}
+	/* a teacher that no term reads is not run to train */
+	r.g = distill_train_graph(s.a, &s.s, &s.d);
+	assert_non_null(r.g);
+	for (int i = 0; i < r.g->outputs.n; i++)
+		assert_null(strstr(r.g->output_names.v[i], "other"));
+	for (int i = 0; i < r.g->consts.n; i++)
+		assert_null(r.g->consts.v[i]->name ? strstr(r.g->consts.v[i]->name, "other/") : NULL);
 	/* training has the sums alone; without a term's teacher a stage has no agreement */
 	s.term[0].loss = "ce";
 	s.term[0].nteachers = 0;
