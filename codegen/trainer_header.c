@@ -29,7 +29,7 @@ parameter(struct names *x, const struct program *p, int i)
 
 	r = header_identifier(x->a, *n == '$' ? n + 1 : n, false);
 	if (header_reserved(r) || strcmp(r, "work") == 0 || strcmp(r, "lr") == 0 ||
-	    strcmp(r, "loss") == 0 || str_starts(r, "rows"))
+	    strcmp(r, "momentum") == 0 || strcmp(r, "loss") == 0 || str_starts(r, "rows"))
 		r = arena_printf(x->a, "%s_", r);
 	for (int k = 0; k < i; k++)
 		if (strcmp(parameter(x, p, k), r) == 0)
@@ -68,7 +68,7 @@ tensors(struct names *x, struct str *s, const struct trainer_entry *e)
 			continue;
 		str_addf(s, " *   %-4s %s  ", in ? "in" : "out", parameter(x, e->p, i));
 		shape(s, io);
-		str_addf(s, "  %s\n", !in ? "" : origin(io->name));
+		str_addf(s, "%s%s\n", in ? "  " : "", in ? origin(io->name) : "");
 	}
 }
 
@@ -89,7 +89,7 @@ arguments(struct names *x, struct str *s, const struct trainer_entry *e)
 		str_addf(s, ", int64_t rows%s%s", x->l->nsets > 1 ? "_" : "",
 		    x->l->nsets > 1 ? header_identifier(x->a, x->l->set[i], false) : "");
 	if (e->kind == RUN_STEP)
-		str_add(s, ", float lr");
+		str_addf(s, ", float lr%s", trainer_has_momentum(x->l) ? ", double momentum" : "");
 	if (e->kind == RUN_STEP || e->kind == RUN_EVAL)
 		str_add(s, ", float *loss");
 }
@@ -115,6 +115,9 @@ run_function(struct names *x, struct str *s, const struct trainer_entry *e)
 
 	str_add(s, "/* ");
 	str_addf(s, what[e->kind], x->upper, x->upper);
+	if (e->kind == RUN_STEP && trainer_has_momentum(x->l))
+		str_add(s, " * momentum: of this update; the recipe's schedule moves it against "
+			   "the rate.\n");
 	if (e->kind == RUN_STEP && x->l->accumulate > 1)
 		str_addf(s,
 		    " * Gradients of %" PRId64

@@ -117,8 +117,8 @@ trainer_feed(const struct trainer_library *l, const char *input, int64_t *slot)
 	static const struct {
 		const char *name;
 		int at;
-	} slots[] = {{"$lr", AT_LR}, {"$step", AT_STEP}, {"$micro", AT_MICRO},
-	    {"$micros", AT_MICROS}, {"$seed", AT_SEED}, {"$valid", AT_VALID}};
+	} slots[] = {{"$lr", AT_LR}, {"$momentum", AT_MOMENTUM}, {"$step", AT_STEP},
+	    {"$micro", AT_MICRO}, {"$micros", AT_MICROS}, {"$seed", AT_SEED}, {"$valid", AT_VALID}};
 
 	if (input[0] != '$' || str_starts(input, "$teacher.") || str_starts(input, "$pair.") ||
 	    strcmp(input, "$mix") == 0)
@@ -145,6 +145,12 @@ trainer_entries(const struct trainer_library *l, struct arena *a, struct trainer
 		e[n++] = (struct trainer_entry){RUN_TEACHER, l->cached[i],
 		    arena_printf(a, "teacher_%s", header_identifier(a, l->teacher[i], false))};
 	return n;
+}
+
+bool
+trainer_has_momentum(const struct trainer_library *l)
+{
+	return find_io(l->train->inputs.v, l->train->inputs.n, "$momentum") != NULL;
 }
 
 static bool
@@ -585,6 +591,8 @@ make_run(struct lib *x, const struct trainer_entry *r, bool mt)
 		t[n++] = m->i64;
 	if (step)
 		t[n++] = m->f32;
+	if (step && trainer_has_momentum(x->l))
+		t[n++] = m->f64;
 	if (!plain)
 		t[n++] = m->ptr;
 	if (mt)
@@ -620,6 +628,8 @@ make_run(struct lib *x, const struct trainer_entry *r, bool mt)
 	}
 	if (step)
 		begin_step(x, work, arg(x, extra));
+	if (step && trainer_has_momentum(x->l))
+		store(x, arg(x, extra + 1), at_n(x, work, AT_MOMENTUM));
 	entry_calls(&x->e, base, LLVMConstNull(m->ptr), job, mt ? arg(x, n - 2) : NULL,
 	    mt ? arg(x, n - 1) : NULL);
 	if (step)

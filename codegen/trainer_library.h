@@ -14,6 +14,7 @@ enum {
 	AT_STEP = 32,
 	AT_MICROS = 40,
 	AT_LR = 48,
+	AT_MOMENTUM = 56,
 	AT_VALID = 64,
 	HEAD = 256,
 	SAVED_HEAD = 64
@@ -22,6 +23,7 @@ struct work_plan {
 	int64_t values, states, state_bytes, arena, total; /* states_bytes: of one block for all programs */
 	uint64_t magic;            /* of this layout */
 };
+bool trainer_has_momentum(const struct trainer_library *); /* the schedule moves it: step takes it after lr */
 struct work_plan trainer_work(const struct trainer_library *);
 
 /* ---- where a program's input comes from */

@@ -21,6 +21,9 @@ cat >use.c <<'C'
 #include <stdlib.h>
 #include <string.h>
 #define CHECK(x) do { if (!(x)) { printf("line %d: %s\n", __LINE__, #x); exit(1); } } while (0)
+#ifndef LR
+#define LR lr
+#endif
 #ifndef WINDOW
 #define WINDOW 1
 #endif
@@ -55,7 +58,7 @@ int main(int argc, char **argv)
 	FILE *f;
 	CHECK(argc == 5 && work && w && s && s2 && one && size == KD_WORKSPACE_SIZE && all == KD_WEIGHTS_SIZE);
 	memset(work, 0xa5, size);
-	CHECK(kd_step(work, image, label T, lr, &loss) == KD_E_STATE);
+	CHECK(kd_step(work, image, label T, LR, &loss) == KD_E_STATE);
 	CHECK(kd_init(NULL, size, 1) == KD_E_NULL && kd_init(work, size - 1, 1) == KD_E_WORK && kd_init(work + 4, size, 1) == KD_E_ALIGN);
 	CHECK(kd_init(work, size, seed) == KD_OK && kd_steps_done(work) == 0);
 	for (int i = 0; i < steps; i++) {
@@ -68,14 +71,14 @@ int main(int argc, char **argv)
 		CHECK(kd_state_save(work, s, state) == KD_OK);
 		memcpy(good, label, sizeof label);
 		label[63] = 10;
-		CHECK(kd_step(work, image, label T, lr, &loss) == KD_E_LABEL);
+		CHECK(kd_step(work, image, label T, LR, &loss) == KD_E_LABEL);
 		CHECK(kd_state_save(work, s2, state) == KD_OK && memcmp(s, s2, state) == 0);
 		memcpy(label, good, sizeof label);
 		/* taken twice from one state, through the threads and not: the same */
-		CHECK(kd_step_mt(work, image, label T, lr, &loss, pf, &calls) == KD_OK && calls > 0);
+		CHECK(kd_step_mt(work, image, label T, LR, &loss, pf, &calls) == KD_OK && calls > 0);
 		CHECK(kd_state_save(work, s2, state) == KD_OK);
 		CHECK(kd_init(work, size, 999) == KD_OK && kd_state_load(work, s, state) == KD_OK && kd_steps_done(work) == i / WINDOW);
-		CHECK(kd_step(work, image, label T, lr, &loss) == KD_OK && kd_value(work, KD_VALUE_LOSS) == loss);
+		CHECK(kd_step(work, image, label T, LR, &loss) == KD_OK && kd_value(work, KD_VALUE_LOSS) == loss);
 		CHECK(kd_state_save(work, s, state) == KD_OK && memcmp(s, s2, state) == 0 && kd_steps_done(work) == (i + 1) / WINDOW);
 		printf("%.9g\n", loss);
 	}
@@ -107,7 +110,7 @@ int main(int argc, char **argv)
 	CHECK(strcmp(kd_strerror(KD_E_LABEL), kd_strerror(KD_OK)) != 0 && kd_strerror(77) && kd_manifest()[0] == '{');
 	/* what diverges is told */
 	memset(one, 0xff, all);
-	CHECK(kd_weight_set(work, "fc.weight", one, 15680) == KD_OK && kd_step(work, image, label T, lr, NULL) == KD_E_LOSS);
+	CHECK(kd_weight_set(work, "fc.weight", one, 15680) == KD_OK && kd_step(work, image, label T, LR, NULL) == KD_E_LOSS);
 	f = fopen(argv[4], "wb");
 	CHECK(f && fwrite(w, 1, all, f) == all && fclose(f) == 0);
 	free(work), free(w), free(s), free(s2), free(one);
@@ -144,6 +147,18 @@ g++ -fsyntax-only -x c++ live/kd.h 2>err || command -v g++ >/dev/null && [ -s er
 expect 0 '' "$RETORT" distill live.yaml -o two --build-only --emit=static
 absent two/train
 expect 1 'exe, static or shared' "$RETORT" distill live.yaml -o two --build-only --emit=dynamic
+
+# a schedule that moves the momentum: step takes it; held still it is a recipe's without
+sed 's/optimizer: .*/optimizer: {sgd: {lr: 0.01, momentum: 0.9}}/' live.yaml >still.yaml
+sed 's/schedule: .*/schedule: {onecycle: {max_lr: 0.1, cycle_momentum: true}}/' still.yaml >cycle.yaml
+for kind in still cycle; do
+	define=-DLR=lr
+	[ $kind = cycle ] && define=-DLR=lr,0.9
+	expect 0 '' "$RETORT" distill $kind.yaml -o $kind --build-only --emit=static --name=kd
+	expect 0 '' cc $cflags "$define" use.c -I$kind $kind/libkd.a -lm -o $kind.use
+	expect 0 '' ./$kind.use x 3 5 $kind.bin
+done
+same still.bin cycle.bin
 
 # from the recipe
 printf 'emit: {trainer: {kind: [static], name: learn}}\n' | sed '/^emit:/,$d' live.yaml - >named.yaml
