@@ -380,6 +380,8 @@ gemm_kernel(struct gemm *g, const struct rows *rows, const struct columns *col, 
 	b.c += g->part * g->part_step;
 	for (int i = 0; i + 1 < g->nrows; i++) { /* all but the last, the tiled one */
 		emit_for(e, FOR_PARALLEL, g->rows[i].size, &var);
+		if (g->rows[i].first.dim != g->rows[i].dim_c)
+			tile_unranged(e, var, var);
 		affine_add(&idx[g->rows[i].dim_c].whole, var, 1);
 		affine_add(&a, var, g->rows[i].stride_a);
 	}
