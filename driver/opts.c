@@ -73,6 +73,7 @@ static const struct option options[] = {
 	{"epochs", 0, PASS_WORD, -1, "N", "distill", "to the trainer"},
 	{"steps", 0, PASS_WORD, -1, "N", "distill", "to the trainer: stop after N updates"},
 	{"lr", 0, PASS_WORD, -1, "X", "distill", "to the trainer"},
+	{"log-every", 0, PASS_WORD, -1, "N", "distill", "to the trainer: the loss of every N-th update in steps.jsonl"},
 	{"threads", 0, PASS_WORD, AT(threads), "N", "distill", "to the trainer"},
 	{"log", 0, PASS_WORD, -1, "KIND", "distill", "to the trainer"},
 	{"checkpoint-dir", 0, PASS_WORD, -1, "DIR", "distill", "to the trainer"},

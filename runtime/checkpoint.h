@@ -24,6 +24,7 @@ struct cursor {
 	struct plateau plateau;
 	double seconds, epoch_from;	/* training time so far, and when the epoch began */
 	int64_t log_bytes, event_bytes; /* what of metrics.jsonl and the event file counts */
+	int64_t step_bytes;		/* and of steps.jsonl */
 	int64_t nsums;			/* partial sums of the epoch: num, den of each meter */
 };
 /* A checkpoint's states by name, for who starts from them.  NULL: reported by false. */

@@ -43,6 +43,7 @@ static const struct option table[] = {
     {"--cache-dir", TEXT, AT(cache), 0, "DIR", "of teacher outputs; default: cache below --out"},
     {"--no-test", FLAG, AT(no_test), 0, "", "the test split is not evaluated"},
     {"--log", TEXT, AT(log), 0, "FILE", "plain progress lines go there too"},
+    {"--log-every", INT, AT(log_every), 1, "N", "the loss and terms of every N-th update go to steps.jsonl"},
     {"--quiet", FLAG, AT(quiet), 0, "", "no progress"},
     {"--help", FLAG, AT(help), 0, "", "this"},
 };
@@ -101,6 +102,7 @@ options_parse(struct options *opt, int argc, char **argv, struct rt_msg *m)
 	    .batch = -1,
 	    .threads = -1,
 	    .bench_steps = -1,
+	    .log_every = -1,
 	    .lr = -1};
 	for (int i = 1; i < argc; i++) {
 		const char *a = argv[i], *eq = strchr(a, '='), *v = NULL;

@@ -1,4 +1,4 @@
-/* outputs -- metrics.jsonl and the event file: appended to once per epoch; the
+/* outputs -- metrics.jsonl, the event file and, with --log-every, steps.jsonl; the
  * checkpoint says how much of them counts, and a resumed run cuts the rest off. */
 #include "runtime/trainer.h"
 
@@ -13,12 +13,16 @@
 
 #define EVENTS "events.out.tfevents.0.retort"
 #define EVENT_BYTES ((size_t)1 << 19) /* gathered; half of it is the longest record */
+#define LINE_BYTES ((size_t)1 << 16)  /* of steps.jsonl, gathered; a line is less than half of it */
 #define STEPS_SHOWN 50		      /* of an epoch, every tenth of a short one */
 #define HISTOGRAMS 10		      /* of each weight, over a run */
 
 struct outputs {
 	int log, fd;
 	struct events events; /* not yet in the file */
+	int steps;	      /* -1: not asked for */
+	char *lines;	      /* of steps, not yet in the file */
+	size_t nlines;
 };
 
 bool
@@ -123,12 +127,17 @@ wall(void)
 static bool
 flush(struct run *r)
 {
-	struct events *e = &r->outputs->events;
+	struct outputs *o = r->outputs;
+	struct events *e = &o->events;
 
-	if (e->n > 0 && !append(r, r->outputs->fd, e->p, e->n, EVENTS))
+	if (e->n > 0 && !append(r, o->fd, e->p, e->n, EVENTS))
 		return false;
 	r->cur.event_bytes += (int64_t)e->n;
 	e->n = 0;
+	if (o->nlines > 0 && !append(r, o->steps, o->lines, o->nlines, "steps.jsonl"))
+		return false;
+	r->cur.step_bytes += (int64_t)o->nlines;
+	o->nlines = 0;
 	return true;
 }
 
@@ -151,8 +160,16 @@ outputs_open(struct run *r)
 	if (!o || !(e->p = region_alloc(&r->region, EVENT_BYTES)))
 		return rt_fail(&r->msg, RT_INTERNAL, "out of memory");
 	e->cap = EVENT_BYTES;
-	o->log = o->fd = -1;
+	o->log = o->fd = o->steps = -1;
 	r->outputs = o;
+	if (r->opt.log_every > 0) {
+		o->lines = region_alloc(&r->region, LINE_BYTES);
+		if (!o->lines)
+			return rt_fail(&r->msg, RT_INTERNAL, "out of memory");
+		o->steps = open_at(r, "steps.jsonl", &r->cur.step_bytes);
+		if (o->steps < 0)
+			return false;
+	}
 	o->log = open_at(r, "metrics.jsonl", &r->cur.log_bytes);
 	if (o->log < 0)
 		return false;
@@ -316,12 +333,43 @@ epoch_events(struct run *r, const struct record *x)
 	return histograms(r);
 }
 
+/* {"update": 1, "lr": 0.01, "loss": 2.3, "term.hard": 2.3}; names are the compiler's */
+static bool
+step_line(struct run *r, const struct exec *x, double lr)
+{
+	struct outputs *o = r->outputs;
+	char *to = o->lines + o->nlines;
+	size_t room = LINE_BYTES - o->nlines;
+	int n = snprintf(to, room, "{\"update\": %lld, \"lr\": %.9g", (long long)r->cur.total_updates, lr);
+
+	for (int i = 0; i < x->nmeters && (size_t)n < room; i++)
+		if (x->meters[i].num >= 0 && x->meters[i].den < 0) {
+			double v = exec_output(x, x->meters[i].num);
+
+			n += snprintf(to + n, room - (size_t)n, ", \"%s\": ", x->meters[i].name);
+			if ((size_t)n < room)
+				n += isfinite(v) ? snprintf(to + n, room - (size_t)n, "%.9g", v)
+						 : snprintf(to + n, room - (size_t)n, "null");
+		}
+	if ((size_t)n + 2 >= room) {
+		if (o->nlines == 0)
+			return true; /* longer than the buffer: not logged */
+		return flush(r) && step_line(r, x, lr);
+	}
+	to[n++] = '}';
+	to[n++] = '\n';
+	o->nlines += (size_t)n;
+	return true;
+}
+
 bool
 outputs_step(struct run *r, const struct exec *x, double lr)
 {
 	struct events *e = &r->outputs->events;
 	int64_t every = r->batches.per_epoch / STEPS_SHOWN;
 
+	if (r->outputs->steps >= 0 && r->cur.total_updates % r->opt.log_every == 0 && !step_line(r, x, lr))
+		return false;
 	if (r->cur.total_updates % (every > 10 ? every : 10) != 0)
 		return true;
 	if (!begin(r))
@@ -365,6 +413,8 @@ outputs_sync(struct run *r)
 		return false;
 	fdatasync(r->outputs->log);
 	fdatasync(r->outputs->fd);
+	if (r->outputs->steps >= 0)
+		fdatasync(r->outputs->steps);
 	return true;
 }
 
@@ -381,5 +431,7 @@ outputs_close(struct run *r)
 		close(o->log);
 	if (o->fd >= 0)
 		close(o->fd);
+	if (o->steps >= 0)
+		close(o->steps);
 	r->outputs = NULL;
 }

@@ -214,7 +214,7 @@ struct exec *loader_next(struct run *, enum split, int64_t step, double lr, int6
 /* ---- options.c */
 struct options {
 	const char *exe, *data, *out, *export, *checkpoints, *log, *init_from, *cache;
-	int64_t epochs, until, steps, batch, seed, threads, bench_steps; /* -1: not given */
+	int64_t epochs, until, steps, batch, seed, threads, bench_steps, log_every; /* -1: not given */
 	double lr;						  /* < 0: not given */
 	bool has_seed, resume, no_shuffle, dry_run, help, quiet, profile, trap, no_test;
 };
