@@ -229,6 +229,134 @@ augment(void **s)
 	assert_memory_not_equal(p, q, 24);
 }
 
+/* ---- which samples: balanced, by length, interleaved */
+static void
+open_text(const char *more)
+{
+	char text[1500];
+
+	memset(&msg, 0, sizeof msg);
+	snprintf(text, sizeof text, "retort_trainer 1\nseed 3\n%s", more);
+	if (!config_parse(&cfg, text, &region, &msg) || !dataset_open(&data, &cfg, tmp_dir, &region, &msg))
+		fail_msg("%s", msg.text);
+}
+
+static void
+balanced(void **s)
+{
+	uint8_t y[200];
+	int count[4] = {0}, again = 0;
+	struct batches b;
+
+	(void)s;
+	/* 150 of class 0, 40 of class 1, none of 2, 10 to ignore */
+	for (int i = 0; i < 200; i++)
+		y[i] = i < 150 ? 0 : i < 190 ? 1 : 255;
+	assert_true(rt_npy_write(tmp_path("y.npy"), RT_U8, 1, (int64_t[]){200}, y, &msg));
+	open_text("batch 20\nset a 20 0\nfield y 2\nclasses y 3\nignore y 255\nbalanced y\ntrain y y.npy\n");
+	assert_true(batches_open(&b, &data, 1, true, true, &region, &msg));
+	assert_int_equal(b.per_epoch, 10);
+	for (int i = 0; i < 300; i++) {
+		batches_train(&b, i);
+		for (int k = 0; k < 20; k++) {
+			int label = y[b.rows[0][k]];
+
+			count[label == 255 ? 3 : label]++;
+			for (int j = 0; j < k; j++)
+				again += b.rows[0][j] == b.rows[0][k] && b.draws[0][j] == b.draws[0][k];
+		}
+	}
+	assert_int_equal(again, 0); /* a sample drawn twice is augmented twice */
+	assert_int_equal(count[2], 0);
+	for (int k = 0; k < 4; k++)
+		if (k != 2)
+			assert_in_range(count[k], 1850, 2150); /* of 6000, a third each */
+}
+
+static void
+by_length(void **s)
+{
+	int64_t tokens[103][16] = {{0}};
+	int lengths[103], seen[103], kinds = 0;
+	struct batches b, c;
+
+	(void)s;
+	for (int i = 0; i < 103; i++) {
+		lengths[i] = i % 17;
+		for (int k = 0; k < lengths[i]; k++)
+			tokens[i][k] = k % 3 == 1 ? 0 : 7; /* zeros inside do count */
+		if (lengths[i] > 1 && lengths[i] % 3 == 2)
+			lengths[i]--; /* ends in a zero */
+	}
+	assert_true(rt_npy_write(tmp_path("t.npy"), RT_I64, 2, (int64_t[]){103, 16}, tokens, &msg));
+	open_text("batch 8\nset a 8 0\nfield t 7 16\nbucketed t\nbucket t 4 9 16\ntrain t t.npy\n");
+	assert_true(batches_open(&b, &data, 1, true, true, &region, &msg));
+	assert_true(batches_copy(&c, &b, &region, &msg));
+	assert_int_equal(b.per_epoch, 12); /* what is left of a bucket goes to the next */
+	for (int pass = 0; pass < 3; pass++) {
+		memset(seen, 0, sizeof seen);
+		for (int i = 11; i >= 0; i--) {
+			static const int bound[] = {4, 9, 16};
+
+			batches_train(&b, 12 * pass + i);
+			batches_train(&c, 12 * pass + i);
+			assert_int_equal(b.program, c.program);
+			assert_memory_equal(b.rows[0], c.rows[0], 8 * sizeof(int64_t));
+			kinds |= 1 << b.program;
+			for (int k = 0; k < 8; k++) {
+				assert_true(lengths[b.rows[0][k]] <= bound[b.program]);
+				assert_int_equal(seen[b.rows[0][k]]++, 0);
+			}
+		}
+	}
+	assert_int_equal(kinds, 7);
+	assert_true(batches_open(&b, &data, 1, true, false, &region, &msg));
+	assert_int_equal(b.per_epoch, 13);
+	memset(seen, 0, sizeof seen);
+	for (int i = 0; i < 13; i++) {
+		batches_train(&b, i);
+		for (int k = 0; k < 8; k++)
+			seen[b.rows[0][k]]++;
+	}
+	for (int i = 0; i < 103; i++)
+		assert_true(seen[i] >= 1);
+	dataset_close(&data);
+	open_text("batch 8\nset a 8 0\nfield t 7 16\npad t 7\nbucketed t\nbucket t 16\ntrain t t.npy\n");
+	assert_true(batches_open(&b, &data, 1, true, true, &region, &msg));
+	dataset_close(&data);
+	assert_false(config_parse(&cfg, "retort_trainer 1\nbatch 8\nset a 8 0\nfield t 7 16\nbucket t 8 4\ntrain t t.npy\n", &region, &msg));
+}
+
+static void
+interleaved(void **s)
+{
+	static const int order[] = {0, 1, 0, 0, 1, 0}; /* 2 : 1, whoever is furthest behind, the first of equals */
+	uint8_t v[60];
+	int seen[2][60] = {{0}};
+	struct batches b;
+
+	(void)s;
+	for (int i = 0; i < 60; i++)
+		v[i] = (uint8_t)i;
+	assert_true(rt_npy_write(tmp_path("p.npy"), RT_U8, 1, (int64_t[]){60}, v, &msg));
+	assert_true(rt_npy_write(tmp_path("q.npy"), RT_U8, 1, (int64_t[]){15}, v, &msg));
+	open_text("batch 15\nset p 10 0\nfield a 2\ntrain a p.npy\nshare 2\nset q 5 0\nfield b 2\ntrain b q.npy\nshare 1\n");
+	assert_true(batches_open(&b, &data, 1, true, true, &region, &msg));
+	assert_int_equal(b.per_epoch, 9); /* six batches of the first set at two in three steps */
+	for (int i = 0; i < 9; i++) {
+		batches_train(&b, i);
+		assert_int_equal(b.program, order[i % 6]);
+		assert_int_equal(b.valid[b.program], b.program ? 5 : 10);
+		assert_int_equal(b.valid[!b.program], 0);
+		for (int k = 0; k < b.valid[b.program]; k++)
+			seen[b.program][b.rows[b.program][k]]++;
+	}
+	for (int i = 0; i < 60; i++)
+		assert_int_equal(seen[0][i], 1);
+	for (int i = 0; i < 15; i++)
+		assert_int_equal(seen[1][i], 1);
+}
+
 int
 main(void)
 {
@@ -237,6 +365,9 @@ main(void)
 	    cmocka_unit_test_setup_teardown(epochs, tmp_make, close_data),
 	    cmocka_unit_test_setup_teardown(bad_data, tmp_make, close_data),
 	    cmocka_unit_test_setup_teardown(augment, tmp_make, close_data),
+	    cmocka_unit_test_setup_teardown(balanced, tmp_make, close_data),
+	    cmocka_unit_test_setup_teardown(by_length, tmp_make, close_data),
+	    cmocka_unit_test_setup_teardown(interleaved, tmp_make, close_data),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
