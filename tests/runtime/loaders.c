@@ -426,6 +426,112 @@ images(void **s)
 	free(p);
 }
 
+/* Rows that are made: kept as far as memory is given, the same on any number of threads. */
+static void
+made_rows(void **s)
+{
+	struct rt_want w = {.file = "", .role = RT_ROLE_IMAGES, .size = {6, 5}};
+	unsigned char first[9 * 90], row[90];
+	struct rt_array all;
+	uint64_t h = 1, k = 1;
+
+	(void)s;
+	mkdir(tmp_path("set"), 0777);
+	mkdir(tmp_path("set/a"), 0777);
+	for (int i = 0; i < 9; i++) {
+		char name[40];
+
+		snprintf(name, sizeof name, "set/a/%d.png", i);
+		save_png(tmp_path(name), 4 + i, 12 - i, i % 2, 30 * i); /* all of other sizes */
+	}
+	memset(&msg, 0, sizeof msg);
+	fails(tmp_path("set"), "resize: [HEIGHT, WIDTH]");
+	w.file = tmp_path("set");
+	for (int threads = 1; threads <= 5; threads += 4) {
+		int64_t bytes = 4 * 90 + 50; /* four rows and a half */
+
+		memset(&msg, 0, sizeof msg);
+		if (!rt_data_want(&a, &w, &msg) || !rt_array_load(&a, &bytes, threads, &msg))
+			fail_msg("%s", msg.text);
+		assert_true(a.rows == 9 && a.row_bytes == 90 && a.dims[1] == 3 && a.dims[2] == 6 && a.dims[3] == 5);
+		assert_true(a.held == 4 && bytes == 50);
+		for (int i = 0; i < 9; i++) {
+			assert_true(rt_array_row(&a, i, row, &msg));
+			if (threads == 1)
+				memcpy(first + 90 * i, row, 90);
+			assert_memory_equal(first + 90 * i, row, 90);
+		}
+		assert_true(rt_array_hash(&a, 9, threads == 1 ? &h : &k, &msg));
+		rt_data_close(&a);
+	}
+	assert_true(h == k);
+	/* what cannot be decoded: the first of them is named, however many threads */
+	int64_t bytes = 1 << 20;
+
+	assert_true(rt_data_want(&a, &w, &msg));
+	tmp_write("set/a/3.png", "gone", 4);
+	tmp_write("set/a/7.png", "gone", 4);
+	assert_false(rt_array_load(&a, &bytes, 5, &msg));
+	assert_non_null(strstr(msg.text, "a/3.png"));
+	rt_data_close(&a);
+
+	/* an array resized: means of 2x2 by the triangle filter of a constant are that constant */
+	float f[2][8][8];
+
+	for (int i = 0; i < 128; i++)
+		f[i / 64][i / 8 % 8][i % 8] = (float)(i / 64 + 3);
+	memset(&msg, 0, sizeof msg);
+	assert_true(rt_npy_write(tmp_path("f.npy"), RT_F32, 3, (int64_t[]){2, 8, 8}, f, &msg));
+	w = (struct rt_want){.file = tmp_path("f.npy"), .size = {4, 4}};
+	assert_true(rt_data_want(&all, &w, &msg));
+	assert_true(all.dims[1] == 4 && all.dims[2] == 4 && !all.held);
+	assert_true(rt_array_row(&all, 1, row, &msg) && ((float *)(void *)row)[9] == 4);
+	rt_data_close(&all);
+	assert_true(rt_npy_write(tmp_path("v.npy"), RT_F32, 2, (int64_t[]){2, 8}, f, &msg));
+	w.file = tmp_path("v.npy");
+	assert_false(rt_data_want(&all, &w, &msg));
+	assert_non_null(strstr(msg.text, "cannot be resized"));
+	w.where_possible = true;
+	memset(&msg, 0, sizeof msg);
+	assert_true(rt_data_want(&all, &w, &msg) && all.dims[1] == 8);
+	rt_data_close(&all);
+}
+
+static void
+ragged(void **s)
+{
+	int32_t values[7] = {5, 6, 7, 8, 9, 10, 11}, lengths[3] = {2, 4, 1}, row[4];
+	static const int32_t want[3][4] = {{5, 6, -1, -1}, {7, 8, 9, 10}, {11, -1, -1, -1}};
+	struct rt_want w = {.pad = -1};
+
+	(void)s;
+	memset(&msg, 0, sizeof msg);
+	assert_true(rt_npy_write(tmp_path("v.npy"), RT_I32, 1, (int64_t[]){7}, values, &msg));
+	assert_true(rt_npy_write(tmp_path("n.npy"), RT_I32, 1, (int64_t[]){3}, lengths, &msg));
+	w.file = tmp_path("v.npy");
+	w.lengths = tmp_path("n.npy");
+	for (int64_t longest = 0; longest <= 3; longest += 3) {
+		w.longest = longest;
+		if (!rt_data_want(&a, &w, &msg))
+			fail_msg("%s", msg.text);
+		assert_true(a.rows == 3 && a.rank == 2 && a.dims[1] == (longest ? 3 : 4));
+		for (int i = 0; i < 3; i++) {
+			assert_true(rt_array_row(&a, i, (unsigned char *)row, &msg));
+			assert_memory_equal(row, want[i], (size_t)a.row_bytes);
+		}
+		rt_data_close(&a);
+	}
+	lengths[1] = 3;
+	assert_true(rt_npy_write(tmp_path("n.npy"), RT_I32, 1, (int64_t[]){3}, lengths, &msg));
+	assert_false(rt_data_want(&a, &w, &msg));
+	assert_non_null(strstr(msg.text, "add up to 6"));
+	lengths[1] = -4;
+	memset(&msg, 0, sizeof msg);
+	assert_true(rt_npy_write(tmp_path("n.npy"), RT_I32, 1, (int64_t[]){3}, lengths, &msg));
+	assert_false(rt_data_want(&a, &w, &msg));
+	assert_non_null(strstr(msg.text, "sample 1 has length -4"));
+}
+
 int
 main(void)
 {
@@ -435,6 +541,8 @@ main(void)
 	    cmocka_unit_test_setup_teardown(npz, tmp_make, tmp_clean),
 	    cmocka_unit_test_setup_teardown(csv, tmp_make, tmp_clean),
 	    cmocka_unit_test_setup_teardown(images, tmp_make, tmp_clean),
+	    cmocka_unit_test_setup_teardown(made_rows, tmp_make, tmp_clean),
+	    cmocka_unit_test_setup_teardown(ragged, tmp_make, tmp_clean),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
