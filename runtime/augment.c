@@ -111,6 +111,12 @@ flip_h(const struct change *c)
 	for (int64_t y = 0; y < g->c * g->h; y++) {
 		unsigned char *a = g->p + y * g->w * n, *b = a + (g->w - 1) * n;
 
+		for (; n == 1 && a < b; a++, b--) { /* bytes: most images */
+			unsigned char u = *a;
+
+			*a = *b;
+			*b = u;
+		}
 		for (; a < b; a += n, b -= n) {
 			memcpy(t, a, (size_t)n);
 			memcpy(a, b, (size_t)n);
