@@ -445,12 +445,14 @@ blocks(struct wino *w, int64_t groups, int64_t row0, int64_t rows, int64_t count
 /* ---- blocks */
 
 /* How many tiles a block should have.  Weights that stay in the second cache from block to
- * block share it with V and M; of larger ones each block is a pass over memory, so V and M
- * take most of the cache. */
+ * block share it with V and M, which take as much as they, or a quarter: activations want
+ * the rest.  Of larger ones each block is a pass over memory, so V and M take most of the cache. */
 static int64_t
 block_tiles(const struct machine *m, const struct winograd_shape *s, int64_t channels, int64_t u)
 {
-	int64_t tiles = (u > m->l2 / 2 ? m->l2 * 4 / 5 : m->l2 * 3 / 5 - u) / (4 * s->w->n * s->w->n * channels);
+	int64_t most = m->l2 * 3 / 5 - u, wanted = u > m->l2 / 4 ? u : m->l2 / 4;
+	int64_t room = u > m->l2 / 2 ? m->l2 * 4 / 5 : wanted < most ? wanted : most;
+	int64_t tiles = room / (4 * s->w->n * s->w->n * channels);
 
 	return tiles < BLOCK_TILES ? BLOCK_TILES : tiles;
 }
