@@ -38,6 +38,8 @@ sed -e "s|teacher/student.onnx|teacher.onnxtxt|" -e 's|batch: 64|batch: 16|' -e 
 cp "$demo"/*.onnxtxt .
 "$RETORT" distill student.yaml -o job --build-only $target -q || fail "distill --build-only"
 memcheck job/train --steps 2 --out trained
+memcheck job/train --steps 1 --trap --out trapped --init-from trained/checkpoints/last.ckpt
+memcheck job/train --dry-run
 [ -s trained/student.onnx ] || fail "no trained/student.onnx"
 # The trainer as a library, in its example.
 cp "$SOURCE"/examples/on-device/* .
