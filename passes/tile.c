@@ -82,8 +82,25 @@ runs_over(const struct value *v, const struct value *out, int d)
 	return tile_stride(v, d, NULL) == tile_stride(v, d + 1, NULL) * v->dims[d + 1];
 }
 
+/* The same of what v is computed from, where it is computed at the index it is read at:
+ * a pad, slice or transpose would see the index of one axis run over two. */
+static bool
+runs_through(const struct lower *lo, const struct value *v, const struct value *out, int d)
+{
+	if (!runs_over(v, out, d))
+		return false;
+	if (v->kind != VAL_NODE || lo->cluster_of[v->def->id] || lo->alias[v->id])
+		return true;
+	if (op_info[v->def->op].class != OC_map && v->def->op != OP_expand && v->def->op != OP_relayout)
+		return false;
+	for (int k = 0; k < v->def->nin; k++)
+		if (!runs_through(lo, v->def->in[k], out, d))
+			return false;
+	return true;
+}
+
 bool
-tile_mergeable(const struct cluster *cl, int d)
+tile_mergeable(const struct lower *lo, const struct cluster *cl, int d)
 {
 	const struct value *out = cl->anchor->out[0];
 
@@ -104,7 +121,7 @@ tile_mergeable(const struct cluster *cl, int d)
 				continue;
 			/* values made inside the cluster are registers, but one that
 			 * the anchor's shape does not cover has dims of its own */
-			if (!runs_over(n->in[k], out, d) && n->in[k] != out)
+			if (n->in[k] != out && !runs_through(lo, n->in[k], out, d))
 				return false;
 		}
 	}
@@ -237,7 +254,7 @@ merge_rows(struct gemm *g)
 		struct letter *x = &g->rows[i], *y = &g->rows[i + 1];
 
 		if (x->dim_c + 1 != y->first.dim || x->stride_a != y->first.stride_a * y->first.size ||
-		    !tile_mergeable(g->cl, x->dim_c))
+		    !tile_mergeable(g->lo, g->cl, x->dim_c))
 			continue;
 		y->size *= x->size;
 		y->first = x->first;

@@ -356,7 +356,7 @@ phase_of(struct conv *c, const struct part *part, const struct axis *ax)
 	if (d0 >= 0 && p.ax[d0].taps == 1 && p.ax[d1].taps == 1 && p.ax[d0].astep == 1 && p.ax[d1].astep == 1 &&
 	    p.ax[d0].stride == 1 && p.ax[d1].stride == 1 &&
 	    spatial_stride(a, d0) == spatial_stride(a, d1) * a->dims[2 + d1] && a->dims[2 + d1] == wide &&
-	    wide == r->dims[2 + d1] && tile_mergeable(c->cl, 2 + d0)) {
+	    wide == r->dims[2 + d1] && tile_mergeable(c->lo, c->cl, 2 + d0)) {
 		int64_t plane = wide * tall, tiles = (plane + most - 1) / most;
 
 		p.strips = small ? strips_of(plane, most) : 1;

@@ -15,7 +15,7 @@ int64_t tile_stride(const struct value *, int dim, int64_t *inner);
 int64_t tile_halo(const struct value *, int spatial);
 bool tile_dim_blocked(const struct value *, int dim);
 /* One index may run over axes d, d+1 of the anchor's result in every tensor of the cluster. */
-bool tile_mergeable(const struct cluster *, int d);
+bool tile_mergeable(const struct lower *, const struct cluster *, int d);
 struct tile *tile_begin(struct emit *, enum dtype, int64_t rows0, int64_t rows1, int64_t groups, int64_t cols);
 /* `count` tiles use the same `panel` elements of B, one after the other, and those that
  * follow the next as many; this is one of them, by number.  Has it prefetch its part of the
