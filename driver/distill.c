@@ -223,10 +223,6 @@ emit_trainer_as_library(struct job *j, struct target *t, const struct trainer_im
 		return true;
 	if (!identifier(l.name))
 		return diag_invalid(d, job_loc(j, 0), "library name \"%s\" is not a C identifier; give one with emit.trainer.name or --name", l.name);
-	if (image->nmore)
-		return diag_invalid(d, job_loc(j, r->buckets.field ? r->buckets.line : 0),
-		                    "a trainer's library has one program for its steps; buckets and interleaved sets have %d: leave out emit.trainer",
-		                    image->nmore + 1);
 	for (int i = 0; r->trainer_stage && i < r->nstages; i++)
 		if (strcmp(r->stages[i].name, r->trainer_stage) == 0)
 			l.stage = i;

@@ -114,6 +114,10 @@ feed(struct arena *a, const struct value *v, int64_t valid, double lr)
 			et_put(t, i, data_at(i));
 		else if (strncmp(v->name, "label", 5) == 0)
 			et_put(t, i, label_at(i));
+		else if (strcmp(v->name, "$pair.label") == 0)
+			et_put(t, i, label_at((i + 1) % t->count));
+		else if (strcmp(v->name, "$mix") == 0)
+			et_put(t, i, 0.25 + 0.125 * (double)(i % 4));
 		else if (strcmp(v->name, "soft") == 0)
 			et_put(t, i, (float)(0.5 + 0.4 * noise(&seed)));
 		else
@@ -262,6 +266,45 @@ ce_of(struct setup *s, int rows, int ignore)
 		den += w;
 	}
 	return num / den;
+}
+
+/* Rows that are mixtures: share s of the own label's weighted loss, 1-s of the next one's. */
+static double
+mixed_of(struct setup *s, int ignore)
+{
+	struct mat z = logits(s->s.student.graph);
+	double num = 0, den = 0;
+
+	for (int i = 0; i < ROWS; i++)
+		for (int k = 0; k < 2; k++) {
+			int y = label_at((i + k) % ROWS);
+			double l[CLASSES], share = (float)(0.25 + 0.125 * (i % 4)), w;
+
+			log_softmax(&z.v[i * CLASSES], 1, l);
+			w = (y == ignore ? 0 : k ? 1 - share : share) * (s->field[1].class_weights ? s->class_weights[y] : 1);
+			num -= w * l[y];
+			den += w;
+		}
+	return num / den;
+}
+
+static void
+term_mixed(void **state)
+{
+	struct setup s;
+
+	(void)state;
+	set_up(&s);
+	s.s.mixed = true;
+	CLOSE(train_term(&s), mixed_of(&s, -1));
+	CLOSE(eval_term(&s, 4), ce_of(&s, 4, -1)); /* evaluation mixes nothing */
+	s.field[1].has_ignore = true;
+	s.field[1].ignore = label_at(2);
+	for (int c = 0; c < CLASSES; c++)
+		s.class_weights[c] = 0.5 + c;
+	s.field[1].class_weights = s.class_weights;
+	CLOSE(train_term(&s), mixed_of(&s, label_at(2)));
+	tear_down(&s);
 }
 
 static void
@@ -875,6 +918,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(term_ce),
+	    cmocka_unit_test(term_mixed),
 	    cmocka_unit_test(term_kd),
 	    cmocka_unit_test(term_mse_bce_cosine),
 	    cmocka_unit_test(term_hint),
