@@ -43,19 +43,23 @@ recipe "$students/rt_textcnn_small.onnx" rt_textcnn_teacher 64 ids '{field: ids}
 recipe "$curves/transformer2.onnx" fsdd_cnn_teacher 64 mel '{field: mel}' \
 	'mel: fsdd/train_x.npy, label: {file: fsdd/train_y.npy, classes: 10}' >transformer2.yaml
 
-# largest relative difference of the losses on standard input from PyTorch's
+# Of the losses on standard input: the largest relative difference from PyTorch's, the steps,
+# those beyond what is allowed: 1e-3, or four times what rounding has done to PyTorch's own
+# float32 until then (cifar10_resnet8: 1e-3 after 62 steps, 1.2e-2 after 167).
 difference() {
-	sed 's/.*"loss": //; s/[,}].*//' | paste - "$1" |
-		awk '{ d = $1 - $2; d = (d < 0 ? -d : d) / $2; if (d > m) m = d } END { printf "%.2g %d\n", m, NR }'
+	sed 's/.*"loss": //; s/[,}].*//' | paste - "$1" | awk '
+		function off(a, b) { return (a > b ? a - b : b - a) / b }
+		{ d = off($1, $2); p = off($3, $2); if (p > own) own = p; if (d > m) m = d; bad += d > 1e-3 && d > 4 * own }
+		END { printf "%.2g %d %d\n", m, NR, bad }'
 }
 
-for name in mnist_mlp32 mnist_cnn_small rt_textcnn_small transformer2; do
+for name in mnist_mlp32 mnist_cnn_small cifar10_resnet8 rt_textcnn_small transformer2; do
 	expect 0 '' "$RETORT" distill $name.yaml --build-only --precise -o $name
 	expect 0 '' $name/train --steps 200 --log-every 1 --out $name --quiet
-	read -r worst steps < <(difference "$curves/$name.txt" <$name/steps.jsonl)
+	read -r worst steps bad < <(difference "$curves/$name.txt" <$name/steps.jsonl)
 	echo "$name: $worst from PyTorch's curve"
 	tests=$((tests + 1))
-	awk -v d="$worst" -v n="$steps" 'BEGIN { exit !(d < 1e-3 && n == 200) }' </dev/null || fail "$name: $worst in $steps steps"
+	[ "$steps" = 200 ] && [ "$bad" = 0 ] || fail "$name: $bad of $steps steps too far from PyTorch's"
 done
 
 expect 0 '' mnist_mlp32/train --steps 120 --log-every 1 --out cut --quiet
