@@ -21,6 +21,17 @@ function(_retort_compile file byproducts model dims flags name)
     VERBATIM)
 endfunction()
 
+# The library NAME whose FILE a command writes, its header in DIR.
+function(_retort_import name kind file dir)
+  add_custom_target(${name}_retort DEPENDS "${file}")
+  add_library(${name} ${kind} IMPORTED GLOBAL)
+  set_target_properties(${name} PROPERTIES
+    IMPORTED_LOCATION "${file}"
+    INTERFACE_INCLUDE_DIRECTORIES "${dir}"
+    INTERFACE_LINK_LIBRARIES m)
+  add_dependencies(${name} ${name}_retort)
+endfunction()
+
 function(retort_add_library name)
   cmake_parse_arguments(R "SHARED" "MODEL" "DIMS;FLAGS" ${ARGN})
   if(NOT R_MODEL)
@@ -35,13 +46,7 @@ function(retort_add_library name)
     set(file "${dir}/lib${name}.so")
   endif()
   _retort_compile("${file}" "${dir}/${name}.h" "${R_MODEL}" "${R_DIMS}" "${R_FLAGS}" ${name})
-  add_custom_target(${name}_retort DEPENDS "${file}")
-  add_library(${name} ${kind} IMPORTED GLOBAL)
-  set_target_properties(${name} PROPERTIES
-    IMPORTED_LOCATION "${file}"
-    INTERFACE_INCLUDE_DIRECTORIES "${dir}"
-    INTERFACE_LINK_LIBRARIES m)
-  add_dependencies(${name} ${name}_retort)
+  _retort_import(${name} ${kind} "${file}" "${dir}")
 endfunction()
 
 # NAME in the build folder, copied from what retort wrote.  A stamp stands for it
@@ -113,13 +118,7 @@ function(retort_add_trainer_library name)
     DEPFILE "${file}.d"
     COMMENT "retort: trainer library ${name} from ${recipe}"
     VERBATIM)
-  add_custom_target(${name}_retort DEPENDS "${file}")
-  add_library(${name} ${kind} IMPORTED GLOBAL)
-  set_target_properties(${name} PROPERTIES
-    IMPORTED_LOCATION "${file}"
-    INTERFACE_INCLUDE_DIRECTORIES "${dir}"
-    INTERFACE_LINK_LIBRARIES m)
-  add_dependencies(${name} ${name}_retort)
+  _retort_import(${name} ${kind} "${file}" "${dir}")
 endfunction()
 
 function(retort_add_verify_test name)

@@ -77,29 +77,6 @@ plane_bytes(const struct rt_planes *g)
 	return (size_t)(g->c * g->h * g->w * rt_dtype_bytes(g->dtype));
 }
 
-static double
-pixel(const struct rt_planes *g, int64_t i)
-{
-	float f;
-
-	if (g->dtype == RT_U8)
-		return g->p[i];
-	memcpy(&f, g->p + 4 * i, 4);
-	return f;
-}
-
-/* u8 rounds and saturates */
-static void
-put(const struct rt_planes *g, int64_t i, double x)
-{
-	float f = (float)x;
-
-	if (g->dtype == RT_U8)
-		g->p[i] = (unsigned char)(x <= 0 ? 0 : x > 254.5 ? 255 : nearbyint(x));
-	else
-		memcpy(g->p + 4 * i, &f, 4);
-}
-
 /* ---- flips and crops: bytes move, any dtype */
 static void
 flip_h(const struct change *c)
@@ -249,7 +226,7 @@ blended(const struct rt_planes *g, int64_t plane, double y, double x, double fil
 		       w = (1 - fabs(y - yy)) * (1 - fabs(x - xx));
 		bool in = yy >= 0 && yy < (double)g->h && xx >= 0 && xx < (double)g->w;
 
-		sum += w * (in ? pixel(g, (plane * g->h + (int64_t)yy) * g->w + (int64_t)xx) : fill);
+		sum += w * (in ? rt_pixel(g, (plane * g->h + (int64_t)yy) * g->w + (int64_t)xx) : fill);
 	}
 	return sum;
 }
@@ -275,7 +252,7 @@ rotate(const struct change *c)
 			int64_t to = k * g->h * g->w + i;
 
 			if (!is_mask(c->f))
-				put(g, to, blended(&old, k, sy, sx, fill));
+				rt_put_pixel(g, to, blended(&old, k, sy, sx, fill));
 			else if (in)
 				memcpy(g->p + to * size,
 				    old.p + ((k * g->h + (int64_t)ny) * g->w + (int64_t)nx) * size,
@@ -311,9 +288,9 @@ luma(const struct rt_planes *g, int64_t i)
 	float y;
 
 	if (g->c == 1)
-		return (float)pixel(g, i);
-	y = 0.2989f * (float)pixel(g, i) + 0.587f * (float)pixel(g, i + n) +
-	    0.114f * (float)pixel(g, i + 2 * n);
+		return (float)rt_pixel(g, i);
+	y = 0.2989f * (float)rt_pixel(g, i) + 0.587f * (float)rt_pixel(g, i + n) +
+	    0.114f * (float)rt_pixel(g, i + 2 * n);
 	return g->dtype == RT_U8 ? floorf(y) : y;
 }
 
@@ -321,7 +298,7 @@ static void
 brightness(const struct rt_planes *g, float f)
 {
 	for (int64_t i = 0; i < g->c * g->h * g->w; i++)
-		put_cut(g, i, f * (float)pixel(g, i));
+		put_cut(g, i, f * (float)rt_pixel(g, i));
 }
 
 static void
@@ -334,7 +311,7 @@ contrast(const struct rt_planes *g, float f)
 		sum += luma(g, i);
 	mean = (float)(sum / (double)(g->h * g->w));
 	for (int64_t i = 0; i < g->c * g->h * g->w; i++)
-		put_cut(g, i, f * (float)pixel(g, i) + (1 - f) * mean);
+		put_cut(g, i, f * (float)rt_pixel(g, i) + (1 - f) * mean);
 }
 
 static void
@@ -346,7 +323,7 @@ saturation(const struct rt_planes *g, float f)
 		float y = luma(g, i);
 
 		for (int64_t k = i; k < 3 * n; k += n)
-			put_cut(g, k, f * (float)pixel(g, k) + (1 - f) * y);
+			put_cut(g, k, f * (float)rt_pixel(g, k) + (1 - f) * y);
 	}
 }
 
@@ -360,7 +337,7 @@ hue(const struct rt_planes *g, float f)
 		float rgb[3], most, least, cr, s, h, div;
 
 		for (int k = 0; k < 3; k++)
-			rgb[k] = (float)pixel(g, i + k * n) / top(g);
+			rgb[k] = (float)rt_pixel(g, i + k * n) / top(g);
 		most = fmaxf(rgb[0], fmaxf(rgb[1], rgb[2]));
 		least = fminf(rgb[0], fminf(rgb[1], rgb[2]));
 		cr = most - least;
@@ -469,7 +446,7 @@ static void
 noise(const struct change *c)
 {
 	for (int64_t i = 0; i < c->g.c * c->g.h * c->g.w; i++)
-		put(&c->g, i, pixel(&c->g, i) + c->v[0] * normal(c->key, (uint64_t)i));
+		rt_put_pixel(&c->g, i, rt_pixel(&c->g, i) + c->v[0] * normal(c->key, (uint64_t)i));
 }
 
 static void
@@ -663,8 +640,8 @@ augment_batch(struct augmenter *a, const struct cfg_field *f, void *rows, int64_
 		from.p = i + 1 < n ? to.p + f->row_bytes : first;
 		if (g->kind == AUG_mixup) {
 			for (int64_t k = 0; k < f->row_bytes / size; k++)
-				put(&to, k,
-				    x.share * pixel(&to, k) + (1 - x.share) * pixel(&from, k));
+				rt_put_pixel(&to, k,
+				    x.share * rt_pixel(&to, k) + (1 - x.share) * rt_pixel(&from, k));
 			continue;
 		}
 		box(&x, to.h, to.w, b);

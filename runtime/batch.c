@@ -205,25 +205,41 @@ open_shares(struct batches *b, struct region *r, struct rt_msg *m)
 	return true;
 }
 
+/* What a batch of each set needs; the orders are empty. */
+static bool
+alloc_sets(struct batches *b, struct region *r)
+{
+	size_t n = (size_t)b->data->nsets;
+	bool ok;
+
+	b->orders = region_alloc(r, sizeof *b->orders * n);
+	b->rows = region_alloc(r, sizeof *b->rows * n);
+	b->draws = region_alloc(r, sizeof *b->draws * n);
+	b->valid = region_alloc(r, sizeof *b->valid * n);
+	ok = b->orders && b->rows && b->draws && b->valid;
+	for (size_t s = 0; ok && s < n; s++) {
+		size_t batch = (size_t)b->data->sets[s].cfg->batch;
+
+		b->rows[s] = region_alloc(r, sizeof(int64_t) * batch);
+		b->draws[s] = region_alloc(r, sizeof(int64_t) * batch);
+		ok = b->rows[s] && b->draws[s];
+	}
+	return ok;
+}
+
 bool
 batches_open(struct batches *b, const struct dataset *d, uint64_t seed, bool shuffle,
     bool drop_last, struct region *r, struct rt_msg *m)
 {
 	*b = (struct batches){.data = d, .seed = seed, .shuffle = shuffle, .drop_last = drop_last};
-	b->orders = region_alloc(r, sizeof *b->orders * (size_t)d->nsets);
-	b->rows = region_alloc(r, sizeof *b->rows * (size_t)d->nsets);
-	b->draws = region_alloc(r, sizeof *b->draws * (size_t)d->nsets);
-	b->valid = region_alloc(r, sizeof *b->valid * (size_t)d->nsets);
-	if (!b->orders || !b->rows || !b->valid || !b->draws)
+	if (!alloc_sets(b, r))
 		return rt_fail(m, RT_INTERNAL, "out of memory");
 	for (int s = 0; s < d->nsets; s++) {
 		const struct dset *set = &d->sets[s];
 		int64_t n = set->split[SPLIT_TRAIN].n;
 
 		b->orders[s] = (struct order){.perm = region_alloc(r, sizeof(int64_t) * (size_t)n), .n = n, .pass = -1};
-		b->rows[s] = region_alloc(r, sizeof(int64_t) * (size_t)set->cfg->batch);
-		b->draws[s] = region_alloc(r, sizeof(int64_t) * (size_t)set->cfg->batch);
-		if (!b->orders[s].perm || !b->rows[s] || !b->draws[s])
+		if (!b->orders[s].perm)
 			return rt_fail(m, RT_INTERNAL, "out of memory");
 		if (drop_last && s == 0 && n < set->cfg->batch)
 			return rt_fail(m, RT_INVALID,
@@ -244,11 +260,7 @@ batches_copy(struct batches *b, const struct batches *from, struct region *r, st
 	const struct dataset *d = from->data;
 
 	*b = *from;
-	b->orders = region_alloc(r, sizeof *b->orders * (size_t)d->nsets);
-	b->rows = region_alloc(r, sizeof *b->rows * (size_t)d->nsets);
-	b->draws = region_alloc(r, sizeof *b->draws * (size_t)d->nsets);
-	b->valid = region_alloc(r, sizeof *b->valid * (size_t)d->nsets);
-	if (!b->orders || !b->rows || !b->valid || !b->draws)
+	if (!alloc_sets(b, r))
 		return rt_fail(m, RT_INTERNAL, "out of memory");
 	for (int s = 0; s < d->nsets; s++) {
 		const struct cfg_set *c = d->sets[s].cfg;
@@ -257,15 +269,12 @@ batches_copy(struct batches *b, const struct batches *from, struct region *r, st
 		*o = from->orders[s];
 		o->pass = -1;
 		o->perm = region_alloc(r, sizeof(int64_t) * (size_t)o->n);
-		b->rows[s] = region_alloc(r, sizeof(int64_t) * (size_t)c->batch);
-		b->draws[s] = region_alloc(r, sizeof(int64_t) * (size_t)c->batch);
 		if (o->dealt) {
 			o->dealt = region_alloc(r, sizeof(int64_t) * (size_t)(o->n + c->batch));
 			o->heap = region_alloc(r, sizeof(int64_t) * (size_t)(c->batch * c->nbuckets));
 			o->bucket = region_alloc(r, (size_t)(o->n / c->batch + 2));
 		}
-		if (!o->perm || !b->rows[s] || !b->draws[s] ||
-		    (from->orders[s].dealt && (!o->dealt || !o->heap || !o->bucket)))
+		if (!o->perm || (from->orders[s].dealt && (!o->dealt || !o->heap || !o->bucket)))
 			return rt_fail(m, RT_INTERNAL, "out of memory");
 	}
 	return true;

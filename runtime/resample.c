@@ -50,8 +50,8 @@ taps(int64_t i, int64_t to, int64_t from)
 	return t;
 }
 
-static float
-pixel(const struct rt_planes *g, int64_t i)
+double
+rt_pixel(const struct rt_planes *g, int64_t i)
 {
 	float f;
 
@@ -61,13 +61,13 @@ pixel(const struct rt_planes *g, int64_t i)
 	return f;
 }
 
-static void
-put(const struct rt_planes *g, int64_t i, double x)
+void
+rt_put_pixel(const struct rt_planes *g, int64_t i, double x)
 {
 	float f = (float)x;
 
 	if (g->dtype == RT_U8)
-		g->p[i] = (unsigned char)(x < 0 ? 0 : x > 254.5 ? 255 : x + 0.5);
+		g->p[i] = (unsigned char)(x <= 0 ? 0 : x > 254.5 ? 255 : nearbyint(x));
 	else
 		memcpy(g->p + 4 * i, &f, 4);
 }
@@ -108,7 +108,7 @@ rt_resample(const struct rt_planes *from, const int64_t window[4], const struct 
 				double sum = 0;
 
 				for (int64_t k = 0; k < t.n; k++)
-					sum += triangle(&t, k) * pixel(from, row + k);
+					sum += triangle(&t, k) * rt_pixel(from, row + k);
 				mid[y * to->w + x] = (float)(sum / t.sum);
 			}
 		}
@@ -120,7 +120,7 @@ rt_resample(const struct rt_planes *from, const int64_t window[4], const struct 
 
 				for (int64_t k = 0; k < t.n; k++)
 					sum += triangle(&t, k) * mid[(t.first + k) * to->w + x];
-				put(to, (c * to->h + y) * to->w + x, sum / t.sum);
+				rt_put_pixel(to, (c * to->h + y) * to->w + x, sum / t.sum);
 			}
 		}
 	}

@@ -67,6 +67,8 @@ struct rt_planes {
 	int64_t c, h, w;
 	unsigned char *p;
 };
+double rt_pixel(const struct rt_planes *, int64_t i); /* of u8 or f32 */
+void rt_put_pixel(const struct rt_planes *, int64_t i, double); /* u8 rounds half to even and saturates */
 bool rt_can_blend(int32_t dtype); /* u8 or f32: what bilinear filters take */
 /* The window (y, x, h, w) of from, brought to the size of to by a triangle filter that
  * widens where it shrinks (or by the nearest pixel).  tmp: rt_resample_room bytes. */
