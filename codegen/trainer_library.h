@@ -25,6 +25,13 @@ struct work_plan {
 };
 bool trainer_has_momentum(const struct trainer_library *); /* the schedule moves it: step takes it after lr */
 struct work_plan trainer_work(const struct trainer_library *);
+int64_t trainer_aligned(int64_t n);
+int trainer_programs(const struct trainer_library *, const struct program **p); /* train, eval, infer: 3 */
+const struct io *trainer_io(const struct io *v, int n, const char *name); /* NULL: none */
+/* The average of a state that the step keeps (ema), which stands for it in evaluations. */
+const struct io *trainer_average(const struct trainer_library *, const char *name);
+/* Evaluation and inference read the averages in place of the states. */
+void trainer_read_averages(const struct trainer_library *, const struct program *);
 
 /* ---- where a program's input comes from */
 enum feed { FEED_POINTER, FEED_SLOT, FEED_UNKNOWN };
