@@ -22,7 +22,7 @@ struct options {
 	const char *emit, *name, *target, *cpu, *weights, *blas, *precision;
 	const char *depfile, *passes, *dump, *stop_after, *svg, *data, *as;
 	const char *opt_report, *tune; /* "": given without a file */
-	int64_t opt_level, threads, jobs, timeout_s, memory_mib, string_bytes, ms, batch, seed, max_trips;
+	int64_t opt_level, threads, jobs, timeout_s, memory_mib, memory_budget, string_bytes, ms, batch, seed, max_trips;
 	double rtol, atol;   /* atol < 0: not given */
 	bool verbose, quiet, color, no_color, json, print_plan, save_temps, time_passes;
 	bool verify_each, precise, grad, per_node, table, markdown, build_only, resume, search_only, no_search, dry_run, help;

@@ -232,6 +232,7 @@ model_pass_opts(struct driver *d, const struct target *t)
 		.machine = t ? *target_machine(t) : machine_usual(),
 		.dump = d->o.dump,
 		.stop_after = d->o.stop_after,
+		.memory_budget = d->o.memory_budget,
 		.string_bytes = d->o.string_bytes,
 	};
 

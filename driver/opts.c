@@ -3,11 +3,13 @@
  * advice all come from it. */
 #include "driver/driver.h"
 
+#include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum kind { FLAG, WORD, OPTIONAL, INT, REAL, LIST, PASS_FLAG, PASS_WORD };
+enum kind { FLAG, WORD, OPTIONAL, INT, BYTES, REAL, LIST, PASS_FLAG, PASS_WORD };
 /* OPTIONAL: a word after '=', or none; PASS_*: kept as given for the trainer, besides any field */
 struct option {
 	const char *name;
@@ -68,6 +70,7 @@ static const struct option options[] = {
 	{"search-only", 0, FLAG, AT(search_only), NULL, "distill", "run the recipe's search and write best.yaml; the best is not trained in full"},
 	{"no-search", 0, FLAG, AT(no_search), NULL, "distill", "train the recipe as it stands"},
 	{"data", 0, WORD, AT(data), "DIR", "distill", "folder of the data files"},
+	{"memory-budget", 0, BYTES, AT(memory_budget), "BYTES", "distill", "what a step may take (64M, 1.5G): backward recomputes activations until it fits"},
 	{"batch", 0, INT, AT(batch), "N", "distill", "samples per step instead of the recipe's (compiled in)"},
 	{"seed", 0, PASS_WORD, AT(seed), "N", "distill", "instead of the recipe's"},
 	{"epochs", 0, PASS_WORD, -1, "N", "distill", "to the trainer"},
@@ -152,6 +155,26 @@ number(struct driver *d, const char *flag, const char *s, int64_t *i, double *f)
 	return true;
 }
 
+/* "64M", "1.5G": powers of 1024; at least one byte. */
+static bool
+bytes(struct driver *d, const char *flag, const char *s, int64_t *out)
+{
+	static const char units[] = "KMGT";
+	const char *unit = NULL;
+	char *end;
+	double x = strtod(s, &end);
+
+	if (end > s && *end && (unit = strchr(units, toupper((unsigned char)*end))))
+		end++;
+	if (end == s || *end || !(x > 0))
+		return diag_usage(&d->diag, "--%s: \"%s\" is no number of bytes, like 500000, 64M or 1.5G", flag, s);
+	x = ldexp(x, unit ? 10 * (int)(unit - units + 1) : 0);
+	if (x < 1 || x > 0x1p62)
+		return diag_usage(&d->diag, "--%s: \"%s\" is out of range", flag, s);
+	*out = (int64_t)x;
+	return true;
+}
+
 static bool
 set(struct driver *d, const struct option *o, const char *value)
 {
@@ -179,6 +202,8 @@ set(struct driver *d, const struct option *o, const char *value)
 		vec_push(d->arena, list, value);
 		return true;
 	}
+	case BYTES:
+		return bytes(d, o->name, value, (int64_t *)at);
 	case REAL:
 		return number(d, o->name, value, NULL, (double *)at);
 	default:

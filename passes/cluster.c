@@ -3,7 +3,7 @@
  * Requires core operators and known dims.  Leaves lower->clusters in execution
  * order.  A node is in one cluster, or in none: then it is computed where it is
  * used (views, cheap maps of one large operand) or its output views its
- * operand's memory (reshapes of plain values).
+ * operand's memory (reshapes of plain values; `after`, which waits for its other one).
  *
  * Greedy in graph order: a map joins the contraction or convolution it follows,
  * else the nests that make its operands; a reduction joins a nest that reads the
@@ -196,6 +196,11 @@ choose_inline(struct inliner *in)
 		for (int k = 0; k < n->nin; k++)
 			if (!pulls(n, k))
 				in->memory[n->in[k]->id] = true;
+		if (n->op == OP_after) {
+			lo->alias[out->id] = n->in[0];
+			in->inlined[n->id] = true;
+			continue;
+		}
 		plain = !out->layout && n->nin && !n->in[0]->layout;
 		if (n->op == OP_reshape && plain && (in->memory[out->id] || !nest_ones_only(n))) {
 			in->memory[n->in[0]->id] = true;
@@ -226,11 +231,8 @@ add_source(struct lower *lo, struct value *v, struct clusters *to)
 		return;
 	c = lo->cluster_of[v->def->id];
 	if (!c) {
-		if (lo->alias[v->id])
-			add_source(lo, lo->alias[v->id], to);
-		else
-			for (int k = 0; k < v->def->nin; k++)
-				add_source(lo, v->def->in[k], to);
+		for (int k = 0; k < v->def->nin; k++)
+			add_source(lo, v->def->in[k], to);
 		return;
 	}
 	for (int i = 0; i < to->n; i++)

@@ -5,13 +5,10 @@
  *   frozen     no input is a state: teachers, preparation of data
  *   packed     depends on states and constants only
  *
- * An activation of the student is kept if it is read after the last one is made. */
+ * What backward computes again counts as a gradient.  An activation of the student is kept if it is read after the last one is made. */
 #include "passes/memory.h"
 
 #include <stdlib.h>
-
-enum role { ROLE_TEMPORARY, ROLE_FROZEN, ROLE_STUDENT, ROLE_PACKED, ROLE_GRADIENT };
-enum { FORWARD = 1, OF_STATE = 2, OF_INPUT = 4 };
 
 static const char *const row_names[] = {
     [ROLE_TEMPORARY] = "temporaries",
@@ -23,9 +20,8 @@ static const char *const row_names[] = {
 enum { NROLES = sizeof row_names / sizeof *row_names };
 _Static_assert(NROLES + 1 <= MEMORY_ROWS, "a row for each");
 
-/* By value id. */
-static char *
-traits(const struct graph *g)
+char *
+memory_traits(const struct graph *g)
 {
 	char *t = xcalloc((size_t)g->nvalue + 1, 1);
 
@@ -59,8 +55,8 @@ traits(const struct graph *g)
 	return t;
 }
 
-static enum role
-role_of(const char *traits, const struct buffer *b)
+enum role
+memory_role(const char *traits, const struct buffer *b)
 {
 	int t;
 
@@ -74,9 +70,8 @@ role_of(const char *traits, const struct buffer *b)
 	return t & OF_STATE ? ROLE_STUDENT : ROLE_FROZEN;
 }
 
-/* The last call that makes an activation of the student, numbers of the loss left out. */
-static int
-end_of_forward(const struct program *p, const char *traits)
+int
+memory_forward_end(const struct program *p, const char *traits)
 {
 	enum { FEW = 4096 };
 	int end = 0;
@@ -84,14 +79,14 @@ end_of_forward(const struct program *p, const char *traits)
 	for (int i = 0; i < p->buffers.n; i++) {
 		const struct buffer *b = p->buffers.v[i];
 
-		if (b->space == SPACE_WORK && b->bytes > FEW && b->first > end && role_of(traits, b) == ROLE_STUDENT)
+		if (b->space == SPACE_WORK && b->bytes > FEW && b->first > end && memory_role(traits, b) == ROLE_STUDENT)
 			end = b->first;
 	}
 	return end;
 }
 
-static int64_t
-placed(const struct buffer *b)
+int64_t
+memory_placed(const struct buffer *b)
 {
 	return (b->bytes + 63) / 64 * 64;
 }
@@ -108,8 +103,8 @@ memory_peak(const struct program *p, int64_t *bytes)
 
 		if (b->space != SPACE_WORK || b->alias || b->first < 0)
 			continue;
-		live[b->first] += placed(b);
-		live[b->last + 1] -= placed(b);
+		live[b->first] += memory_placed(b);
+		live[b->last + 1] -= memory_placed(b);
 	}
 	*bytes = 0;
 	for (int c = 0; c < p->calls.n; c++) {
@@ -126,9 +121,9 @@ memory_peak(const struct program *p, int64_t *bytes)
 void
 memory_rows(struct program *p)
 {
-	char *t = traits(p->graph);
+	char *t = memory_traits(p->graph);
 	int64_t live, role[NROLES] = {0};
-	int peak = memory_peak(p, &live), forward = end_of_forward(p, t);
+	int peak = memory_peak(p, &live), forward = memory_forward_end(p, t);
 
 	for (int i = 0; i < p->buffers.n; i++) {
 		struct buffer *b = p->buffers.v[i];
@@ -136,17 +131,19 @@ memory_rows(struct program *p)
 
 		if (b->space != SPACE_WORK || b->alias || b->first < 0 || b->first > peak || b->last < peak)
 			continue;
-		r = role_of(t, b);
+		r = memory_role(t, b);
 		/* what took the memory over in place decides */
 		for (int k = 0; k < p->buffers.n; k++) {
 			const struct buffer *x = p->buffers.v[k];
 
 			if (x->alias == b && x->bytes == b->bytes && x->first <= peak && x->last >= peak)
-				r = role_of(t, x);
+				r = memory_role(t, x);
 		}
+		if (r == ROLE_GRADIENT && b->first <= forward && b->last > forward)
+			r = ROLE_STUDENT; /* a slope that a forward kernel made */
 		if (r == ROLE_STUDENT && b->last <= forward)
 			r = ROLE_TEMPORARY;
-		role[r] += placed(b);
+		role[r] += memory_placed(b);
 	}
 	p->nmemory = 0;
 	for (int r = 0; r < NROLES; r++)

@@ -21,6 +21,7 @@ struct pass_opts {
 	const char *stop_after;
 	bool check_grad;
 	struct choices *choices; /* algorithm.h: forced and measured ones; NULL: the cost model alone */
+	int64_t memory_budget;   /* bytes that a training step may take; 0: no limit */
 	int64_t string_bytes;    /* room for each string that a run makes, on average; 0: STRING_BYTES */
 };
 struct pass_ctx {
@@ -58,6 +59,7 @@ bool pass_groups(struct graph *, struct pass_ctx *);   /* narrow groups of convo
 bool pass_portions(struct graph *, struct pass_ctx *); /* what treats items alike, in portions of the batch */
 bool pass_algorithm(struct graph *, struct pass_ctx *); /* convolutions to the form of the algorithm that is fastest */
 bool pass_layout(struct graph *, struct pass_ctx *);   /* sets value->layout, inserts relayout */
+bool pass_recompute(struct graph *, struct pass_ctx *); /* activations made again in backward: opts->memory_budget */
 bool pass_lower(struct graph *, struct pass_ctx *);    /* clusters into kernels (cluster.c), writes ctx->program */
 bool pass_plan(struct graph *, struct pass_ctx *);     /* offsets of every buffer */
 void plan_share_states(struct program *const *, int n); /* a state of one name lies at one place in all of them */

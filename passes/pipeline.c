@@ -9,7 +9,8 @@
  *        |               portions                a batch in portions that caches hold
  *        |               algorithm cse fold      how convolutions are computed
  *        |               layout fold dce         memory layouts; constants packed
- *   core graph + layouts lower                   kernels, in ctx->program
+ *   core graph + layouts recompute               what backward makes again, where memory is short
+ *        |               lower                   kernels, in ctx->program
  *        |               plan                    offsets in one arena
  *   program
  *
@@ -34,6 +35,7 @@ const struct pass passes[] = {
     {"portions", "frozen networks run in portions of the batch that stay in the cache", pass_portions},
     {"algorithm", "which algorithm computes every convolution: by cost, as measured or forced", pass_algorithm},
     {"layout", "memory layout of every value", pass_layout},
+    {"recompute", "activations made again in backward, so that a step fits its memory budget", pass_recompute},
     {"lower", "clusters of nodes into kernels", pass_lower},
     {"plan", "memory of every buffer", pass_plan},
 };
@@ -42,7 +44,7 @@ const int npasses = sizeof passes / sizeof passes[0];
 #define TO_CORE "dce,cse,simplify,fold,expand,simplify,fold,cse,simplify,fold,cse,dce"
 #define TO_FIXED "bound"
 #define TO_GROUPS "host,groups"
-#define FROM_ALGORITHM "algorithm,cse,fold,layout,fold,dce,lower"
+#define FROM_ALGORITHM "algorithm,cse,fold,layout,fold,dce,recompute,lower"
 #define TO_KERNELS TO_GROUPS "," FROM_ALGORITHM
 static const char order[] = TO_CORE "," TO_FIXED "," TO_GROUPS ",fold,portions," FROM_ALGORITHM ",plan";
 

@@ -436,6 +436,8 @@ gqa_operands(struct build *b, const struct node *n, struct gqa *g, struct value 
 	if (x->rank != 3 || !dim_const(x->dims[2]) || !dim_const(x->dims[1]) || g->N < 1 || g->G < 1 || g->N % g->G)
 		return diag_invalid(b->diag, n->loc, "query %s, %lld heads, %lld of keys",
 		    ops_dims_text(b->g, x->rank, x->dims), (long long)g->N, (long long)g->G);
+	if (!k != !v)
+		return diag_invalid(b->diag, n->loc, "key and value go together");
 	if (k) {
 		qkv[0] = split_heads(b, n, x, g->N);
 		qkv[1] = split_heads(b, n, k, g->G);

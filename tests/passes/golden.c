@@ -3,7 +3,8 @@
  *     # run: simplify,fold,dce
  *
  * and compares the printed graph with FILE.want (what the passes leave) or, where
- * there is one, the messages with FILE.err.  "# conv: NODE=ALGORITHM" is --conv.  `grad` among the passes appends the
+ * there is one, the messages with FILE.err.  "# conv: NODE=ALGORITHM" is --conv,
+ * "# budget: BYTES" --memory-budget.  `grad` among the passes appends the
  * gradient of the first output with respect to every trainable state as outputs;
  * `slices` moves slices up, as is done before a student is differentiated.
  * The text must also survive print, parse, print, and the graph must compute what
@@ -130,6 +131,15 @@ forced_choices(struct arena *a, const char *text, struct choices *c)
 	}
 }
 
+/* "# budget: BYTES" is --memory-budget */
+static int64_t
+budget(const char *text)
+{
+	const char *s = strstr(text, "# budget: ");
+
+	return s ? strtoll(s + strlen("# budget: "), NULL, 10) : 0;
+}
+
 static bool
 one(const char *dir, const char *name, bool bless)
 {
@@ -149,8 +159,10 @@ one(const char *dir, const char *name, bool bless)
 	ctx.diag = &d;
 	text = file_read(&d, path_join(a, dir, name), &n);
 	g = text ? graph_parse(a, text, name, &d) : NULL;
-	if (g)
+	if (g) {
 		forced_choices(a, text, &choices);
+		opts.memory_budget = budget(text);
+	}
 	opts.choices = &choices;
 	if (g && (line = strstr(text, "# run:"))) {
 		line += strlen("# run:");
