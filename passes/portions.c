@@ -122,9 +122,11 @@ keeps_items(const struct portions *p, const struct node *n)
 static void
 add_member(struct portions *p, struct part *to, struct node *n)
 {
+	int place = to->m.n;
+
 	p->part[n->out[0]->id] = to;
-	p->place[n->out[0]->id] = to->m.n;
-	vec_push(p->a, &to->m, (struct member){.n = n, .last = to->m.n});
+	p->place[n->out[0]->id] = place;
+	vec_push(p->a, &to->m, (struct member){.n = n, .last = place});
 }
 
 /* n goes to the part of its operands; parts that it joins become one, in graph order. */

@@ -451,6 +451,8 @@ gemm_columns(struct gemm *g, const struct columns *col)
 	int64_t most = tile_rows(&g->lo->ctx->opts->machine, col->groups);
 	int64_t rows = g->nrows ? g->rows[g->nrows - 1].size : 1, size = rows;
 
+	if (rows == 0)
+		return;
 	if (g->c->dtype == DT_f64 && most > 1)
 		most /= 2;
 	if (rows > g->cut.rows + g->cut.rows / 4) { /* blocks of whole tiles, alike but the last */
