@@ -87,6 +87,16 @@ find_bucket(struct order *o, const struct cfg_set *c, int64_t i, const unsigned 
 		   (long long)c->bucket[c->nbuckets - 1]);
 }
 
+/* Room for a pass's batches by bucket. */
+static bool
+alloc_deal(struct order *o, const struct cfg_set *c, struct region *r)
+{
+	o->dealt = region_alloc(r, sizeof(int64_t) * (size_t)(o->n + c->batch));
+	o->heap = region_alloc(r, sizeof(int64_t) * (size_t)(c->batch * c->nbuckets));
+	o->bucket = region_alloc(r, (size_t)(o->n / c->batch + 2));
+	return o->dealt && o->heap && o->bucket;
+}
+
 static bool
 find_buckets(struct order *o, const struct dset *set, struct region *r, struct rt_msg *m)
 {
@@ -100,11 +110,8 @@ find_buckets(struct order *o, const struct dset *set, struct region *r, struct r
 		return true;
 	a += c->measured;
 	o->group = region_alloc(r, (size_t)n);
-	o->dealt = region_alloc(r, sizeof(int64_t) * (size_t)(o->n + c->batch));
-	o->heap = region_alloc(r, sizeof(int64_t) * (size_t)(c->batch * c->nbuckets));
-	o->bucket = region_alloc(r, (size_t)(o->n / c->batch + 2));
 	made = malloc((size_t)a->row_bytes);
-	if (!o->group || !o->dealt || !o->heap || !o->bucket || !made)
+	if (!o->group || !alloc_deal(o, c, r) || !made)
 		ok = rt_fail(m, RT_INTERNAL, "out of memory");
 	for (int64_t i = 0; ok && i < n; i++) {
 		const unsigned char *p = rt_array_held(a, i);
@@ -157,33 +164,25 @@ find_classes(struct order *o, const struct dset *set, struct region *r, struct r
 
 /* ---- shares */
 
-/* The set of step t of a round, and how many of its steps came before. */
-static int
-dealt_to(const struct batches *b, int64_t t, int64_t *before)
+/* The set of each step of a round, and how many of its steps came before. */
+static void
+deal_round(struct batches *b)
 {
 	int64_t credit[MAX_SETS] = {0}, count[MAX_SETS] = {0};
-	int n = b->data->nsets, best = 0;
+	int n = b->data->nsets;
 
-	for (int64_t i = 0; i <= t; i++) {
+	for (int64_t t = 0; t < b->round; t++) {
+		int best = 0;
+
 		for (int s = 0; s < n; s++)
 			credit[s] += b->data->sets[s].cfg->share;
-		best = 0;
 		for (int s = 1; s < n; s++)
 			if (credit[s] > credit[best])
 				best = s;
 		credit[best] -= b->round;
-		count[best]++;
+		b->turn_of[t] = (unsigned char)best;
+		b->before[t] = count[best]++;
 	}
-	*before = count[best] - 1;
-	return best;
-}
-
-/* Which program runs: the set's, or the bucket's. */
-static void
-deal_round(struct batches *b)
-{
-	for (int64_t t = 0; t < b->round; t++)
-		b->turn_of[t] = (unsigned char)dealt_to(b, t, &b->before[t]);
 }
 
 static bool
@@ -269,12 +268,7 @@ batches_copy(struct batches *b, const struct batches *from, struct region *r, st
 		*o = from->orders[s];
 		o->pass = -1;
 		o->perm = region_alloc(r, sizeof(int64_t) * (size_t)o->n);
-		if (o->dealt) {
-			o->dealt = region_alloc(r, sizeof(int64_t) * (size_t)(o->n + c->batch));
-			o->heap = region_alloc(r, sizeof(int64_t) * (size_t)(c->batch * c->nbuckets));
-			o->bucket = region_alloc(r, (size_t)(o->n / c->batch + 2));
-		}
-		if (!o->perm || (from->orders[s].dealt && (!o->dealt || !o->heap || !o->bucket)))
+		if (!o->perm || (o->dealt && !alloc_deal(o, c, r)))
 			return rt_fail(m, RT_INTERNAL, "out of memory");
 	}
 	return true;
