@@ -750,7 +750,7 @@ job_stage_config(struct job *j, const struct recipe_stage *st, const struct prog
 	for (int i = 0; i < n; i++) {
 		str_add(&s, "weight");
 		quote(&s, terms[i].name);
-		str_addf(&s, " %.17g\n", terms[i].weight * task_weight(j->r, terms[i].task));
+		str_addf(&s, " %.17g\n", terms[i].weight.from * task_weight(j->r, terms[i].task));
 	}
 	return keep(j->d->arena, &s);
 }

@@ -337,8 +337,8 @@ job_stage(struct job *j, const struct recipe_stage *st)
 	ds->terms = arena_array(j->d->arena, struct distill_term, nterms + 1);
 	for (int i = 0; i < nterms; i++)
 		ds->terms[i] = (struct distill_term){
-			.name = terms[i].name, .task = terms[i].task, .loss = terms[i].loss, .student = terms[i].student,
-			.adaptor = terms[i].adaptor, .reduction = terms[i].reduction, .weight = terms[i].weight,
+			.name = terms[i].name, .task = terms[i].task, .loss = terms[i].loss, .nstudents = terms[i].nstudents,
+			.students = terms[i].students, .values = terms[i].values, .adaptor = terms[i].adaptor, .reduction = terms[i].reduction, .weight = terms[i].weight,
 			.temperature = terms[i].temperature, .tau_squared = terms[i].tau_squared,
 			.nteachers = terms[i].nteachers, .teachers = terms[i].teachers,
 			.loc = job_loc(j, terms[i].line)};

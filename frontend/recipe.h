@@ -7,6 +7,7 @@
 
 #include "host/augment.h"
 #include "ir/ir.h"
+#include "ir/loss.h"
 #include "ir/optimizer.h"
 
 struct recipe_field { const char *name, *file; int line; int64_t classes; bool has_ignore; int64_t ignore; const char *balance;
@@ -41,12 +42,13 @@ struct recipe_model {
 struct recipe_metric { const char *name, *teacher; int id; }; /* as metrics.jsonl calls it: top5, agreement, agreement.big.y */
 struct recipe_task { const char *name, *head, *target; double weight; int nmetrics; struct recipe_metric *metrics; int line; const char *data; };
 struct recipe_term {
-	const char *name, *task, *loss; /* ce kd soft_ce mse bce cosine hint */
-	double weight, temperature;
+	const char *name, *task, *loss; /* a row of ir/loss.def */
+	struct dial weight, temperature;
+	struct dial *values;     /* by the loss's settings */
 	bool tau_squared;
-	int nteachers;           /* several: their mean */
-	const char **teachers;   /* "big.y": output or tap */
-	const char *student;     /* tap or output; NULL: the task's head */
+	int nstudents, nteachers;
+	const char **students;   /* taps or outputs; none: the task's head */
+	const char **teachers;   /* "big.y": output or tap; for one student tensor several are a mean */
 	const char *adaptor;     /* "auto" (default for hint), "none", "linear", "conv1x1" */
 	const char *reduction;   /* "batchmean" (default) or "mean" */
 	int line;

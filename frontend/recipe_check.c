@@ -251,8 +251,8 @@ check_terms(const struct check *c, int n, const struct recipe_term *terms)
 				diag_invalid(c->d, at(c, t->line),
 				    "%s: task \"%s\" has no \"target\" to learn from", what,
 				    t->task);
-		if (t->student)
-			check_student(c, t->student, t->line, what);
+		for (k = 0; k < t->nstudents; k++)
+			check_student(c, t->students[k], t->line, what);
 		for (k = 0; k < t->nteachers; k++)
 			check_teacher(c, t->teachers[k], t->line, what);
 	}

@@ -1,5 +1,6 @@
 /* recipe_int.h -- what the files of the recipe reader share: recipe.c (the
- * whole), recipe_data.c, recipe_model.c (models), recipe_train.c (terms and stages). */
+ * whole), recipe_data.c, recipe_model.c (models), recipe_term.c (tasks and terms),
+ * recipe_train.c (stages). */
 #ifndef RETORT_RECIPE_INT_H
 #define RETORT_RECIPE_INT_H
 

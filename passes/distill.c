@@ -21,6 +21,17 @@ ratio(struct build *b, struct value *num, struct value *den)
 	return b_div(b, num, b_max(b, den, b_scalar(b, DT_f32, 1e-30)));
 }
 
+/* times the term's weight and its task's */
+static struct value *
+weighted(const struct operands *o, struct value *mean)
+{
+	double w, task = o->task ? o->task->weight : 1;
+
+	if (loss_is_fixed(&o->in, "weight", &w))
+		return b_muls(o->in.b, mean, w * task);
+	return b_muls(o->in.b, b_mul(o->in.b, mean, loss_dial(&o->in, "weight")), task);
+}
+
 static bool
 build_term(struct distiller *x, const struct distill_term *t, struct value **total)
 {
@@ -29,28 +40,30 @@ build_term(struct distiller *x, const struct distill_term *t, struct value **tot
 	struct operands o;
 	struct loss l;
 	struct value *num, *den, *mean;
-	double weight = t->weight;
 
 	if (!distill_operands(x, &b, t, &o) || !loss_build(&o.in, &l))
 		return false;
 	if (strcmp(t->loss, "ce") == 0 && !distill_check_labels(x, &o))
 		return false;
-	if (o.task)
-		weight *= o.task->weight;
-	if (x->d->mixed && !x->eval && o.in.target && o.in.nteachers == 0) {
+	if (l.total) {
+		mean = l.total;
+		den = loss_rows(&o.in);
+		num = b_mul(&b, mean, den);
+	} else if (x->d->mixed && !x->eval && o.in.target && o.in.nteachers == 0) {
 		if (!distill_mixed_sums(x, &b, &o, &l, &num, &den))
 			return false;
+		mean = ratio(&b, num, den);
 	} else {
 		distill_sums(x, &b, o.rows, &l, &num, &den);
+		mean = l.weight || x->eval ? ratio(&b, num, den) : b_div(&b, num, den);
 	}
-	mean = l.weight || x->eval ? ratio(&b, num, den) : b_div(&b, num, den);
-	if (!mean)
+	if (!mean || !num)
 		return false;
 	if (x->eval)
 		distill_output_sums(x, name, num, den);
 	else
 		graph_output(x->g, name, mean);
-	mean = b_muls(&b, mean, weight);
+	mean = weighted(&o, mean);
 	*total = *total ? b_add(&b, *total, mean) : mean;
 	return *total != NULL;
 }

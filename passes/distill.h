@@ -3,6 +3,7 @@
 #ifndef RETORT_DISTILL_H
 #define RETORT_DISTILL_H
 
+#include "ir/loss.h"
 #include "passes/passes.h"
 
 /* Described without the recipe's file format, so that passes need not see the
@@ -28,8 +29,10 @@ struct distill_model {
 struct distill_field { const char *name; enum dtype dtype; int rank; int64_t dims[MAX_RANK]; /* of one sample */
                        int64_t classes; bool has_ignore; int64_t ignore; const double *class_weights;
                        int64_t first_row, rows; /* its rows in the batch when several sets are concatenated; rows 0: all */ };
-struct distill_term { const char *name, *task, *loss, *student, *adaptor, *reduction; double weight, temperature; bool tau_squared;
-                      int nteachers; const char *const *teachers; struct loc loc; };
+struct distill_term { const char *name, *task, *loss, *adaptor, *reduction; struct dial weight, temperature; bool tau_squared;
+                      const struct dial *values; /* by loss_info's settings; NULL: the defaults */
+                      int nstudents, nteachers; const char *const *students, *const *teachers; /* no student: the task's head */
+                      struct loc loc; };
 struct distill_metric { const char *name, *teacher; }; /* of host/metric.def, up to a dot; teacher NULL: the one that a term of the task imitates */
 struct distill_task { const char *name, *head, *target; double weight; int nmetrics; const struct distill_metric *metrics; struct loc loc;
                       const char *set; /* the data set whose rows it is about; NULL: those of its target field */ };
@@ -38,7 +41,7 @@ struct distill_task { const char *name, *head, *target; double weight; int nmetr
 struct distill_set { const char *name; int64_t first_row, rows; };
 struct distill {
 	const char *name;
-	int64_t batch, seed;
+	int64_t batch, seed, samples; /* samples: of the training set, 0: not known */
 	int nfields; struct distill_field *fields;
 	struct distill_model student;
 	int nteachers; struct distill_model *teachers;

@@ -10,51 +10,10 @@
  * Weights are states adaptor.TERM.weight [Ct,Cs..] and .bias, drawn uniformly from
  * +-1/sqrt(Cs) (PyTorch's default, Kaiming with a = sqrt 5) by the recipe's seed and
  * the term's name.  They train with the student and are no part of the export. */
-#include "passes/distill_int.h"
+#include "passes/loss.h"
 
 #include <math.h>
 #include <string.h>
-
-const char *
-dims_text(struct arena *a, const struct value *v)
-{
-	const char *s = "[";
-
-	for (int i = 0; i < v->rank; i++)
-		s = arena_printf(a, "%s%s%lld", s, i ? "," : "", (long long)v->dims[i]);
-	return arena_printf(a, "%s]", s);
-}
-
-static uint64_t
-splitmix(uint64_t *state)
-{
-	uint64_t z = *state += 0x9e3779b97f4a7c15u;
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
-static struct value *
-parameter(const struct loss_in *in, const char *what, int rank, const int64_t *dims, double bound)
-{
-	struct graph *g = in->b->g;
-	const char *name = arena_printf(g->arena, "adaptor.%s.%s", in->term->name, what);
-	struct tensor *t = tensor_new(g->arena, DT_f32, rank, dims);
-	uint64_t state = (uint64_t)in->seed;
-	struct value *v;
-
-	for (const char *s = name; *s; s++)
-		state = (state ^ (unsigned char)*s) * 0x100000001b3u;
-	for (int64_t i = 0, n = tensor_count(t); i < n; i++) {
-		double u = (double)(splitmix(&state) >> 11) * 0x1p-53;
-
-		dtype_put_f(DT_f32, t->data, i, (2 * u - 1) * bound);
-	}
-	v = graph_state(g, name, t, true);
-	v->loc = in->term->loc;
-	return v;
-}
 
 /* x with axis 1 (or the last one) taken from Cs to Ct */
 static struct value *
@@ -63,8 +22,8 @@ linear(const struct loss_in *in, struct value *x, int axis, int64_t ct)
 	struct build *b = in->b;
 	int64_t cs = x->dims[axis], wdims[2] = {ct, cs}, bdims[MAX_RANK];
 	double bound = 1 / sqrt((double)cs);
-	struct value *w = parameter(in, "weight", 2, wdims, bound);
-	struct value *bias = parameter(in, "bias", 1, &ct, bound);
+	struct value *w = loss_parameter(in, "weight", 2, wdims, bound);
+	struct value *bias = loss_parameter(in, "bias", 1, &ct, bound);
 	char xs[MAX_RANK + 1], ys[MAX_RANK + 1];
 
 	for (int i = 0; i < x->rank; i++) {
@@ -97,8 +56,8 @@ conv1x1(const struct loss_in *in, struct value *x, int64_t ct)
 		ones[i] = dims[i] = 1;
 	dims[0] = ct;
 	dims[1] = cs;
-	w = parameter(in, "weight", x->rank, dims, bound);
-	bias = parameter(in, "bias", 1, &ct, bound);
+	w = loss_parameter(in, "weight", x->rank, dims, bound);
+	bias = loss_parameter(in, "bias", 1, &ct, bound);
 	pair[0] = x;
 	pair[1] = w;
 	dims[0] = 1;

@@ -134,7 +134,7 @@ sum_loss(struct metric_in *m, struct loss *l)
 	for (int i = m->x->d->nterms - 1; i >= 0; i--) {
 		const struct distill_term *t = &m->x->d->terms[i];
 
-		if (t->task && strcmp(t->task, own.name) == 0 && t->nteachers == 0 && !t->student)
+		if (t->task && strcmp(t->task, own.name) == 0 && t->nteachers == 0 && t->nstudents == 0)
 			own = *t;
 	}
 	in.term = &own;
@@ -268,7 +268,7 @@ imitation(const struct distiller *x, const struct distill_task *task)
 		const struct distill_term *t = &x->d->terms[i];
 
 		if (t->task && strcmp(t->task, task->name) == 0 && t->nteachers > 0 &&
-		    !t->student && !t->adaptor)
+		    t->nstudents == 0 && !t->adaptor)
 			return t;
 	}
 	return NULL;
@@ -281,8 +281,8 @@ operands(struct distiller *x, struct build *b, const struct distill_task *task, 
 	*t = (struct distill_term){.name = task->name,
 	    .task = task->name,
 	    .loss = "ce",
-	    .weight = 1,
-	    .temperature = 1,
+	    .weight = {.from = 1},
+	    .temperature = {.from = 1},
 	    .nteachers = nteachers,
 	    .teachers = teachers,
 	    .loc = task->loc};

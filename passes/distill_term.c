@@ -201,21 +201,30 @@ bool
 distill_operands(
     struct distiller *x, struct build *b, const struct distill_term *t, struct operands *o)
 {
-	const char *name;
+	const char *head;
 	struct rows r;
+	int n = t->nstudents > 0 ? t->nstudents : 1;
 
 	*o = (struct operands){0};
 	o->task = t->task ? task_find(x, t->task, t->loc) : NULL;
 	if (t->task && !o->task)
 		return false;
-	name = t->student ? t->student : o->task ? o->task->head : NULL;
-	if (!name)
+	head = o->task ? o->task->head : NULL;
+	if (!head && t->nstudents == 0)
 		return diag_invalid(x->diag, t->loc,
 		    "term \"%s\" has neither a task nor a student tensor", t->name);
-	if (!distill_student_part(x, name, t->loc, &o->student) || !task_rows(x, o->task, &r) ||
-	    !target_of(x, o, t->loc))
+	if (!task_rows(x, o->task, &r) || !target_of(x, o, t->loc))
 		return false;
-	r = both(r, o->student.rows);
+	o->students = arena_array(x->scratch, struct part, n);
+	o->in.students = arena_array(x->scratch, struct value *, n);
+	o->in.student_names = arena_array(x->scratch, const char *, n);
+	for (int k = 0; k < n; k++) {
+		const char *name = t->nstudents ? t->students[k] : head;
+
+		if (!distill_student_part(x, name, t->loc, &o->students[k]))
+			return false;
+		r = both(r, o->students[k].rows);
+	}
 	if (o->in.target)
 		r = both(r, o->target_rows);
 	o->teachers = arena_array(x->scratch, struct part, t->nteachers + 1);
@@ -234,8 +243,13 @@ distill_operands(
 	o->rows = r;
 	o->in.b = b;
 	o->in.term = t;
-	o->in.student = take_rows(b, o->student.v, o->student.rows, r);
-	o->in.student_name = o->student.name;
+	o->in.nstudents = n;
+	for (int k = 0; k < n; k++) {
+		o->in.students[k] = take_rows(b, o->students[k].v, o->students[k].rows, r);
+		o->in.student_names[k] = o->students[k].name;
+	}
+	o->in.student = o->in.students[0];
+	o->in.student_name = o->in.student_names[0];
 	o->in.nteachers = t->nteachers;
 	for (int k = 0; k < t->nteachers; k++) {
 		o->in.teachers[k] = take_rows(b, o->teachers[k].v, o->teachers[k].rows, r);
@@ -244,6 +258,10 @@ distill_operands(
 	o->in.target = take_rows(b, o->in.target, o->target_rows, r);
 	o->in.eval = x->eval;
 	o->in.seed = x->d->seed;
+	o->in.batch = x->d->batch;
+	o->in.first_row = r.first;
+	o->in.samples = x->d->samples;
+	o->in.valid = x->eval ? distill_valid_rows(x, b, r) : NULL;
 	return o->in.student != NULL;
 }
 

@@ -86,8 +86,10 @@ terms_and_stages(void **state)
 	assert_int_equal(r->ntasks, 1);
 	assert_true(r->tasks[0].weight == 2 && r->tasks[0].nmetrics == 2);
 	assert_int_equal(r->nterms, 3);
-	assert_true(r->terms[1].temperature == 4 && r->terms[1].tau_squared);
-	assert_true(r->terms[0].temperature == 1);
+	assert_true(r->terms[1].temperature.from == 4 && r->terms[1].tau_squared);
+	assert_true(r->terms[0].temperature.from == 1);
+	assert_true(r->terms[1].weight.from == 0.9 && r->terms[1].weight.to == 0.1 && r->terms[1].weight.begin == 0.5 &&
+		    r->terms[1].weight.end == 5 && r->terms[1].weight.curve == DIAL_COSINE);
 	assert_int_equal(r->terms[1].nteachers, 2);
 	assert_string_equal(r->terms[1].teachers[1], "other.y");
 	assert_string_equal(r->terms[2].adaptor, "auto");

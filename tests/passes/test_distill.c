@@ -78,7 +78,7 @@ set_up(struct setup *s)
 	s->teachers[0] = "big.y";
 	s->teachers[1] = "other.y";
 	s->task = (struct distill_task){.name = "cls", .head = "student.y", .target = "label", .weight = 1, .loc = LOC_NONE};
-	s->term[0] = (struct distill_term){.name = "a", .task = "cls", .loss = "ce", .weight = 1, .temperature = 1, .tau_squared = true, .teachers = s->teachers, .loc = LOC_NONE};
+	s->term[0] = (struct distill_term){.name = "a", .task = "cls", .loss = "ce", .weight = {.from = 1}, .temperature = {.from = 1}, .tau_squared = true, .teachers = s->teachers, .loc = LOC_NONE};
 	for (int i = 0; i < 4; i++)
 		s->term[i] = s->term[0];
 	s->s.update.optimizer.lr = 0.1;
@@ -230,7 +230,7 @@ train_term(struct setup *s)
 	if (!g)
 		fail_msg("%s", s->d.text.s);
 	r = evaluate(s, g, 0);
-	CLOSE(output(&r, "loss"), output(&r, "term.a") * s->term[0].weight);
+	CLOSE(output(&r, "loss"), output(&r, "term.a") * s->term[0].weight.from);
 	return output(&r, "term.a");
 }
 
@@ -245,7 +245,7 @@ eval_term(struct setup *s, int64_t valid)
 		fail_msg("%s", s->d.text.s);
 	r = evaluate(s, g, valid);
 	CLOSE(output(&r, "loss.num") / output(&r, "loss.den"),
-	    s->term[0].weight * output(&r, "term.a.num") / output(&r, "term.a.den"));
+	    s->term[0].weight.from * output(&r, "term.a.num") / output(&r, "term.a.den"));
 	assert_true(output(&r, "loss.den") == (double)valid);
 	return output(&r, "term.a.num") / output(&r, "term.a.den");
 }
@@ -358,8 +358,8 @@ term_kd(void **state)
 	(void)state;
 	set_up(&s);
 	s.term[0].loss = "kd";
-	s.term[0].temperature = 4;
-	s.term[0].weight = 0.9;
+	s.term[0].temperature.from = 4;
+	s.term[0].weight.from = 0.9;
 	s.term[0].nteachers = 1;
 	CLOSE(train_term(&s), kd_of(&s, ROWS, 1, 4, false));
 	CLOSE(eval_term(&s, 3), kd_of(&s, 3, 1, 4, false));
@@ -424,7 +424,7 @@ term_hint(void **state)
 
 	(void)state;
 	set_up(&s);
-	s.term[0] = (struct distill_term){.name = "a", .loss = "hint", .student = "mid", .weight = 100, .temperature = 1, .nteachers = 1, .teachers = s.teachers, .loc = LOC_NONE};
+	s.term[0] = (struct distill_term){.name = "a", .loss = "hint", .nstudents = 1, .students = (const char *const[]){"mid"}, .weight = {.from = 100}, .temperature = {.from = 1}, .nteachers = 1, .teachers = s.teachers, .loc = LOC_NONE};
 	s.teachers[0] = "big.mid";
 	s.s.ntasks = 0;
 	g = distill_train_graph(s.a, &s.s, &s.d);
@@ -492,7 +492,7 @@ gradients(void **state)
 		set_up(&s);
 		s.term[0].loss = losses[i];
 		s.term[0].nteachers = i == 0 ? 0 : 1 + i % 2;
-		s.term[0].temperature = i == 0 ? 1 : 2;
+		s.term[0].temperature.from = i == 0 ? 1 : 2;
 		check_gradient(&s);
 		tear_down(&s);
 	}
@@ -541,7 +541,7 @@ hint_maps(void **state)
 		s.s.student.nnames = s.teacher[0].nnames = 1;
 		s.s.nteachers = 1;
 		s.s.ntasks = 0;
-		s.term[0] = (struct distill_term){.name = "a", .loss = "hint", .student = "m", .weight = 1, .temperature = 1, .nteachers = 1, .teachers = &teacher, .loc = LOC_NONE};
+		s.term[0] = (struct distill_term){.name = "a", .loss = "hint", .nstudents = 1, .students = (const char *const[]){"m"}, .weight = {.from = 1}, .temperature = {.from = 1}, .nteachers = 1, .teachers = &teacher, .loc = LOC_NONE};
 		check_gradient(&s);
 		g = distill_train_graph(s.a, &s.s, &s.d);
 		assert_true(weight(g, "adaptor.a.weight")->rank == 4);

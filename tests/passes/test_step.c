@@ -80,8 +80,8 @@ open_step(struct step *s, const char *student, const char *teacher, struct optim
 	s->field[1] = (struct distill_field){.name = "label", .dtype = s->label->dtype, .classes = 10};
 	s->teachers[0] = "big.y";
 	s->task = (struct distill_task){.name = "cls", .head = "student.y", .target = "label", .weight = 1, .loc = LOC_NONE};
-	s->term[0] = (struct distill_term){.name = "ce", .task = "cls", .loss = "ce", .weight = 0.1, .temperature = 1, .loc = LOC_NONE};
-	s->term[1] = (struct distill_term){.name = "kl", .task = "cls", .loss = "kd", .weight = 0.9, .temperature = 4, .tau_squared = true, .nteachers = 1, .teachers = s->teachers, .loc = LOC_NONE};
+	s->term[0] = (struct distill_term){.name = "ce", .task = "cls", .loss = "ce", .weight = {.from = 0.1}, .temperature = {.from = 1}, .loc = LOC_NONE};
+	s->term[1] = (struct distill_term){.name = "kl", .task = "cls", .loss = "kd", .weight = {.from = 0.9}, .temperature = {.from = 4}, .tau_squared = true, .nteachers = 1, .teachers = s->teachers, .loc = LOC_NONE};
 	s->s = (struct distill){.name = student, .batch = 32, .nfields = 2, .fields = s->field, .nteachers = 1, .teachers = &s->teacher, .ntasks = 1, .tasks = &s->task, .nterms = 2, .terms = s->term, .update.optimizer = o};
 	s->s.student = (struct distill_model){.name = "student", .ninputs = 1, .inputs = &s->in[0], .nnames = 1, .names = &s->name};
 	s->s.student.graph = import(s, arena_printf(s->a, "students/%s.onnx", student), true, true, 0);
