@@ -623,6 +623,12 @@ b_softmax(struct build *b, struct value *x, int axis)
 }
 
 struct value *
+b_stop_gradient(struct build *b, struct value *x)
+{
+	return b1(b, OP_stop_gradient, x);
+}
+
+struct value *
 b_log_softmax(struct build *b, struct value *x, int axis)
 {
 	struct attr a = one_int("axis", axis);

@@ -344,6 +344,7 @@ struct value *b_unbroadcast(struct build *, struct value *dy, const struct value
 struct value *b_contract(struct build *, const char *spec, struct value *a, struct value *b);
 struct value *b_softmax(struct build *, struct value *, int axis);      /* composite */
 struct value *b_log_softmax(struct build *, struct value *, int axis);  /* composite */
+struct value *b_stop_gradient(struct build *, struct value *);          /* composite */
 
 /* ---- rewrite.c: one sweep that replaces nodes; what simplify, fold, expand and
  * lowering-by-graph passes are written with.  graph_rewrite calls visit for every
