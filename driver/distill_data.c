@@ -734,6 +734,43 @@ size_lines(const struct job *j, const struct program *p, struct str *s)
 	str_addf(s, "\nparameters %" PRId64 " %" PRId64 "\n", trained, running);
 }
 
+static void
+dial_line(struct str *s, const char *name, const struct dial *d)
+{
+	str_add(s, "dial");
+	quote(s, name);
+	str_addf(s, " %.17g %.17g %.17g %.17g %s\n", d->from, d->to, d->begin, d->end, dial_curve_names[d->curve]);
+}
+
+/* What of a term changes in training. */
+static void
+term_dials(const struct job *j, struct str *s, const struct recipe_term *t)
+{
+	struct arena *a = j->d->arena;
+	int loss = loss_find(t->loss);
+	const struct loss_info *l = loss < 0 ? NULL : &loss_info[loss];
+
+	if (t->weight.curve)
+		dial_line(s, arena_printf(a, "%s.weight", t->name), &t->weight);
+	if (t->temperature.curve)
+		dial_line(s, arena_printf(a, "%s.temperature", t->name), &t->temperature);
+	for (int i = 0; l && t->values && i < l->nsettings; i++)
+		if (t->values[i].curve)
+			dial_line(s, arena_printf(a, "%s.%s", t->name, l->settings[i].key), &t->values[i]);
+}
+
+/* The parts of a term's weight that stay; and the task whose weight changes. */
+static void
+weight_line(const struct job *j, struct str *s, const struct recipe_term *t)
+{
+	str_add(s, "weight");
+	quote(s, t->name);
+	str_addf(s, " %.17g", (t->weight.curve ? 1 : t->weight.from) * task_weight(j->r, t->task));
+	if (t->task)
+		quote(s, t->task);
+	str_add(s, "\n");
+}
+
 const char *
 job_stage_config(struct job *j, const struct recipe_stage *st, const struct program *p)
 {
@@ -748,9 +785,8 @@ job_stage_config(struct job *j, const struct recipe_stage *st, const struct prog
 	size_lines(j, p, &s);
 	schedule_lines(&s, &st->schedule);
 	for (int i = 0; i < n; i++) {
-		str_add(&s, "weight");
-		quote(&s, terms[i].name);
-		str_addf(&s, " %.17g\n", terms[i].weight.from * task_weight(j->r, terms[i].task));
+		weight_line(j, &s, &terms[i]);
+		term_dials(j, &s, &terms[i]);
 	}
 	return keep(j->d->arena, &s);
 }

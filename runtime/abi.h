@@ -111,6 +111,7 @@ void rt_sgemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const flo
  * Program inputs are named after data fields (`image`, `label`: one batch, as the
  * file stores it) or start with `$`: $lr f32, $step i64 (updates done + 1),
  * $micro, $micros i64 (step of its window of accumulation, from 0, and how many that has), $momentum f64,
+ * $dial.TERM.KEY and $task.TASK f32 (numbers that change in training),
  * $seed i64, $valid i64 (rows of the batch that count; evaluation programs mask
  * by it; with several data sets $valid.SET, one each), $teacher.NAME.OUT f32
  * (cached teacher outputs of the batch), $mix f32 [rows] (the share of each row itself

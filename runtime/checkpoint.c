@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define VERSION 2u
+#define VERSION 3u
 
 struct head {
 	char magic[8];

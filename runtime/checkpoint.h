@@ -12,6 +12,13 @@ struct plateau {
 	int64_t bad, cooldown;
 };
 
+/* What the weight of a task comes from (task.c). */
+struct task_weight {
+	double weight;	     /* of the epoch at hand */
+	double loss, before; /* mean of the last epoch and of the one before it; NAN: there was none */
+};
+enum { MAX_TASKS = 64 };
+
 /* Where a run is: all a resumed run needs besides the states. */
 struct cursor {
 	int64_t stage, epoch, step; /* epoch in the stage, step in the epoch: what comes next */
@@ -22,6 +29,7 @@ struct cursor {
 	int64_t best_epoch, bad_epochs; /* total epoch of best; evaluations without gain */
 	double stop_best;		/* what the next gain is measured from: early stopping's min_delta */
 	struct plateau plateau;
+	struct task_weight tasks[MAX_TASKS]; /* in the order of the configuration */
 	double seconds, epoch_from;	/* training time so far, and when the epoch began */
 	int64_t log_bytes, event_bytes; /* what of metrics.jsonl and the event file counts */
 	int64_t step_bytes;		/* and of steps.jsonl */

@@ -641,6 +641,54 @@ parse_by(struct line *l, struct schedule *s)
 	return true;
 }
 
+/* dial NAME FROM TO BEGIN END CURVE */
+static bool
+parse_dial(struct line *l, struct stage_config *s)
+{
+	struct cfg_dial *d = &s->dials[s->ndials];
+
+	if (s->ndials == MAX_DIALS)
+		return bad(l, "too many dials");
+	if (!words(l, 6) || !real(l, 2, -1e30, 1e30, &d->from) || !real(l, 3, -1e30, 1e30, &d->to) ||
+	    !real(l, 4, 0, 1e12, &d->begin) || !real(l, 5, d->begin, 1e12, &d->end))
+		return false;
+	d->name = l->w[1];
+	if (!dial_curve(l->w[6], &d->curve))
+		return bad(l, "unknown curve");
+	if (d->curve == CURVE_EXPONENTIAL && !(d->from > 0 && d->to > 0))
+		return bad(l, "an exponential goes between positive numbers");
+	s->ndials++;
+	return true;
+}
+
+/* task_weights dwa T | val_metric GAMMA */
+static bool
+parse_task_weights(struct line *l, struct stage_config *s)
+{
+	if (!words(l, 2) || !real(l, 2, 1e-6, 1e6, &s->task_setting))
+		return false;
+	if (strcmp(l->w[1], "dwa") == 0)
+		s->task_method = TASK_DWA;
+	else if (strcmp(l->w[1], "val_metric") == 0)
+		s->task_method = TASK_VAL_METRIC;
+	else
+		return bad(l, "expected dwa or val_metric");
+	return true;
+}
+
+/* weight TERM WEIGHT [TASK] */
+static bool
+parse_weight(struct line *l, struct stage_config *s)
+{
+	if (s->nweights == 64)
+		return true;
+	if ((l->n != 4 && !words(l, 2)) || !real(l, 2, -1e12, 1e12, &s->weights[s->nweights].weight))
+		return false;
+	s->weights[s->nweights].term = l->w[1];
+	s->weights[s->nweights++].task = l->n == 4 ? l->w[3] : NULL;
+	return true;
+}
+
 static bool
 stage_entry(struct line *l, struct stage_config *s)
 {
@@ -676,12 +724,12 @@ stage_entry(struct line *l, struct stage_config *s)
 		return parse_milestones(l, c);
 	if (strcmp(key, "by") == 0)
 		return parse_by(l, c);
-	if (strcmp(key, "weight") == 0) {
-		if (s->nweights == 64)
-			return true;
-		s->weights[s->nweights].term = l->n > 1 ? l->w[1] : "";
-		return words(l, 2) && real(l, 2, -1e12, 1e12, &s->weights[s->nweights++].weight);
-	}
+	if (strcmp(key, "weight") == 0)
+		return parse_weight(l, s);
+	if (strcmp(key, "dial") == 0)
+		return parse_dial(l, s);
+	if (strcmp(key, "task_weights") == 0)
+		return parse_task_weights(l, s);
 	return bad(l, "unknown key");
 }
 

@@ -23,10 +23,10 @@ extern const char *const split_names[NSPLITS];
 #define MAX_SETS 16
 #define MAX_AUGMENTS 16
 #define MAX_MILESTONES 1000
-#define MAX_TASKS 64
 #define MAX_METRICS 48 /* of a task */
 #define MAX_BUCKETS 16
 #define MAX_SHARE 1000
+#define MAX_DIALS 256 /* of a stage */
 #define MAX_WORKERS 16
 
 struct cfg_field {
@@ -119,6 +119,15 @@ struct schedule {
 	int nmilestones;
 	int64_t milestones[MAX_MILESTONES];
 };
+enum curve { CURVE_FIXED, CURVE_LINEAR, CURVE_COSINE, CURVE_EXPONENTIAL, CURVE_STEP };
+/* A number that changes in training, by time in epochs of the stage; x = (t-begin)/(end-begin). */
+struct cfg_dial {
+	const char *name; /* TERM.KEY, or $task.TASK: the weight of a task */
+	double from, to, begin, end;
+	enum curve curve;
+};
+/* How a task's weight follows from what the epochs before gave (task.c). */
+enum task_method { TASK_CURVE, TASK_DWA, TASK_VAL_METRIC };
 /* Whose work the FLOPs of a step are. */
 enum phase { PHASE_TEACHER, PHASE_FORWARD, PHASE_LOSS, PHASE_BACKWARD, PHASE_UPDATE, NPHASES };
 struct stage_config {
@@ -133,11 +142,21 @@ struct stage_config {
 	struct {
 		const char *term;
 		double weight;
+		const char *task; /* whose curve multiplies it; NULL: none's */
 	} weights[64];
+	int ndials;
+	struct cfg_dial dials[MAX_DIALS];
+	enum task_method task_method;
+	double task_setting; /* DWA's temperature, val_metric's gamma */
 };
 
 bool config_parse(struct config *, const char *text, struct region *, struct rt_msg *);
 bool stage_config_parse(struct stage_config *, const char *text, struct region *, struct rt_msg *);
+
+/* ---- dial.c */
+bool dial_curve(const char *word, enum curve *);
+double dial_value(const struct cfg_dial *, double epochs);
+const struct cfg_dial *dial_find(const struct stage_config *, const char *name); /* NULL: none */
 
 /* ---- schedule.c: the learning rate of update t out of total, per_epoch an epoch;
  * scale is what plateau has come to. */

@@ -6,12 +6,35 @@
 #include <math.h>
 #include <string.h>
 
+/* The stage's w-th weight as it is now.  What adapts to the training (dwa, val_metric) is
+ * left out: losses of two epochs could not be compared. */
+static double
+term_weight(const struct run *r, int w)
+{
+	const struct stage_config *s = &r->stages[r->cur.stage];
+	const char *task = s->weights[w].task;
+	double weight = s->weights[w].weight, dial;
+	char name[140];
+
+	snprintf(name, sizeof name, "%s.weight", s->weights[w].term);
+	dial = run_dial(r, name);
+	if (dial_find(s, name))
+		weight *= dial;
+	if (task && s->task_method == TASK_CURVE) {
+		snprintf(name, sizeof name, "$task.%s", task);
+		if (dial_find(s, name))
+			weight *= run_dial(r, name);
+	}
+	return weight;
+}
+
 /* A split's loss is the sum of its terms, each a mean over all the split's rows:
  * with several sets a batch's loss is no mean over rows.  Where a term has no weight in
  * the stage (another stage's terms), what the program says of the loss stands. */
 static double
-split_loss(const struct exec *e, const struct stage_config *s, const struct meter *loss)
+split_loss(const struct exec *e, const struct run *r, const struct meter *loss)
 {
+	const struct stage_config *s = &r->stages[r->cur.stage];
 	double sum = 0;
 	bool any = false;
 
@@ -26,7 +49,7 @@ split_loss(const struct exec *e, const struct stage_config *s, const struct mete
 		if (w == s->nweights)
 			return meter_value(loss);
 		if (m->sum_den != 0)
-			sum += s->weights[w].weight * meter_value(m);
+			sum += term_weight(r, w) * meter_value(m);
 		any = true;
 	}
 	return any ? sum : meter_value(loss);
@@ -50,7 +73,7 @@ record_meters(struct record *x, const struct exec *e, const char *split, struct 
 			snprintf(key, sizeof key, "%s", m->name);
 		else
 			snprintf(key, sizeof key, "%s.%s", split, metric ? m->name + 7 : m->name);
-		value = !train && k < e->nmeters ? split_loss(e, &r->stages[r->cur.stage], m)
+		value = !train && k < e->nmeters ? split_loss(e, r, m)
 						 : meter_value(m);
 		if (!record_add(x, key, value))
 			return rt_fail(&r->msg, RT_INTERNAL, "out of memory");
@@ -260,6 +283,7 @@ epoch_end(struct run *r, double lr)
 	last |= over && r->cur.stage + 1 == r->t->nstages;
 	if (ok)
 		plateau(r, &x);
+	ok = ok && task_weights_epoch(r, &x);
 	/* the last line tells about the weights that are exported */
 	if (ok && test_due(r, last))
 		ok = evaluate(r, SPLIT_TEST, last && run_exports_best(r) ? r->best : run_weights(r), &x);

@@ -126,6 +126,19 @@ scalar(struct feed *f, enum feed_kind kind, const struct rt_tensor *t, int32_t d
 	return true;
 }
 
+/* $dial.TERM.KEY, $task.TASK */
+static bool
+bind_dial(struct feed *f, const struct rt_tensor *t, struct run *r)
+{
+	bool task = t->name[1] == 't';
+
+	f->dial = task ? t->name : t->name + strlen("$dial.");
+	if (!run_has_dial(r, f->dial))
+		return rt_fail(&r->msg, RT_INTERNAL,
+		    "the program reads %s, which no stage's configuration has", t->name);
+	return scalar(f, task ? FEED_TASK : FEED_DIAL, t, RT_F32, r);
+}
+
 static bool
 bind(struct feed *f, const struct rt_tensor *t, const struct exec *e, struct run *r)
 {
@@ -154,6 +167,8 @@ bind(struct feed *f, const struct rt_tensor *t, const struct exec *e, struct run
 		return rt_fail(&r->msg, RT_INTERNAL,
 		    "the program reads %s; no data set has that name", t->name);
 	}
+	if (starts(t->name, "$dial.") || starts(t->name, "$task."))
+		return bind_dial(f, t, r);
 	if (starts(t->name, "$teacher."))
 		return bind_teacher(f, t, e, r);
 	if (strcmp(t->name, "$mix") == 0)
@@ -203,7 +218,8 @@ bind_outputs(struct exec *e, int more, struct run *r)
 		if (strcmp(name, "grad_norm.num") == 0)
 			e->norm = i;
 		if (strcmp(name, "loss") != 0 && !starts(name, "loss.") && !starts(name, "term.") &&
-		    !starts(name, "metric.") && !starts(name, "grad_norm."))
+		    !starts(name, "metric.") && !starts(name, "grad_norm.") &&
+		    !starts(name, "task_"))
 			continue;
 		if (rt_count(p->outputs[i].dims, p->outputs[i].rank) != 1)
 			return rt_fail(&r->msg, RT_INTERNAL, "output %s is not one number", name);
@@ -584,6 +600,12 @@ exec_numbers(struct exec *e, const struct run *r, const int64_t *valid, double l
 			break;
 		case FEED_SEED:
 			*(int64_t *)f->buf = (int64_t)(r->seed + ((uint64_t)r->cur.stage << 32));
+			break;
+		case FEED_DIAL:
+			*(float *)f->buf = (float)run_dial(r, f->dial);
+			break;
+		case FEED_TASK:
+			*(float *)f->buf = (float)task_weight(r, f->dial);
 			break;
 		case FEED_VALID:
 			*(int64_t *)f->buf = valid[f->set < 0 ? 0 : f->set];

@@ -71,6 +71,7 @@ read_config(struct run *r)
 			s->lr = r->opt.lr;
 		}
 	}
+	task_weights_begin(r);
 	r->seed = (uint64_t)(r->opt.has_seed ? r->opt.seed : r->cfg.seed);
 	r->out = r->opt.out ? r->opt.out : ".";
 	r->checkpoints = r->opt.checkpoints ? r->opt.checkpoints
@@ -173,7 +174,7 @@ close_run(struct run *r)
 	rt_free(r->averaged);
 	states_close(&r->states);
 	dataset_close(&r->data);
-	free(r->scales);
+	free(r->begun);
 	region_free(&r->region);
 }
 
@@ -401,6 +402,7 @@ begin_stage(struct run *r, int64_t stage)
 	r->cur.best = r->cur.stop_best = NAN;
 	r->cur.bad_epochs = r->cur.best_epoch = 0;
 	r->cur.plateau = (struct plateau){.best = NAN, .scale = 1};
+	task_weights_begin(r);
 	r->has_best = r->best_dirty = false;
 	meters_reset(&r->train[stage]);
 	states_fresh_slots(&r->states);
@@ -463,6 +465,19 @@ next_stage(struct run *r)
 		begin_stage(r, r->cur.stage + 1);
 }
 
+/* The epoch at hand as it once began. */
+static void
+begin_again(struct run *r)
+{
+	const double *v = r->begun + r->cur.total_epochs * (1 + r->cfg.ntasks);
+
+	if (r->cur.total_epochs >= r->nbegun)
+		return;
+	r->cur.plateau.scale = v[0];
+	for (int i = 0; i < r->cfg.ntasks; i++)
+		r->cur.tasks[i].weight = v[1 + i];
+}
+
 /* Back to the last checkpoint, or to the start, and the same way again with the trap set:
  * false, and reported, where it found the step and the operator; as it does unless memory
  * is short or data has changed meanwhile. */
@@ -492,8 +507,7 @@ find_first(struct run *r)
 			r->cur.step = 0;
 			r->cur.epoch++;
 			r->cur.total_epochs++;
-			if (r->cur.total_epochs < r->nscales)
-				r->cur.plateau.scale = r->scales[r->cur.total_epochs];
+			begin_again(r);
 			next_stage(r);
 		}
 		if (!step(r, rate(r, r->cur.updates)))
@@ -531,21 +545,28 @@ interrupted(struct run *r)
 	    (long long)r->batches.per_epoch, r->checkpoints, r->opt.resume ? "" : " with --resume");
 }
 
-/* Plateau's factor of the epoch that begins. */
+/* What an epoch begins with besides the weights, kept. */
 static bool
-keep_scale(struct run *r)
+keep_beginning(struct run *r)
 {
-	if (r->cur.total_epochs >= r->cap_scales) {
+	int64_t row = 1 + r->cfg.ntasks;
+
+	if (r->cur.total_epochs >= r->cap_begun) {
 		int64_t cap = 2 * r->cur.total_epochs + 64;
-		double *v = realloc(r->scales, sizeof *v * (size_t)cap);
+		double *v = realloc(r->begun, sizeof *v * (size_t)(cap * row));
 
 		if (!v)
 			return oom(r);
-		r->scales = v;
-		r->cap_scales = cap;
+		r->begun = v;
+		r->cap_begun = cap;
 	}
-	while (r->nscales <= r->cur.total_epochs)
-		r->scales[r->nscales++] = r->cur.plateau.scale;
+	for (; r->nbegun <= r->cur.total_epochs; r->nbegun++) {
+		double *v = r->begun + r->nbegun * row;
+
+		v[0] = r->cur.plateau.scale;
+		for (int i = 0; i < r->cfg.ntasks; i++)
+			v[1 + i] = r->cur.tasks[i].weight;
+	}
 	return true;
 }
 
@@ -571,7 +592,7 @@ run_epoch(struct run *r)
 
 	if (cut && !save(r))
 		return false;
-	if (!epoch_end(r, rate(r, r->cur.updates - 1)) || !keep_scale(r))
+	if (!epoch_end(r, rate(r, r->cur.updates - 1)) || !keep_beginning(r))
 		return false;
 	bool last = r->cur.epoch == s->epochs || r->cur.stopped || run_out_of_steps(r);
 

@@ -106,6 +106,8 @@ enum feed_kind {
 	FEED_MICROS,
 	FEED_MOMENTUM,
 	FEED_SEED,
+	FEED_DIAL,
+	FEED_TASK,
 	FEED_VALID
 };
 struct part {
@@ -121,6 +123,7 @@ struct feed {
 	void *buf;
 	int ring; /* which of a slot's buffers it reads; -1: numbers of the step */
 	int cached; /* of FEED_TEACHER: index in run.caches */
+	const char *dial; /* of FEED_DIAL, FEED_TASK: its name in the stages' configurations */
 };
 /* One number of an epoch: mean = num/den. */
 struct meter {
@@ -285,8 +288,8 @@ struct run {
 	const char *out, *checkpoints, *cache_dir;
 	struct trap *trap;		    /* steps are run call by call; NULL: they are not */
 	bool saved;			    /* last.ckpt is of this run, or was gone on from */
-	double *scales;			    /* plateau's factor, by total epoch: to go the same way again */
-	int64_t nscales, cap_scales;
+	double *begun;			    /* by total epoch: plateau's factor, weights of tasks; to go the same way again */
+	int64_t nbegun, cap_begun;
 	char *names; /* of the states, as checkpoints have them */
 	size_t names_bytes;
 	double last_checkpoint;		    /* rt_seconds of it */
@@ -327,6 +330,17 @@ double run_elapsed(const struct run *);	   /* seconds of training, those before 
 bool run_stopping(void);		   /* a signal asked to stop */
 double run_momentum(const struct run *, int64_t update); /* of that update of the stage, from 0 */
 int64_t run_window(const struct run *, int64_t *steps); /* which of the *steps of its window is next */
+
+/* ---- dial.c */
+double run_epochs(const struct run *); /* of the stage, so far: whole ones and the steps' part */
+double run_dial(const struct run *, const char *name); /* NAN: no stage has it */
+bool run_has_dial(const struct run *, const char *name);
+
+/* ---- task.c: weights of tasks, "$task.NAME" */
+double task_weight(const struct run *, const char *dial);
+void task_weights_begin(struct run *); /* a stage */
+/* After an epoch and its evaluation: into the record, and those of the next epoch. */
+bool task_weights_epoch(struct run *, struct record *);
 
 /* ---- epoch.c */
 /* After the last step of an epoch, or of the run; lr is for the log. */
