@@ -171,7 +171,7 @@ emit_words(struct job *j)
 		else if (n == 6 && memcmp(s, "shared", 6) == 0)
 			r->trainer_shared = true;
 		else
-			return diag_usage(&j->d->diag, "--emit=%s: the trainer as %s, %s or %s, or several of them", j->d->o.emit, known[0],
+			return diag_usage(&j->d->diag, "--emit=%s: the trainer as %s, %s or %s, or several of them; or logits", j->d->o.emit, known[0],
 			                  known[1], known[2]);
 	}
 	return true;
@@ -464,7 +464,8 @@ depfile(struct job *j, const char *trainer)
 	read[n++] = j->r->path;
 	read[n++] = j->r->student.path;
 	for (int i = 0; i < j->r->nteachers; i++)
-		read[n++] = j->r->teachers[i].path;
+		if (j->r->teachers[i].path)
+			read[n++] = j->r->teachers[i].path;
 	if (!j->trainer_exe)
 		trainer = arena_printf(j->d->arena, "%s/lib%s.%s", j->out, trainer_name(j), j->r->trainer_static ? "a" : "so");
 	return model_depfile(j->d, trainer, n, read);
@@ -516,6 +517,14 @@ prepare(struct job *j)
 	return job_read_data(j) && job_import(j);
 }
 
+/* Samples as they are: what is recorded is used with every draw of them. */
+static bool
+prepare_logits(struct job *j)
+{
+	j->r->naugment = 0;
+	return job_read_data(j) && job_import(j);
+}
+
 static bool
 build(struct job *j, const char *trainer)
 {
@@ -540,6 +549,7 @@ verb_distill(struct driver *d)
 {
 	const char *path = opts_one(d, "the recipe"), *trainer;
 	struct job j = {.d = d};
+	bool logits = d->o.emit && strcmp(d->o.emit, "logits") == 0;
 
 	if (!path)
 		return false;
@@ -555,10 +565,12 @@ verb_distill(struct driver *d)
 		return diag_usage(&d->diag, "--search-only: the recipe has no search");
 	if (j.r->search && d->o.dry_run && !d->o.quiet)
 		printf("search over %" PRId64 " points\n", j.r->search->npoints);
-	if (j.r->search && !d->o.build_only && !d->o.no_search && !d->o.dry_run && !search_run(d, j.r, j.out, &j.r))
+	if (j.r->search && !logits && !d->o.build_only && !d->o.no_search && !d->o.dry_run && !search_run(d, j.r, j.out, &j.r))
 		return false;
 	if (d->o.search_only)
 		return true;
+	if (logits)
+		return prepare_logits(&j) && logits_write(&j);
 	trainer = path_join(d->arena, j.out, "train");
 	if (!strchr(trainer, '/'))
 		trainer = arena_printf(d->arena, "./%s", trainer);

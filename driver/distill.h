@@ -68,6 +68,8 @@ const char *job_stage_config(struct job *, const struct recipe_stage *, const st
 int job_variants(const struct job *);         /* programs of a stage: buckets or sets that take turns; 1 */
 /* The job as program k of a stage sees it; NULL: reported. */
 struct job *job_variant(struct job *, int k);
+/* distill_logits.c: --emit=logits, of a job that is imported */
+bool logits_write(struct job *);
 /* distill_model.c */
 bool job_import(struct job *);                /* fills dist but for terms and optimizer */
 bool job_stage(struct job *, const struct recipe_stage *); /* those */

@@ -244,7 +244,7 @@ check_augment(struct job *j, const struct recipe_augment *g)
 		struct augment_field v = augment_view(f);
 		const char *no = augment_refuses(g->kind, &v);
 
-		if (!names_field(g, f->name))
+		if (!names_field(g, f->name) || f->recipe->recorded)
 			continue;
 		if (no) {
 			why = why ? why : no;
@@ -441,6 +441,7 @@ set_lines(struct job *j, struct str *s, int index)
 		}
 		mark(s, "resize", f, f->resized);
 		mark(s, "target", f, f->target);
+		mark(s, "recorded", f, f->recipe->recorded);
 		mark(s, "bucketed", f, f->bucketed);
 	}
 	if (set->share)
@@ -600,7 +601,7 @@ job_config(struct job *j)
 	info(&s, "retort", RETORT_VERSION);
 	info(&s, "student", r->student.path);
 	for (int i = 0; i < r->nteachers; i++)
-		info(&s, arena_printf(j->d->arena, "teacher %s", r->teachers[i].name), r->teachers[i].path);
+		info(&s, arena_printf(j->d->arena, "teacher %s", r->teachers[i].name), r->teachers[i].path ? r->teachers[i].path : "files");
 	for (int i = 0; i < r->nstages; i++)
 		info(&s, r->nstages > 1 ? arena_printf(j->d->arena, "optimizer of stage %d", i + 1) : "optimizer",
 		     update_text(j->d->arena, &r->stages[i].update));
@@ -689,7 +690,7 @@ phase_of(const struct job *j, const struct call *c, bool student)
 	if (strcmp(maker, "grad") == 0)
 		return PHASE_BACKWARD;
 	for (int i = 0; !student && i < j->r->nteachers; i++)
-		if (strcmp(file, path_base(j->r->teachers[i].path)) == 0)
+		if (j->r->teachers[i].path && strcmp(file, path_base(j->r->teachers[i].path)) == 0)
 			return PHASE_TEACHER;
 	return strcmp(file, path_base(j->r->student.path)) == 0 ? PHASE_FORWARD : PHASE_LOSS;
 }

@@ -150,6 +150,35 @@ fill_model(struct job *j, const struct recipe_model *m, struct graph *g, struct 
 	return true;
 }
 
+/* A teacher given as files: its outputs are fields. */
+static void
+fill_records(struct job *j, const struct recipe_model *m, struct distill_model *out)
+{
+	struct arena *a = j->d->arena;
+
+	out->name = m->name;
+	out->noutputs = out->nnames = m->noutputs;
+	out->names = arena_array(a, struct distill_name, m->noutputs + 1);
+	for (int i = 0; i < m->noutputs; i++)
+		out->names[i] = (struct distill_name){m->outputs[i].name, NULL, job_loc(j, m->outputs[i].line)};
+	out->nrecords = m->nrecords;
+	out->records = arena_array(a, struct distill_record, m->nrecords + 1);
+	for (int i = 0; i < m->nrecords; i++) {
+		const struct recipe_record *r = &m->records[i];
+		struct distill_record *o = &out->records[i];
+
+		*o = (struct distill_record){.name = r->name, .n = r->nfiles, .weights = r->weights, .evaluated = true};
+		o->fields = arena_array(a, const char *, r->nfiles + 1);
+		for (int k = 0; k < r->nfiles; k++)
+			o->fields[k] = recipe_record_field(a, m, r, k);
+		for (int s = 0; s < j->nsets; s++) {
+			if (m->data && strcmp(m->data, j->sets[s].name) != 0)
+				continue;
+			o->evaluated &= (!j->sets[s].val->n || r->file[1]) && (!j->sets[s].test->n || r->file[2]);
+		}
+	}
+}
+
 /* ---- init: kaiming | xavier.  Weights are uniform in +-sqrt(6/fan_in), resp.
  * +-sqrt(6/(fan_in+fan_out)); embeddings normal with variance 1/width; scales of
  * normalisations and running variances 1, everything else of rank 1 is 0.  Every
@@ -298,7 +327,13 @@ job_import(struct job *j)
 	ds->nteachers = r->nteachers;
 	ds->teachers = arena_array(a, struct distill_model, r->nteachers + 1);
 	for (int i = 0; i < r->nteachers; i++) {
-		struct graph *g = import_model(j, &r->teachers[i], false, false);
+		struct graph *g;
+
+		if (r->teachers[i].nrecords) {
+			fill_records(j, &r->teachers[i], &ds->teachers[i]);
+			continue;
+		}
+		g = import_model(j, &r->teachers[i], false, false);
 
 		if (g && fill_model(j, &r->teachers[i], g, &ds->teachers[i]))
 			ds->teachers[i].cached = named_in(r->teachers[i].name, r->ncached, r->cached);

@@ -122,7 +122,8 @@ take_set(struct job *v, const struct job *j, int set)
 	r->tasks = arena_array(a, struct recipe_task, j->r->ntasks + 1);
 	for (int i = 0; i < j->r->nteachers; i++) {
 		r->teachers[r->nteachers] = inputs_of_set(j, &j->r->teachers[i], set);
-		r->nteachers += r->teachers[r->nteachers].ninputs > 0;
+		r->nteachers += r->teachers[r->nteachers].ninputs > 0 ||
+		                (j->r->teachers[i].nrecords && j->r->teachers[i].data && strcmp(j->r->teachers[i].data, j->sets[set].name) == 0);
 	}
 	for (int i = 0; i < j->r->ntasks; i++)
 		if (task_of_set(j, &j->r->tasks[i], set))

@@ -27,7 +27,7 @@ struct option {
 static const struct option options[] = {
 	{"output", 'o', LIST, AT(outputs), "FILE", "compile distill run opt inspect ops verify", "where the result goes (run: NAME=Y.npy, repeatable)"},
 	{"emit", 0, WORD, AT(emit), "KIND", "compile", "object, static, shared, exe, asm or llvm; else by the suffix of -o"},
-	{"emit", 0, WORD, AT(emit), "KIND,...", "distill", "the trainer as exe (default), static or shared library, or several of them"},
+	{"emit", 0, WORD, AT(emit), "KIND,...", "distill", "the trainer as exe (default), static or shared library, or several of them; logits: what the teachers say of all samples, as .npy files"},
 	{"name", 0, WORD, AT(name), "SYM", "compile distill", "C prefix of the entry points (default: from the output's file name; distill: of the trainer's library)"},
 	{"dim", 0, LIST, AT(dims), "N=16", MODELS, "value (16) or range (1..64) of a symbolic dim; INPUT:AXIS=16 fixes one axis; INPUT=3: a sequence of three"},
 	{"max-trips", 0, INT, AT(max_trips), "N", MODELS, "turns that a loop is unrolled to where a run decides (default: what is known, else 64)"},

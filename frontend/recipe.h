@@ -13,7 +13,8 @@
 struct recipe_field { const char *name, *file; int line; int64_t classes; bool has_ignore; int64_t ignore; const char *balance;
                       int nweights; double *weights;           /* class_weights */
                       int64_t resize[2];                       /* H, W; 0: as they are */
-                      const char *lengths; int64_t max_length; double pad; }; /* ragged: file of lengths; what fills them up */
+                      const char *lengths; int64_t max_length; double pad;
+                      bool recorded; };                        /* what a teacher said of the samples; lengths: ragged, file of lengths; pad: what fills them up */
 struct recipe_split { int n; struct recipe_field *fields; int line; const char *from; double fraction; }; /* from: taken out of that split */
 struct recipe_augment { enum augment_kind kind; double v[AUG_VALUES], list[AUG_LIST]; int nlist, nfields; const char **fields; int line; };
 struct recipe_sampler { bool balanced; const char *field; int line; }; /* field NULL: the one target with classes */
@@ -30,6 +31,8 @@ struct recipe_input {            /* feeds one ONNX input of a model */
 	int line;
 };
 struct recipe_name { const char *name, *onnx; int line; };  /* outputs and taps */
+/* An output of a teacher that is known by files: the weighted mean of nfiles of each split. */
+struct recipe_record { const char *name; int nfiles; const char **file[3]; double *weights; int line; }; /* train, val, test; NULL: none */
 struct recipe_model {
 	const char *name, *path;
 	int line;
@@ -38,6 +41,10 @@ struct recipe_model {
 	struct recipe_name *outputs, *taps;
 	const char **frozen;     /* glob patterns on initializer names */
 	const char *init;        /* "onnx", "kaiming", "xavier" */
+	/* a teacher without a model: what it said of every sample (path NULL) */
+	int nrecords; struct recipe_record *records;
+	const char *data;        /* of which data set; NULL: the only one */
+	bool with_augment;       /* it stands for a sample however that is augmented */
 };
 struct recipe_metric { const char *name, *teacher; int id; }; /* as metrics.jsonl calls it: top5, agreement, agreement.big.y */
 struct recipe_task { const char *name, *head, *target; double weight; int nmetrics; struct recipe_metric *metrics; int line; const char *data; };
@@ -125,6 +132,8 @@ struct recipe {
 	const char *trainer_name, *trainer_stage;
 	bool trainer_static, trainer_shared;
 };
+/* The field that holds file number `file` of a teacher's output: TEACHER.OUTPUT, TEACHER.OUTPUT.2 */
+const char *recipe_record_field(struct arena *, const struct recipe_model *, const struct recipe_record *, int file);
 /* The recipe of a point of its search, without one; choice[i]: which value of key i. */
 struct recipe *recipe_read_point(struct arena *, const char *path, const char *data_root, const int *choice, struct diag *);
 /* The same as a file; root: where the data is, models: what the models' paths begin at (both

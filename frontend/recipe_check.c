@@ -65,7 +65,7 @@ add_fields(const struct check *c, struct names *n, const struct recipe_split *s)
 	int i;
 
 	for (i = 0; i < s->n; i++)
-		if (!known(n, s->fields[i].name))
+		if (!s->fields[i].recorded && !known(n, s->fields[i].name))
 			vec_push(c->a, &n->list, s->fields[i].name);
 }
 
@@ -93,7 +93,7 @@ check_split(const struct check *c, const struct recipe_split *train, const struc
 		return;
 	add_fields(c, &have, s);
 	for (i = 0; i < train->n; i++)
-		if (!known(&have, train->fields[i].name))
+		if (!train->fields[i].recorded && !known(&have, train->fields[i].name))
 			diag_invalid(c->d, at(c, s->line),
 			    "data.%s lacks field \"%s\", which data.train has%s", what,
 			    train->fields[i].name, hint(c, &have, train->fields[i].name));
@@ -349,6 +349,36 @@ check_cache(struct check *c)
 	}
 }
 
+/* What a teacher said of a sample is no answer for another picture of it. */
+static void
+check_records(struct check *c)
+{
+	const struct recipe *r = c->r;
+	bool mixes = false;
+
+	for (int i = 0; i < r->naugment; i++)
+		mixes |= augment_table[r->augments[i].kind].acts & ACT_BATCH;
+	for (int i = 0; i < r->nteachers; i++) {
+		const struct recipe_model *m = &r->teachers[i];
+
+		if (!m->nrecords)
+			continue;
+		if (mixes)
+			diag_invalid(c->d, at(c, m->line),
+			    "teacher \"%s\" is given as files, which say nothing of mixed samples; take mixup and cutmix out",
+			    m->name);
+		else if (r->naugment && !m->with_augment)
+			diag_invalid(c->d, at(c, m->line),
+			    "teacher \"%s\" is given as files, which know the samples as they are, and data.augment changes them; "
+			    "\"with_augment: true\" learns the same answer for every draw",
+			    m->name);
+		for (int k = 0; k < r->ncached; k++)
+			if (strcmp(r->cached[k], m->name) == 0)
+				diag_invalid(c->d, at(c, r->cache_line),
+				    "cache: teacher \"%s\" is given as files already; take it out of \"teachers\"", m->name);
+	}
+}
+
 void
 recipe_check(const struct recipe *r, struct arena *a, struct diag *d)
 {
@@ -379,6 +409,7 @@ recipe_check(const struct recipe *r, struct arena *a, struct diag *d)
 	}
 	if (!any)
 		diag_invalid(d, at(&c, 0), "the recipe has no \"terms\": nothing to train for");
+	check_records(&c);
 	for (i = 0; i < r->ncached; i++)
 		if (!known(&teachers, r->cached[i]))
 			diag_invalid(d, at(&c, 0), "cache: no teacher is called \"%s\"%s",

@@ -14,6 +14,11 @@
 void recipe_data(struct ydoc *, ynode *, struct recipe *, const char *data_root);
 void recipe_folder_labels(struct arena *, struct recipe *);
 bool recipe_models(struct ydoc *, ynode *, struct recipe *);
+/* recipe_record.c: is the teacher given as files; reads such a one; adds its files to the
+ * fields of the data, once all is read */
+bool recipe_recorded(struct ydoc *, ynode *model);
+void recipe_teacher_record(struct ydoc *, ynode *, const struct recipe *, struct recipe_model *);
+void recipe_record_fields(struct arena *, struct recipe *, struct diag *);
 void recipe_tasks(struct ydoc *, ynode *, struct recipe *);
 int recipe_terms(struct ydoc *, ynode *, const struct recipe *, struct recipe_term **);
 void recipe_train(struct ydoc *, ynode *, struct recipe *);

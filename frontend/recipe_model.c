@@ -151,6 +151,10 @@ model(struct ydoc *y, ynode *n, const char *name, bool student, const struct rec
 		    y, n, "%s must be a mapping with \"onnx\", \"inputs\" and \"outputs\"", what);
 		return;
 	}
+	if (!student && recipe_recorded(y, n)) {
+		recipe_teacher_record(y, n, r, m);
+		return;
+	}
 	if (student)
 		YAML_KEYS(y, n, what, "onnx", "inputs", "outputs", "taps", "frozen", "init");
 	else

@@ -266,8 +266,9 @@ recipe_write_point(struct arena *a, const struct recipe *r, const int *choice, c
 		set_path(&y, "data.root", root);
 		set_path(&y, "models.student.onnx", path_join(a, models, r->student.path));
 		for (int i = 0; i < r->nteachers; i++)
-			set_path(&y, arena_printf(a, "models.teachers.%s.onnx", r->teachers[i].name),
-			    path_join(a, models, r->teachers[i].path));
+			if (r->teachers[i].path)
+				set_path(&y, arena_printf(a, "models.teachers.%s.onnx", r->teachers[i].name),
+				    path_join(a, models, r->teachers[i].path));
 		top = yaml_document_get_root_node(&y.doc);
 		pair = pair_of(&y, top, "search");
 		memmove(pair, pair + 1, (size_t)((char *)top->data.mapping.pairs.top - (char *)(pair + 1)));

@@ -121,6 +121,8 @@ clone_teachers(struct distiller *x)
 		size_t len = strlen(m->name);
 		bool read = false;
 
+		if (m->nrecords)
+			continue;
 		for (int t = 0; t < x->d->nterms; t++)
 			for (int k = 0; k < x->d->terms[t].nteachers; k++) {
 				const char *name = x->d->terms[t].teachers[k];
@@ -149,7 +151,13 @@ build_losses(struct distiller *x)
 		ok = diag_invalid(
 		    x->diag, LOC_NONE, "the recipe has no terms: nothing to train for");
 	for (int i = 0; i < x->d->nterms; i++)
-		ok &= build_term(x, &x->d->terms[i], &total);
+		if (!x->eval || distill_evaluated(x, &x->d->terms[i]))
+			ok &= build_term(x, &x->d->terms[i], &total);
+	if (ok && !total) { /* an evaluation that no term is part of */
+		struct build b = distill_build(x, LOC_NONE);
+
+		total = b_scalar(&b, DT_f32, 0);
+	}
 	for (int i = 0; i < x->d->ntasks; i++)
 		ok &= distill_metrics(x, &x->d->tasks[i]);
 	if (ok && x->outside)
@@ -321,6 +329,28 @@ distill_infer_graph(struct arena *a, const struct distill *d, struct diag *diag)
 
 		if (v)
 			graph_output(x.g, n->name, x.student.map[v->id]);
+		ok = v != NULL;
+	}
+	return finish(&x, ok);
+}
+
+struct graph *
+distill_outputs_graph(struct arena *a, const struct distill *d, int teacher, struct diag *diag)
+{
+	struct distiller x;
+	struct made *m;
+	bool ok;
+
+	start(&x, a, d, d->teachers[teacher].name, true, diag);
+	m = &x.teachers[teacher];
+	ok = distill_clone(&x, m);
+	for (int i = 0; ok && i < m->m->noutputs; i++) {
+		const struct distill_name *n = &m->m->names[i];
+		struct build b = distill_build(&x, n->loc);
+		struct value *v = distill_named(&x, m, n->name, n->loc);
+
+		if (v)
+			graph_output(x.g, arena_printf(a, "%s.%s", m->m->name, n->name), b_cast(&b, m->map[v->id], DT_f32));
 		ok = v != NULL;
 	}
 	return finish(&x, ok);

@@ -23,6 +23,9 @@ struct distill_model {
 	int ninputs; struct distill_input *inputs;
 	int nnames, noutputs;    /* outputs, then taps, by the recipe's names */
 	struct distill_name { const char *name, *onnx; struct loc loc; } *names;
+	int nrecords;            /* a teacher without a model (graph NULL): its outputs are fields */
+	struct distill_record { const char *name; int n; const char **fields; const double *weights; /* their mean */
+	                        bool evaluated; /* every split that is evaluated has them */ } *records;
 	bool cached;             /* teacher whose outputs arrive as $teacher.NAME.OUT: */
 	int nwhat; const char *const *what; /* those listed as TEACHER.NAME; 0: all */
 };
@@ -60,6 +63,8 @@ struct graph *distill_train_graph(struct arena *, const struct distill *, struct
 struct graph *distill_eval_graph(struct arena *, const struct distill *, struct diag *);
 /* Inference by the step's weights: fields -> the student's outputs, by the recipe's names. */
 struct graph *distill_infer_graph(struct arena *, const struct distill *, struct diag *);
+/* A teacher's outputs by name, TEACHER.OUTPUT: fields -> f32. */
+struct graph *distill_outputs_graph(struct arena *, const struct distill *, int teacher, struct diag *);
 /* One cached teacher: fields -> $teacher.NAME.OUT for every output a term reads. */
 struct graph *distill_teacher_graph(struct arena *, const struct distill *, int teacher, struct diag *);
 

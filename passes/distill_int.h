@@ -61,6 +61,8 @@ bool distill_cached(const struct distill_model *, const char *name);
 bool distill_updated(const struct graph *, const struct value *state);
 /* The value in the model's own graph that `name` of the recipe stands for; NULL: reported. */
 struct value *distill_named(struct distiller *, const struct made *, const char *name, struct loc);
+/* Are the outputs of all its teachers there in evaluations? */
+bool distill_evaluated(const struct distiller *, const struct distill_term *);
 bool distill_check_names(struct distiller *, const struct made *);
 bool distill_student_part(
     struct distiller *, const char *name, struct loc, struct part *); /* "student.cls" or "cls" */

@@ -268,7 +268,7 @@ imitation(const struct distiller *x, const struct distill_task *task)
 		const struct distill_term *t = &x->d->terms[i];
 
 		if (t->task && strcmp(t->task, task->name) == 0 && t->nteachers > 0 &&
-		    t->nstudents == 0 && !t->adaptor)
+		    t->nstudents == 0 && !t->adaptor && (!x->eval || distill_evaluated(x, t)))
 			return t;
 	}
 	return NULL;
@@ -333,7 +333,7 @@ at_hand(const struct distiller *x, const char *teacher)
 	size_t n = strcspn(teacher, ".");
 
 	for (int i = 0; i < x->d->nteachers; i++)
-		if (x->d->teachers[i].cached && strlen(x->d->teachers[i].name) == n &&
+		if ((x->d->teachers[i].cached || x->d->teachers[i].nrecords) && strlen(x->d->teachers[i].name) == n &&
 		    strncmp(x->d->teachers[i].name, teacher, n) == 0)
 			return true;
 	for (int i = 0; i < x->d->nterms; i++)

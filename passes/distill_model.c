@@ -474,13 +474,75 @@ rows_of_inputs(struct distiller *x, struct made *m)
 	return true;
 }
 
+/* ---- teachers given as files */
+static const struct distill_record *
+record_of(const struct distill_model *m, const char *name)
+{
+	for (int i = 0; i < m->nrecords; i++)
+		if (strcmp(m->records[i].name, name) == 0)
+			return &m->records[i];
+	return NULL;
+}
+
+/* The weighted mean of its files' rows: sum of w_k x_k. */
+static bool
+recorded(struct distiller *x, const struct made *m, const char *name, struct loc loc, struct part *out)
+{
+	struct build b = distill_build(x, loc);
+	const struct distill_record *r = record_of(m->m, name);
+
+	if (!r)
+		return no_name(x, m, name, loc);
+	*out = (struct part){.name = arena_printf(x->g->arena, "teacher output \"%s.%s\"", m->m->name, name)};
+	if (x->eval && !r->evaluated)
+		return diag_invalid(x->diag, loc, "%s is needed in evaluations, and its files are not of every split: give `file: {train: F, val: F, test: F}`",
+		    out->name);
+	for (int k = 0; k < r->n; k++) {
+		int i = distill_field_find(x, r->fields[k], loc);
+		struct value *v = i < 0 ? NULL : distill_field_value(x, i);
+
+		if (!v)
+			return false;
+		if (!dtype_is_float(v->dtype))
+			return diag_invalid(x->diag, loc, "%s is %s in its file: floats are expected", out->name, dtype_info[v->dtype].name);
+		v = b_cast(&b, v, DT_f32);
+		if (out->v && !dims_equal(v->rank, v->dims, out->v->rank, out->v->dims))
+			return diag_invalid(x->diag, loc, "%s is %s in its first file and %s in file %d", out->name,
+			    dims_text(x->g->arena, out->v), dims_text(x->g->arena, v), k + 1);
+		if (r->n > 1)
+			v = b_muls(&b, v, r->weights[k]);
+		out->v = out->v ? b_add(&b, out->v, v) : v;
+		out->rows = distill_field_rows(x->d, &x->d->fields[i]);
+	}
+	return out->v != NULL;
+}
+
+bool
+distill_evaluated(const struct distiller *x, const struct distill_term *t)
+{
+	for (int k = 0; k < t->nteachers; k++)
+		for (int i = 0; i < x->d->nteachers; i++) {
+			const struct distill_model *m = &x->d->teachers[i];
+			size_t n = strlen(m->name);
+			const struct distill_record *r =
+			    strncmp(t->teachers[k], m->name, n) == 0 && t->teachers[k][n] == '.' ? record_of(m, t->teachers[k] + n + 1) : NULL;
+
+			if (r && !r->evaluated)
+				return false;
+		}
+	return true;
+}
+
 static bool
 part_of(struct distiller *x, struct made *m, const char *name, struct loc loc, struct part *out)
 {
 	struct build b = distill_build(x, loc);
 	bool cached = !m->student && distill_cached(m->m, name);
-	struct value *v = distill_named(x, m, name, loc);
+	struct value *v;
 
+	if (m->m->nrecords)
+		return recorded(x, m, name, loc, out);
+	v = distill_named(x, m, name, loc);
 	if (!v || !(cached ? rows_of_inputs(x, m) : distill_clone(x, m)))
 		return false;
 	out->v = cached ? cached_input(x, m, name, v) : m->map[v->id];
@@ -542,7 +604,7 @@ distill_check_names(struct distiller *x, const struct made *m)
 {
 	bool ok = true;
 
-	for (int i = 0; i < m->m->nnames; i++)
+	for (int i = 0; i < m->m->nnames && m->src; i++)
 		if (!onnx_value(m->src, m->m->names[i].onnx))
 			ok = no_tensor(x, m, &m->m->names[i]);
 	return ok;

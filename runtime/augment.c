@@ -484,7 +484,7 @@ acts_on(const struct cfg_augment *x, const struct cfg_field *f)
 
 	for (int i = 0; i < x->nfields; i++)
 		named |= strcmp(x->fields[i], f->name) == 0;
-	return named && !augment_refuses(x->kind, &v);
+	return named && !f->recorded && !augment_refuses(x->kind, &v);
 }
 
 static struct rt_planes

@@ -395,6 +395,8 @@ set_entry(struct line *l, struct cfg_set *s)
 		return f->resize = true, words(l, 1);
 	if (strcmp(l->w[0], "target") == 0)
 		return f->target = true, words(l, 1);
+	if (strcmp(l->w[0], "recorded") == 0)
+		return f->recorded = true, words(l, 1);
 	if (strcmp(l->w[0], "bucketed") == 0)
 		return f->bucketed = true, words(l, 1);
 	if (strcmp(l->w[0], "balanced") == 0)
@@ -455,7 +457,7 @@ entry(struct line *l, struct config *c, struct cfg_set **set)
 {
 	static const char *const of_set[] = {
 	    "field", "val_from", "classes", "ignore", "train", "val", "test", "share", "bucket",
-	    "bucketed", "resize", "target", "balanced", "pad", "train_lengths", "val_lengths",
+	    "bucketed", "resize", "target", "recorded", "balanced", "pad", "train_lengths", "val_lengths",
 	    "test_lengths"};
 	const char *key = l->w[0];
 

@@ -127,6 +127,8 @@ open_split(struct dset *s, enum split k, const struct config *c, const char *dir
 		struct rt_array *a = &s->arrays[k][i];
 		char *path, *lengths = NULL;
 
+		if (!f->file[k] && f->recorded && k != SPLIT_TRAIN)
+			continue; /* no evaluation reads it */
 		if (!f->file[k])
 			return rt_fail(m, RT_INVALID, "the %s split has no file for field %s",
 			    split_names[k], f->name);
