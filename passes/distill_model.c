@@ -503,8 +503,6 @@ recorded(struct distiller *x, const struct made *m, const char *name, struct loc
 
 		if (!v)
 			return false;
-		if (!dtype_is_float(v->dtype))
-			return diag_invalid(x->diag, loc, "%s is %s in its file: floats are expected", out->name, dtype_info[v->dtype].name);
 		v = b_cast(&b, v, DT_f32);
 		if (out->v && !dims_equal(v->rank, v->dims, out->v->rank, out->v->dims))
 			return diag_invalid(x->diag, loc, "%s is %s in its first file and %s in file %d", out->name,
