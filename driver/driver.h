@@ -52,6 +52,7 @@ bool verb_compile(struct driver *);
 bool verb_distill(struct driver *);
 bool verb_inspect(struct driver *);
 bool verb_ops(struct driver *);
+bool verb_losses(struct driver *);
 bool verb_man(struct driver *);
 bool verb_opt(struct driver *);
 bool verb_passes(struct driver *);

@@ -16,6 +16,7 @@ const struct verb verbs[] = {
 	{"bench", "M.onnx", "min and median ms, GFLOP/s, a table of kernels", verb_bench},
 	{"opt", "IN.rir --passes=A,B [-o OUT.rir]", "textual IR in and out", verb_opt},
 	{"ops", "", "the operators known", verb_ops},
+	{"losses", "[LOSS]", "the losses of a recipe and their settings", verb_losses},
 	{"passes", "", "the passes in pipeline order", verb_passes},
 	{"targets", "", "the targets and CPUs known", verb_targets},
 	{"man", "DIR", "write a man page per verb into DIR", verb_man},

@@ -64,7 +64,7 @@ static const struct option options[] = {
 	{"svg", 0, WORD, AT(svg), "FILE", "inspect", "draw the graph"},
 	{"ms", 0, INT, AT(ms), "N", "bench", "measure for about this long (default 1000)"},
 	{"json", 0, FLAG, AT(json), NULL, "bench inspect verify", "machine-readable output"},
-	{"markdown", 0, FLAG, AT(markdown), NULL, "ops", "as docs/operators.md"},
+	{"markdown", 0, FLAG, AT(markdown), NULL, "ops losses", "as docs/operators.md, docs/losses.md"},
 	{"build-only", 0, FLAG, AT(build_only), NULL, "distill", "leave only the trainer executable"},
 	{"dry-run", 0, PASS_FLAG, AT(dry_run), NULL, "distill", "compile, check all data, print sizes and schedule; nothing is trained"},
 	{"search-only", 0, FLAG, AT(search_only), NULL, "distill", "run the recipe's search and write best.yaml; the best is not trained in full"},
