@@ -304,7 +304,7 @@ term_needs(struct ydoc *y, ynode *n, const char *what, const struct loss_info *l
 		yaml_bad(y, n, "%s has neither a \"task\" nor a \"student\" tensor", what);
 	if (l->target == LOSS_MUST && !t->task)
 		yaml_bad(y, n, "%s: loss \"%s\" needs a \"task\" with labels", what, t->loss);
-	if (t->adaptor && !l->features)
+	if (t->adaptor && l->features != 1)
 		yaml_bad(y, yaml_get(y, n, "adaptor"), "%s: loss \"%s\" takes no adaptor", what,
 		    t->loss);
 	if (t->nstudents > 1 && !l->features)

@@ -36,7 +36,7 @@ struct loss_info {
 	const char *name;
 	enum loss_need teachers, target;
 	double temperature;
-	bool features;
+	int features; /* 1: of layers that adaptors may join; 2: of layers of any widths */
 	int nsettings;
 	const struct loss_setting *settings;
 };

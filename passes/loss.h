@@ -89,6 +89,10 @@ struct value *loss_trained(const struct loss_in *, const char *what, struct tens
 struct value *loss_state(const struct loss_in *, const char *what, struct tensor *initial);
 void loss_update(const struct loss_in *, struct value *state, struct value *next);
 
+/* x [rows, D] times a trained matrix, of the width `dim` says, plus a trained bias: parameters
+ * SIDE.weight, SIDE.bias, of further layers SIDE1.weight...  (loss_relation.c) */
+struct value *loss_embedding(const struct loss_in *, const char *side, int layer, struct value *x);
+
 /* Student and teacher features to one shape: adaptor of the term, pooling.
  * False: reported. */
 bool adapt(const struct loss_in *, struct value *teacher, struct value **s, struct value **t);
