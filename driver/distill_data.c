@@ -442,6 +442,11 @@ set_lines(struct job *j, struct str *s, int index)
 		mark(s, "resize", f, f->resized);
 		mark(s, "target", f, f->target);
 		mark(s, "recorded", f, f->recipe->recorded);
+		if (f->recipe->view) {
+			str_add(s, "view");
+			quote(s, f->name);
+			str_addf(s, " %" PRId64 "\n", f->recipe->view);
+		}
 		mark(s, "bucketed", f, f->bucketed);
 	}
 	if (set->share)

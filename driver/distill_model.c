@@ -45,6 +45,20 @@ rows_of(struct job *j, const struct job_field *f)
 	return f->set >= 0 ? j->sets[f->set].batch : j->batch;
 }
 
+/* Dims of a batch of the field as `channels` and `resize` leave it. */
+static void
+picture_dims(const struct recipe_input *in, int *rank, int64_t *dims)
+{
+	if (in->channels && *rank == 3) {
+		memmove(dims + 2, dims + 1, 2 * sizeof *dims);
+		*rank = 4;
+	}
+	if (in->channels && *rank == 4)
+		dims[1] = in->channels;
+	if (in->resize[0] && *rank >= 3)
+		memcpy(dims + *rank - 2, in->resize, sizeof in->resize);
+}
+
 /* Several entries for one ONNX input are its rows one after the other. */
 static void
 input_shapes(struct job *j, const struct recipe_model *m, bool whole, struct import_opts *io, struct input_shape *shapes)
@@ -53,18 +67,22 @@ input_shapes(struct job *j, const struct recipe_model *m, bool whole, struct imp
 		const struct recipe_input *in = &m->inputs[i];
 		const struct job_field *f = field_of(j, in->field);
 		struct input_shape *s = shapes;
+		int64_t dims[MAX_RANK] = {0};
+		int rank = in->length ? 1 : 1 + f->rank;
 
+		memcpy(dims + 1, f->dims, sizeof *dims * (size_t)(rank - 1));
+		picture_dims(in, &rank, dims);
 		while (s < shapes + io->nshapes && strcmp(s->input, in->onnx) != 0)
 			s++;
 		if (s == shapes + io->nshapes) {
 			io->nshapes++;
-			*s = (struct input_shape){.input = in->onnx, .rank = whole && !in->length ? 1 + f->rank : 1};
+			*s = (struct input_shape){.input = in->onnx, .rank = whole ? rank : 1};
 		}
 		s->dims[0] += rows_of(j, f);
-		for (int k = 0; whole && !in->length && k < f->rank; k++)
-			s->dims[1 + k] = f->dims[k];
-		for (int k = 0, n = in->npad / 2; whole && k < n && n <= f->rank; k++) /* the last axes */
-			s->dims[1 + f->rank - n + k] += in->pad[k] + in->pad[n + k];
+		for (int k = 1; whole && k < rank; k++)
+			s->dims[k] = dims[k];
+		for (int k = 0, n = in->npad / 2; whole && k < n && n < rank; k++) /* the last axes */
+			s->dims[rank - n + k] += in->pad[k] + in->pad[n + k];
 	}
 	io->shapes = shapes;
 }
@@ -129,7 +147,8 @@ fill_model(struct job *j, const struct recipe_model *m, struct graph *g, struct 
 		out->inputs[i] = (struct distill_input){.value = v, .field = in->field, .scale = in->scale, .offset = in->offset,
 		                                        .mask = in->mask, .length = in->length, .filler = in->filler,
 		                                        .nnorm = in->nnorm, .mean = in->mean, .std = in->std, .npad = in->npad,
-		                                        .pad = in->pad};
+		                                        .pad = in->pad, .channels = in->channels,
+		                                        .resize = {in->resize[0], in->resize[1]}};
 	}
 	for (int k = 0; k < g->inputs.n; k++) {
 		bool fed = g->inputs.v[k]->name[0] == '$'; /* the step's own: $seed, $step */

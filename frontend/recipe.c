@@ -154,6 +154,7 @@ read_recipe(struct arena *a, const char *path, const char *data_root, const int 
 		checkpoint(&y, root, r);
 		emit(&y, root, r);
 		recipe_folder_labels(a, r);
+		recipe_views(a, r);
 		recipe_record_fields(a, r, d);
 		recipe_search(&y, root, r);
 		if (choice)

@@ -14,6 +14,7 @@ struct recipe_field { const char *name, *file; int line; int64_t classes; bool h
                       int nweights; double *weights;           /* class_weights */
                       int64_t resize[2];                       /* H, W; 0: as they are */
                       const char *lengths; int64_t max_length; double pad;
+                      int64_t view;                            /* its samples have this draw of the augmentation; 0: the first */
                       bool recorded; };                        /* what a teacher said of the samples; lengths: ragged, file of lengths; pad: what fills them up */
 struct recipe_split { int n; struct recipe_field *fields; int line; const char *from; double fraction; }; /* from: taken out of that split */
 struct recipe_augment { enum augment_kind kind; double v[AUG_VALUES], list[AUG_LIST]; int nlist, nfields; const char **fields; int line; };
@@ -28,6 +29,8 @@ struct recipe_input {            /* feeds one ONNX input of a model */
 	int nnorm;               /* normalize: per channel (axis 1), after scale */
 	double *mean, *std;
 	int npad; int64_t *pad;  /* optional zeros around: lo.., hi.. of the sample's dims */
+	int channels;            /* 1: grey, 3: rgb, 0: the field's own */
+	int64_t resize[2];       /* H, W; 0: the field's own */
 	int line;
 };
 struct recipe_name { const char *name, *onnx; int line; };  /* outputs and taps */

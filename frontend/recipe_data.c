@@ -3,8 +3,8 @@
 #include "frontend/recipe_int.h"
 
 /* {file: F, resize: [H, W]} or resize: 32 for squares */
-static void
-resize(struct ydoc *y, ynode *n, const char *what, int64_t *size)
+void
+recipe_resize(struct ydoc *y, ynode *n, const char *what, int64_t *size)
 {
 	int64_t *v;
 	int k;
@@ -69,7 +69,7 @@ field(struct ydoc *y, ynode *n, const char *name, const char *split, const char 
 			yaml_bad(y, yaml_get(y, n, "balance"), "\"balance\" is \"%s\"%s", f.balance,
 			    yaml_hint(y, f.balance, 2, balances));
 		class_weights(y, n, what, &f);
-		resize(y, yaml_get(y, n, "resize"), arena_printf(y->arena, "%s.resize", what), f.resize);
+		recipe_resize(y, yaml_get(y, n, "resize"), arena_printf(y->arena, "%s.resize", what), f.resize);
 		f.lengths = yaml_string(y, n, "lengths", NULL);
 		if (f.lengths)
 			f.lengths = path_join(y->arena, root, f.lengths);
@@ -372,7 +372,7 @@ augment(struct ydoc *y, ynode *data, struct recipe *r)
 		if (strcmp(name, "resize") == 0 && !bare) {
 			if (i > 0)
 				yaml_bad(y, n, "resize is about every split and comes first");
-			resize(y, yaml_value(y, n, 0), "augment resize", r->resize);
+			recipe_resize(y, yaml_value(y, n, 0), "augment resize", r->resize);
 			r->resize_line = yaml_line(n);
 			continue;
 		}

@@ -12,6 +12,8 @@
 
 /* data_root: NULL: the recipe's */
 void recipe_data(struct ydoc *, ynode *, struct recipe *, const char *data_root);
+/* [HEIGHT, WIDTH] or one number for both; n NULL: as it is */
+void recipe_resize(struct ydoc *, ynode *n, const char *what, int64_t *size);
 void recipe_folder_labels(struct arena *, struct recipe *);
 bool recipe_models(struct ydoc *, ynode *, struct recipe *);
 /* recipe_record.c: is the teacher given as files; reads such a one; adds its files to the
@@ -19,6 +21,8 @@ bool recipe_models(struct ydoc *, ynode *, struct recipe *);
 bool recipe_recorded(struct ydoc *, ynode *model);
 void recipe_teacher_record(struct ydoc *, ynode *, const struct recipe *, struct recipe_model *);
 void recipe_record_fields(struct arena *, struct recipe *, struct diag *);
+/* recipe_view.c: fields that are read as FIELD@K */
+void recipe_views(struct arena *, struct recipe *);
 void recipe_tasks(struct ydoc *, ynode *, struct recipe *);
 int recipe_terms(struct ydoc *, ynode *, const struct recipe *, struct recipe_term **);
 void recipe_train(struct ydoc *, ynode *, struct recipe *);

@@ -38,6 +38,21 @@ input_normalize(struct ydoc *y, ynode *n, struct recipe_input *in)
 		in->nnorm = 0;
 }
 
+static void
+input_picture(struct ydoc *y, ynode *n, const char *what, struct recipe_input *in)
+{
+	static const char *const kinds[] = {"grey", "rgb"};
+	const char *channels = yaml_string(y, n, "channels", NULL);
+
+	recipe_resize(y, yaml_get(y, n, "resize"), arena_printf(y->arena, "%s.resize", what), in->resize);
+	if (!channels)
+		return;
+	in->channels = strcmp(channels, "rgb") == 0 ? 3 : 1;
+	if (in->channels == 1 && strcmp(channels, "grey") != 0 && strcmp(channels, "gray") != 0)
+		yaml_bad(y, yaml_get(y, n, "channels"), "%s: \"channels\" is \"%s\"%s", what, channels,
+		    yaml_hint(y, channels, 2, kinds));
+}
+
 static struct recipe_input
 model_input(struct ydoc *y, ynode *n, const char *onnx, const char *model)
 {
@@ -48,7 +63,8 @@ model_input(struct ydoc *y, ynode *n, const char *onnx, const char *model)
 		in.field = yaml_text(y, n);
 		return in;
 	}
-	if (!YAML_KEYS(y, n, what, "field", "scale", "offset", "normalize", "pad", "mask", "length") &&
+	if (!YAML_KEYS(y, n, what, "field", "scale", "offset", "normalize", "pad", "mask", "length",
+		"resize", "channels") &&
 	    !yaml_is_map(n))
 		return in;
 	in.field = yaml_string(y, n, "field", NULL);
@@ -63,6 +79,7 @@ model_input(struct ydoc *y, ynode *n, const char *onnx, const char *model)
 	in.offset = yaml_number(y, n, "offset", 0, -INFINITY, INFINITY);
 	input_normalize(y, n, &in);
 	input_pad(y, n, &in);
+	input_picture(y, n, what, &in);
 	return in;
 }
 

@@ -180,17 +180,18 @@ prepared(struct distiller *x, struct build *b, const struct distill_input *in, c
 	int i = distill_field_find(x, in->field, b->loc);
 	struct value *v = i < 0 ? NULL : distill_field_value(x, i);
 	const struct value *want = in->value;
-	bool plain = in->scale == 1 && in->offset == 0 && in->nnorm == 0;
+	bool plain = in->scale == 1 && in->offset == 0 && in->nnorm == 0 && !in->channels && !in->resize[0];
 
 	if (!v)
 		return NULL;
 	if (!plain && !dtype_is_float(want->dtype)) {
 		diag_invalid(x->diag, b->loc,
-		    "input \"%s\" of %s is %s: scale and normalize need a float input", want->name,
+		    "input \"%s\" of %s is %s: scale, normalize, resize and channels need a float input", want->name,
 		    model, dtype_info[want->dtype].name);
 		return NULL;
 	}
 	v = in->mask || in->length ? filled(b, in, v, model) : b_cast(b, v, want->dtype);
+	v = distill_picture(b, in, v);
 	if (v && v->rank < want->rank)
 		v = ranked(b, v, want);
 	if (v && !plain)

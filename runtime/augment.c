@@ -510,7 +510,8 @@ augment_row(struct augmenter *a, const struct cfg_field *f, void *row, int64_t d
 #include "host/augment.def"
 	};
 	uint64_t key = rt_mix(rt_mix(a->seed + (uint64_t)draw) +
-			      (uint64_t)set * 0x9e3779b97f4a7c15u + (uint64_t)sample);
+			      (uint64_t)set * 0x9e3779b97f4a7c15u + (uint64_t)f->view * 0xd1342543de82ef95u +
+			      (uint64_t)sample);
 
 	for (int i = 0; i < a->cfg->naugments; i++) {
 		const struct cfg_augment *x = &a->cfg->augments[i];

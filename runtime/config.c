@@ -408,6 +408,8 @@ set_entry(struct line *l, struct cfg_set *s)
 	for (int k = 0; k < NSPLITS; k++)
 		if (strcmp(l->w[0], length_keys[k]) == 0)
 			return f->lengths[k] = l->w[2], true;
+	if (strcmp(l->w[0], "view") == 0)
+		return integer(l, 2, 2, INT32_MAX, &f->view);
 	if (strcmp(l->w[0], "classes") == 0)
 		return f->has_classes = true, integer(l, 2, 1, INT32_MAX, &f->classes);
 	if (strcmp(l->w[0], "ignore") == 0)
@@ -457,7 +459,7 @@ entry(struct line *l, struct config *c, struct cfg_set **set)
 {
 	static const char *const of_set[] = {
 	    "field", "val_from", "classes", "ignore", "train", "val", "test", "share", "bucket",
-	    "bucketed", "resize", "target", "recorded", "balanced", "pad", "train_lengths", "val_lengths",
+	    "bucketed", "resize", "target", "recorded", "view", "balanced", "pad", "train_lengths", "val_lengths",
 	    "test_lengths"};
 	const char *key = l->w[0];
 

@@ -41,6 +41,7 @@ struct cfg_field {
 	double pad;		      /* what fills them up, and what does not count as length */
 	bool resize;		      /* images are brought to dims */
 	bool target;		      /* what a task learns and no model reads */
+	int64_t view;		      /* which draw of the augmentation its samples have; 0: the first */
 	bool recorded;		      /* what a teacher said: never augmented, and not of every split */
 	bool bucketed;		      /* cut to the bucket's length on its first axis */
 };
