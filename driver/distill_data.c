@@ -171,8 +171,39 @@ class_weights(struct job *j, struct job_field *f, struct rt_array *labels)
 		diag_invalid(&j->d->diag, job_loc(j, rf->line), "field \"%s\": balance needs the number of \"classes\"", rf->name);
 }
 
+/* Labels that are hidden become the one to ignore: -1, or the type's largest. */
+static void
+hide_labels(struct job *j, struct job_field *f, struct recipe_field *rf, int64_t samples, int64_t batch)
+{
+	struct diag *diag = &j->d->diag;
+	struct loc loc = job_loc(j, rf->line);
+	int bits = 8 * (int)dtype_bytes(f->dtype, 1);
+	bool sign = f->dtype == DT_i8 || f->dtype == DT_i16 || f->dtype == DT_i32 || f->dtype == DT_i64;
+	int64_t least = !sign ? 0 : INT64_MIN >> (64 - bits), most = bits == 64 ? INT64_MAX : ((int64_t)1 << (bits - sign)) - 1;
+
+	if (!rf->labelled)
+		return;
+	if (f->rank || !f->classes || !dtype_is_int(f->dtype)) {
+		diag_invalid(diag, loc, "field \"%s\": \"labelled\" needs \"classes\" and one whole number for each sample", rf->name);
+		return;
+	}
+	if (rf->labelled > samples)
+		diag_invalid(diag, loc, "field \"%s\": %" PRId64 " labelled samples of %" PRId64 " in %s", rf->name, rf->labelled,
+		             samples, rf->file);
+	if (rf->only_labelled && j->r->drop_last && rf->labelled < batch)
+		diag_invalid(diag, loc, "field \"%s\": %" PRId64 " labelled samples are fewer than the batch of %" PRId64
+		             "; make data.batch smaller", rf->name, rf->labelled, batch);
+	if (!rf->has_ignore) {
+		rf->has_ignore = true;
+		rf->ignore = sign ? -1 : most;
+	}
+	if (rf->ignore < least || rf->ignore > most || (rf->ignore >= 0 && rf->ignore < f->classes))
+		diag_invalid(diag, loc, "field \"%s\": hidden labels become \"ignore\", and %" PRId64 " is %s", rf->name, rf->ignore,
+		             rf->ignore < least || rf->ignore > most ? "no number of the file's type" : "a class");
+}
+
 static bool
-read_field(struct job *j, int set, const struct recipe_field *rf)
+read_field(struct job *j, int set, struct recipe_field *rf)
 {
 	struct diag *diag = &j->d->diag;
 	struct loc loc = job_loc(j, rf->line);
@@ -204,6 +235,7 @@ read_field(struct job *j, int set, const struct recipe_field *rf)
 		if (f->rank)
 			memcpy(f->dims, array.dims + 1, sizeof *f->dims * (size_t)f->rank);
 		class_weights(j, f, &array);
+		hide_labels(j, f, rf, array.rows, j->sets[set].batch);
 	}
 	if (array.rows < j->sets[set].batch && j->r->drop_last)
 		diag_invalid(diag, loc, "field \"%s\": %" PRId64 " samples in %s are fewer than the batch of %" PRId64
@@ -433,6 +465,11 @@ set_lines(struct job *j, struct str *s, int index)
 			str_add(s, "ignore");
 			quote(s, f->name);
 			str_addf(s, " %" PRId64 "\n", f->recipe->ignore);
+		}
+		if (f->recipe->labelled) {
+			str_add(s, "labelled");
+			quote(s, f->name);
+			str_addf(s, " %" PRId64 " %d\n", f->recipe->labelled, f->recipe->only_labelled);
 		}
 		if (f->pad != 0) {
 			str_add(s, "pad");

@@ -11,6 +11,7 @@
 #include "ir/optimizer.h"
 
 struct recipe_field { const char *name, *file; int line; int64_t classes; bool has_ignore; int64_t ignore; const char *balance;
+                      int64_t labelled; bool only_labelled;    /* so many training samples keep their label; the others leave */
                       int nweights; double *weights;           /* class_weights */
                       int64_t resize[2];                       /* H, W; 0: as they are */
                       const char *lengths; int64_t max_length; double pad;

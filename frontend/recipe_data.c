@@ -42,6 +42,25 @@ class_weights(struct ydoc *y, ynode *n, const char *what, struct recipe_field *f
 		yaml_bad(y, at, "%s: \"balance\" and \"class_weights\" both say what classes weigh; give one", what);
 }
 
+/* labelled: N, unlabelled: keep | drop */
+static void
+labelled(struct ydoc *y, ynode *n, const char *what, struct recipe_field *f)
+{
+	static const char *const words[] = {"keep", "drop"};
+	const char *others = yaml_string(y, n, "unlabelled", "keep");
+
+	f->labelled = yaml_int(y, n, "labelled", 0, 1, INT64_MAX);
+	f->only_labelled = strcmp(others, "drop") == 0;
+	if (!f->only_labelled && strcmp(others, "keep") != 0)
+		yaml_bad(y, yaml_get(y, n, "unlabelled"), "%s: \"unlabelled\" is \"%s\"%s", what, others,
+		    yaml_hint(y, others, 2, words));
+	if (yaml_get(y, n, "unlabelled") && !yaml_get(y, n, "labelled"))
+		yaml_bad(y, yaml_get(y, n, "unlabelled"), "%s: \"unlabelled\" needs \"labelled\", the number of samples with labels", what);
+	if (f->labelled && f->balance)
+		yaml_bad(y, yaml_get(y, n, "balance"),
+		    "%s: \"labelled\" takes equally many of each class; \"balance\" would weigh them by labels that are hidden", what);
+}
+
 /* data.train and so on: {field: file} or {field: {file: F, classes: N, ...}} */
 static struct recipe_field
 field(struct ydoc *y, ynode *n, const char *name, const char *split, const char *root)
@@ -54,7 +73,7 @@ field(struct ydoc *y, ynode *n, const char *name, const char *split, const char 
 	if (yaml_is_scalar(n)) {
 		file = yaml_text(y, n);
 	} else if (YAML_KEYS(y, n, what, "file", "classes", "ignore", "balance", "class_weights", "resize",
-	               "lengths", "max_length", "pad") ||
+	               "lengths", "max_length", "pad", "labelled", "unlabelled") ||
 		   yaml_is_map(n)) {
 		file = yaml_string(y, n, "file", NULL);
 		if (!file)
@@ -69,6 +88,9 @@ field(struct ydoc *y, ynode *n, const char *name, const char *split, const char 
 			yaml_bad(y, yaml_get(y, n, "balance"), "\"balance\" is \"%s\"%s", f.balance,
 			    yaml_hint(y, f.balance, 2, balances));
 		class_weights(y, n, what, &f);
+		labelled(y, n, what, &f);
+		if (f.labelled && strcmp(split, "train") != 0)
+			yaml_bad(y, yaml_get(y, n, "labelled"), "%s: \"labelled\" is of the field in train; measuring needs all labels", what);
 		recipe_resize(y, yaml_get(y, n, "resize"), arena_printf(y->arena, "%s.resize", what), f.resize);
 		f.lengths = yaml_string(y, n, "lengths", NULL);
 		if (f.lengths)

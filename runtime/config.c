@@ -368,6 +368,21 @@ parse_buckets(struct line *l, struct cfg_set *s, int field)
 	       bad(l, "the last bucket is as long as the field");
 }
 
+/* labelled FIELD N DROP */
+static bool
+parse_labelled(struct line *l, const struct cfg_set *s, struct cfg_field *f)
+{
+	int64_t drop = 0;
+
+	if (!words(l, 3) || !integer(l, 2, 1, INT64_MAX, &f->labelled) || !integer(l, 3, 0, 1, &drop))
+		return false;
+	f->only_labelled = drop;
+	for (int i = 0; drop && i < s->nfields; i++)
+		if (&s->fields[i] != f && s->fields[i].only_labelled)
+			return bad(l, "another field drops samples already");
+	return (f->rank == 0 && f->has_classes && f->has_ignore) || bad(l, "labelled needs classes and ignore before it");
+}
+
 static const char *const length_keys[NSPLITS] = {"train_lengths", "val_lengths", "test_lengths"};
 
 static bool
@@ -401,6 +416,8 @@ set_entry(struct line *l, struct cfg_set *s)
 		return f->bucketed = true, words(l, 1);
 	if (strcmp(l->w[0], "balanced") == 0)
 		return s->balanced = (int)(f - s->fields), words(l, 1);
+	if (strcmp(l->w[0], "labelled") == 0)
+		return parse_labelled(l, s, f);
 	if (!words(l, 2))
 		return false;
 	if (strcmp(l->w[0], "pad") == 0)
@@ -460,6 +477,7 @@ entry(struct line *l, struct config *c, struct cfg_set **set)
 	static const char *const of_set[] = {
 	    "field", "val_from", "classes", "ignore", "train", "val", "test", "share", "bucket",
 	    "bucketed", "resize", "target", "recorded", "view", "balanced", "pad", "train_lengths", "val_lengths",
+	    "labelled",
 	    "test_lengths"};
 	const char *key = l->w[0];
 

@@ -36,6 +36,8 @@ struct cfg_field {
 	int64_t row_bytes;
 	bool has_classes, has_ignore;
 	int64_t classes, ignore;
+	int64_t labelled; /* > 0: so many training samples keep their label */
+	bool only_labelled; /* the others leave the split */
 	const char *file[NSPLITS];
 	const char *lengths[NSPLITS]; /* ragged rows: how long each is */
 	double pad;		      /* what fills them up, and what does not count as length */

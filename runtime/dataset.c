@@ -233,6 +233,8 @@ dataset_open(
 			s->rows[SPLIT_TRAIN] = s->split[SPLIT_TRAIN].n = s->cfg->limit;
 		if (s->cfg->val_fraction > 0 && !take_val(s, i, c->seed, r, m))
 			return false;
+		if (!labels_hide(s, i, c->seed, r, m))
+			return false;
 	}
 	for (int k = SPLIT_VAL; k < NSPLITS; k++)
 		for (int i = 0; dataset_has(d, (enum split)k) && i < d->nsets; i++)

@@ -146,6 +146,65 @@ bad_data(void **s)
 	assert_non_null(strstr(msg.text, "holds u8, the compiled program reads f32"));
 }
 
+/* 101 samples in classes of 61, 31 and 9: 39 labels are 15, 15 and 9. */
+static bool
+open_labels(const char *more)
+{
+	char text[300];
+	uint8_t v[101];
+
+	for (int i = 0; i < 101; i++)
+		v[i] = i % 10 == 9 && i < 90 ? 2 : i % 10 < 3 ? 1 : 0;
+	assert_true(rt_npy_write(tmp_path("l.npy"), RT_U8, 1, (int64_t[]){101}, v, &msg));
+	snprintf(text, sizeof text,
+	    "field l 2\nclasses l 3\nignore l 255\ntrain l l.npy\nval l l.npy\nval x "
+	    "a.npy\nlabelled l %s\n",
+	    more);
+	return open_data(text);
+}
+
+static void
+labels(void **s)
+{
+	const unsigned char *was;
+	unsigned char first[101];
+	int kept[3] = {0}, hidden = 0;
+
+	(void)s;
+	if (!open_labels("39 0"))
+		fail_msg("%s", msg.text);
+	assert_int_equal(data.sets[0].split[SPLIT_TRAIN].n, 101);
+	memcpy(first, data.sets[0].arrays[SPLIT_TRAIN][1].data, sizeof first);
+	was = data.sets[0].arrays[SPLIT_VAL][1].data; /* val keeps all of its labels */
+	for (int i = 0; i < 101; i++) {
+		assert_true(was[i] < 3);
+		assert_true(first[i] == was[i] || first[i] == 255);
+		if (first[i] == 255)
+			hidden++;
+		else
+			kept[first[i]]++;
+	}
+	assert_int_equal(hidden, 62);
+	assert_int_equal(kept[0], 15);
+	assert_int_equal(kept[1], 15);
+	assert_int_equal(kept[2], 9);
+	dataset_close(&data);
+
+	/* the same samples, and no others */
+	assert_true(open_labels("39 1"));
+	const struct dsplit *t = &data.sets[0].split[SPLIT_TRAIN];
+
+	assert_int_equal(t->n, 39);
+	for (int i = 0; i < 39; i++) {
+		assert_true(first[t->index[i]] != 255);
+		assert_true(i == 0 || t->index[i] > t->index[i - 1]);
+	}
+	dataset_close(&data);
+
+	assert_false(open_labels("102 0"));
+	assert_non_null(strstr(msg.text, "asks for 102 samples with labels, 101 are there"));
+}
+
 static struct augmenter aug;
 static const struct cfg_field image = {
     .name = "i", .dtype = RT_U8, .rank = 3, .dims = {2, 3, 4}, .row_bytes = 24};
@@ -237,7 +296,8 @@ open_text(const char *more)
 
 	memset(&msg, 0, sizeof msg);
 	snprintf(text, sizeof text, "retort_trainer 1\nseed 3\n%s", more);
-	if (!config_parse(&cfg, text, &region, &msg) || !dataset_open(&data, &cfg, tmp_dir, &region, &msg))
+	if (!config_parse(&cfg, text, &region, &msg) ||
+	    !dataset_open(&data, &cfg, tmp_dir, &region, &msg))
 		fail_msg("%s", msg.text);
 }
 
@@ -253,7 +313,8 @@ balanced(void **s)
 	for (int i = 0; i < 200; i++)
 		y[i] = i < 150 ? 0 : i < 190 ? 1 : 255;
 	assert_true(rt_npy_write(tmp_path("y.npy"), RT_U8, 1, (int64_t[]){200}, y, &msg));
-	open_text("batch 20\nset a 20 0\nfield y 2\nclasses y 3\nignore y 255\nbalanced y\ntrain y y.npy\n");
+	open_text("batch 20\nset a 20 0\nfield y 2\nclasses y 3\nignore y 255\nbalanced y\ntrain y "
+		  "y.npy\n");
 	assert_true(batches_open(&b, &data, 1, true, true, &region, &msg));
 	assert_int_equal(b.per_epoch, 10);
 	for (int i = 0; i < 300; i++) {
@@ -263,7 +324,8 @@ balanced(void **s)
 
 			count[label == 255 ? 3 : label]++;
 			for (int j = 0; j < k; j++)
-				again += b.rows[0][j] == b.rows[0][k] && b.draws[0][j] == b.draws[0][k];
+				again +=
+				    b.rows[0][j] == b.rows[0][k] && b.draws[0][j] == b.draws[0][k];
 		}
 	}
 	assert_int_equal(again, 0); /* a sample drawn twice is augmented twice */
@@ -321,16 +383,20 @@ by_length(void **s)
 	for (int i = 0; i < 103; i++)
 		assert_true(seen[i] >= 1);
 	dataset_close(&data);
-	open_text("batch 8\nset a 8 0\nfield t 7 16\npad t 7\nbucketed t\nbucket t 16\ntrain t t.npy\n");
+	open_text(
+	    "batch 8\nset a 8 0\nfield t 7 16\npad t 7\nbucketed t\nbucket t 16\ntrain t t.npy\n");
 	assert_true(batches_open(&b, &data, 1, true, true, &region, &msg));
 	dataset_close(&data);
-	assert_false(config_parse(&cfg, "retort_trainer 1\nbatch 8\nset a 8 0\nfield t 7 16\nbucket t 8 4\ntrain t t.npy\n", &region, &msg));
+	assert_false(config_parse(&cfg,
+	    "retort_trainer 1\nbatch 8\nset a 8 0\nfield t 7 16\nbucket t 8 4\ntrain t t.npy\n",
+	    &region, &msg));
 }
 
 static void
 interleaved(void **s)
 {
-	static const int order[] = {0, 1, 0, 0, 1, 0}; /* 2 : 1, whoever is furthest behind, the first of equals */
+	static const int order[] = {
+	    0, 1, 0, 0, 1, 0}; /* 2 : 1, whoever is furthest behind, the first of equals */
 	uint8_t v[60];
 	int seen[2][60] = {{0}};
 	struct batches b;
@@ -340,7 +406,8 @@ interleaved(void **s)
 		v[i] = (uint8_t)i;
 	assert_true(rt_npy_write(tmp_path("p.npy"), RT_U8, 1, (int64_t[]){60}, v, &msg));
 	assert_true(rt_npy_write(tmp_path("q.npy"), RT_U8, 1, (int64_t[]){15}, v, &msg));
-	open_text("batch 15\nset p 10 0\nfield a 2\ntrain a p.npy\nshare 2\nset q 5 0\nfield b 2\ntrain b q.npy\nshare 1\n");
+	open_text("batch 15\nset p 10 0\nfield a 2\ntrain a p.npy\nshare 2\nset q 5 0\nfield b "
+		  "2\ntrain b q.npy\nshare 1\n");
 	assert_true(batches_open(&b, &data, 1, true, true, &region, &msg));
 	assert_int_equal(b.per_epoch, 9); /* six batches of the first set at two in three steps */
 	for (int i = 0; i < 9; i++) {
@@ -364,6 +431,7 @@ main(void)
 	    cmocka_unit_test_setup_teardown(splits, tmp_make, close_data),
 	    cmocka_unit_test_setup_teardown(epochs, tmp_make, close_data),
 	    cmocka_unit_test_setup_teardown(bad_data, tmp_make, close_data),
+	    cmocka_unit_test_setup_teardown(labels, tmp_make, close_data),
 	    cmocka_unit_test_setup_teardown(augment, tmp_make, close_data),
 	    cmocka_unit_test_setup_teardown(balanced, tmp_make, close_data),
 	    cmocka_unit_test_setup_teardown(by_length, tmp_make, close_data),
