@@ -73,5 +73,8 @@ bool logits_write(struct job *);
 /* distill_model.c */
 bool job_import(struct job *);                /* fills dist but for terms and optimizer */
 bool job_stage(struct job *, const struct recipe_stage *); /* those */
+double job_task_weight(const struct recipe *, const struct recipe_stage *, const char *task);
+/* Does the trainer give the task's weight, and from what on? */
+bool job_task_dial(const struct recipe_stage *, const char *task, struct dial *);
 
 #endif

@@ -689,16 +689,6 @@ schedule_lines(struct str *s, const struct recipe_schedule *c)
 		str_addf(s, "warmup_start %.17g\n", c->warmup_start);
 }
 
-/* of the task that a term belongs to; 1 without one */
-static double
-task_weight(const struct recipe *r, const char *name)
-{
-	for (int i = 0; i < r->ntasks; i++)
-		if (name && strcmp(r->tasks[i].name, name) == 0)
-			return r->tasks[i].weight;
-	return 1;
-}
-
 static const struct buffer *
 memory_of(const struct buffer *b)
 {
@@ -804,14 +794,36 @@ term_dials(const struct job *j, struct str *s, const struct recipe_term *t)
 
 /* The parts of a term's weight that stay; and the task whose weight changes. */
 static void
-weight_line(const struct job *j, struct str *s, const struct recipe_term *t)
+weight_line(const struct job *j, struct str *s, const struct recipe_stage *st, const struct recipe_term *t)
 {
 	str_add(s, "weight");
 	quote(s, t->name);
-	str_addf(s, " %.17g", (t->weight.curve ? 1 : t->weight.from) * task_weight(j->r, t->task));
+	str_addf(s, " %.17g", (t->weight.curve ? 1 : t->weight.from) * job_task_weight(j->r, st, t->task));
 	if (t->task)
 		quote(s, t->task);
 	str_add(s, "\n");
+}
+
+/* Weights of tasks that change, of those that have terms; and what they follow from. */
+static void
+task_lines_of_stage(const struct job *j, struct str *s, const struct recipe_stage *st, int nterms, const struct recipe_term *terms)
+{
+	const struct task_balance *b = &st->balance;
+
+	for (int i = 0; i < j->r->ntasks; i++) {
+		const char *name = j->r->tasks[i].name;
+		bool any = false;
+		struct dial d;
+
+		for (int k = 0; k < nterms; k++)
+			any |= terms[k].task && strcmp(terms[k].task, name) == 0;
+		if (any && job_task_dial(st, name, &d))
+			dial_line(s, arena_printf(j->d->arena, "$task.%s", name), &d);
+	}
+	if (b->weights == TASKS_dwa)
+		str_addf(s, "task_weights dwa %.17g\n", b->T);
+	if (b->weights == TASKS_val_metric)
+		str_addf(s, "task_weights val_metric %.17g\n", b->gamma);
 }
 
 const char *
@@ -828,8 +840,9 @@ job_stage_config(struct job *j, const struct recipe_stage *st, const struct prog
 	size_lines(j, p, &s);
 	schedule_lines(&s, &st->schedule);
 	for (int i = 0; i < n; i++) {
-		weight_line(j, &s, &terms[i]);
+		weight_line(j, &s, st, &terms[i]);
 		term_dials(j, &s, &terms[i]);
 	}
+	task_lines_of_stage(j, &s, st, n, terms);
 	return keep(j->d->arena, &s);
 }

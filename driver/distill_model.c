@@ -379,6 +379,58 @@ job_import(struct job *j)
 	return j->d->diag.errors == 0;
 }
 
+/* The first number of a stage's list for this task; NULL: none. */
+static const struct dial *
+listed_weight(const struct recipe_stage *st, const char *task)
+{
+	for (int i = 0; i < st->ntask_weights; i++)
+		if (task && strcmp(st->task_weights[i].task, task) == 0)
+			return &st->task_weights[i].weight;
+	return NULL;
+}
+
+bool
+job_task_dial(const struct recipe_stage *st, const char *task, struct dial *d)
+{
+	static const enum task_by by[] = {
+#define TASK_WEIGHTS(id, by) TASK_BY_##by,
+#include "ir/task.def"
+	};
+	const struct dial *given = listed_weight(st, task);
+
+	*d = given ? *given : (struct dial){.from = 1};
+	return task && (by[st->balance.weights] == TASK_BY_EPOCH || (given && given->curve));
+}
+
+/* of the task that a term belongs to, where it stays; 1 without one */
+double
+job_task_weight(const struct recipe *r, const struct recipe_stage *st, const char *task)
+{
+	const struct dial *given = listed_weight(st, task);
+	bool fixed = st->balance.weights == TASKS_fixed || st->balance.weights == TASKS_curve;
+	double own = given && fixed && !given->curve ? given->from : 1;
+
+	for (int i = 0; i < r->ntasks; i++)
+		if (task && strcmp(r->tasks[i].name, task) == 0)
+			return r->tasks[i].weight * own;
+	return 1;
+}
+
+static void
+balance_tasks(struct job *j, const struct recipe_stage *st)
+{
+	j->dist.balance = st->balance;
+	for (int i = 0; i < j->dist.ntasks; i++) {
+		struct distill_task *t = &j->dist.tasks[i];
+		const struct dial *given = listed_weight(st, t->name);
+		struct dial d;
+
+		t->weight = job_task_weight(j->r, st, t->name);
+		t->turned = job_task_dial(st, t->name, &d);
+		t->initial = given ? given->from : 0;
+	}
+}
+
 bool
 job_stage(struct job *j, const struct recipe_stage *st)
 {
@@ -402,5 +454,6 @@ job_stage(struct job *j, const struct recipe_stage *st)
 	ds->frozen = frozen;
 	ds->batch_norm_frozen = st->batch_norm_frozen;
 	ds->update = st->update;
+	balance_tasks(j, st);
 	return true;
 }

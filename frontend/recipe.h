@@ -9,6 +9,7 @@
 #include "ir/ir.h"
 #include "ir/loss.h"
 #include "ir/optimizer.h"
+#include "ir/task.h"
 
 struct recipe_field { const char *name, *file; int line; int64_t classes; bool has_ignore; int64_t ignore; const char *balance;
                       int64_t labelled; bool only_labelled;    /* so many training samples keep their label; the others leave */
@@ -51,7 +52,8 @@ struct recipe_model {
 	bool with_augment;       /* it stands for a sample however that is augmented */
 };
 struct recipe_metric { const char *name, *teacher; int id; }; /* as metrics.jsonl calls it: top5, agreement, agreement.big.y */
-struct recipe_task { const char *name, *head, *target; double weight; int nmetrics; struct recipe_metric *metrics; int line; const char *data; };
+struct recipe_task { const char *name, *head, *target; double weight; int nmetrics; struct recipe_metric *metrics; int line; const char *data; bool auxiliary; };
+struct recipe_task_weight { const char *task; struct dial weight; int line; };
 struct recipe_term {
 	const char *name, *task, *loss; /* a row of ir/loss.def */
 	struct dial weight, temperature;
@@ -78,6 +80,8 @@ struct recipe_stage {
 	int64_t epochs;
 	struct update_rule update;
 	struct recipe_schedule schedule;
+	struct task_balance balance;
+	int ntask_weights; struct recipe_task_weight *task_weights; /* given, or begun with */
 	int nterms; struct recipe_term *terms;  /* its own, else the recipe's */
 	int nfrozen; const char **frozen;
 	bool batch_norm_frozen;

@@ -404,6 +404,7 @@ recipe_check(const struct recipe *r, struct arena *a, struct diag *d)
 	check_terms(&c, r->nterms, r->terms);
 	for (i = 0; i < r->nstages; i++) {
 		any += r->stages[i].nterms;
+		recipe_check_balance(r, &r->stages[i], d);
 		if (r->stages[i].nterms && !listed(r, &r->stages[i].terms[0]))
 			check_terms(&c, r->stages[i].nterms, r->stages[i].terms);
 	}

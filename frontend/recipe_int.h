@@ -25,6 +25,12 @@ void recipe_record_fields(struct arena *, struct recipe *, struct diag *);
 void recipe_views(struct arena *, struct recipe *);
 void recipe_tasks(struct ydoc *, ynode *, struct recipe *);
 int recipe_terms(struct ydoc *, ynode *, const struct recipe *, struct recipe_term **);
+/* A number, or {from, to, over, curve}; `otherwise` where the mapping does not have it. */
+struct dial recipe_dial(
+    struct ydoc *, ynode *map, const char *key, double otherwise, double least, double most);
+/* recipe_balance.c: after the stage's terms */
+void recipe_balance(struct ydoc *, ynode *stage, const struct recipe *, struct recipe_stage *);
+void recipe_check_balance(const struct recipe *, const struct recipe_stage *, struct diag *);
 void recipe_train(struct ydoc *, ynode *, struct recipe *);
 
 /* recipe_search.c: the document gets the values of this point; false: reported */

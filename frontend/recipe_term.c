@@ -89,7 +89,7 @@ recipe_tasks(struct ydoc *y, ynode *root, struct recipe *r)
 		*t = (struct recipe_task){
 		    .name = yaml_key(y, map, i), .line = yaml_line(yaml_key_node(y, map, i))};
 		what = arena_printf(y->arena, "tasks.%s", t->name);
-		if (!YAML_KEYS(y, n, what, "head", "target", "metrics", "weight", "data") &&
+		if (!YAML_KEYS(y, n, what, "head", "target", "metrics", "weight", "data", "auxiliary") &&
 		    !yaml_is_map(n))
 			continue;
 		t->head = yaml_string(y, n, "head", NULL);
@@ -98,6 +98,7 @@ recipe_tasks(struct ydoc *y, ynode *root, struct recipe *r)
 		t->target = yaml_string(y, n, "target", NULL);
 		t->weight = yaml_number(y, n, "weight", 1, 0, INFINITY);
 		t->data = yaml_string(y, n, "data", NULL);
+		t->auxiliary = yaml_bool(y, n, "auxiliary", false);
 		task_metrics(y, n, t);
 	}
 }
@@ -105,8 +106,8 @@ recipe_tasks(struct ydoc *y, ynode *root, struct recipe *r)
 /* ---- terms */
 /* A number, or {from: A, to: B, over: [E0, E1], curve: linear}: a curve over epochs of the
  * stage. */
-static struct dial
-dial(struct ydoc *y, ynode *map, const char *key, double otherwise, double least, double most)
+struct dial
+recipe_dial(struct ydoc *y, ynode *map, const char *key, double otherwise, double least, double most)
 {
 	struct dial d = {.from = otherwise};
 	ynode *n = yaml_get(y, map, key);
@@ -181,7 +182,7 @@ loss_value(struct ydoc *y, ynode *map, const struct loss_setting *s)
 		return d;
 	switch (s->kind) {
 	case SETTING_REAL:
-		return dial(y, map, s->key, s->otherwise, s->least, s->most);
+		return recipe_dial(y, map, s->key, s->otherwise, s->least, s->most);
 	case SETTING_FIXED:
 		d.from = yaml_number(y, map, s->key, s->otherwise, s->least, s->most);
 		return d;
@@ -336,8 +337,8 @@ term(struct ydoc *y, ynode *n, const char *name, int line, struct recipe_term *t
 		if (str_starts(t->students[i], "student."))
 			t->students[i] += strlen("student.");
 	t->nteachers = tensors(y, n, what, "teacher", "teachers", &t->teachers);
-	t->weight = dial(y, n, "weight", 1, 0, INFINITY);
-	t->temperature = dial(y, n, "temperature", l->temperature, 1e-6, INFINITY);
+	t->weight = recipe_dial(y, n, "weight", 1, 0, INFINITY);
+	t->temperature = recipe_dial(y, n, "temperature", l->temperature, 1e-6, INFINITY);
 	t->tau_squared = yaml_bool(y, n, "tau_squared", true);
 	term_choice(y, n, "adaptor", &t->adaptor, 4, adaptors);
 	term_choice(y, n, "reduction", &t->reduction, 2, reductions);

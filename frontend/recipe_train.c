@@ -418,7 +418,7 @@ stage(struct ydoc *y, ynode *n, struct recipe *r, struct recipe_stage *st)
 
 	*st = (struct recipe_stage){.line = yaml_line(n)};
 	if (!YAML_KEYS(y, n, what, "name", "epochs", "optimizer", "schedule", "terms", "frozen",
-		"groups", "clip", "ema", "accumulate", "batch_norm", "early_stop") &&
+		"groups", "clip", "ema", "accumulate", "batch_norm", "early_stop", "task_weights", "task_gradients") &&
 	    !yaml_is_map(n))
 		return;
 	st->name = yaml_string(y, n, "name",
@@ -438,6 +438,7 @@ stage(struct ydoc *y, ynode *n, struct recipe *r, struct recipe_stage *st)
 	terms = yaml_get(y, n, "terms");
 	if (terms)
 		st->nterms = recipe_terms(y, terms, r, &st->terms);
+	recipe_balance(y, n, r, st);
 	early_stop(y, n, r);
 }
 

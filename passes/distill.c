@@ -33,7 +33,7 @@ weighted(const struct operands *o, struct value *mean)
 }
 
 static bool
-build_term(struct distiller *x, const struct distill_term *t, struct value **total)
+build_term(struct distiller *x, const struct distill_term *t)
 {
 	struct build b = distill_build(x, t->loc);
 	const char *name = arena_printf(x->g->arena, "term.%s", t->name);
@@ -63,9 +63,7 @@ build_term(struct distiller *x, const struct distill_term *t, struct value **tot
 		distill_output_sums(x, name, num, den);
 	else
 		graph_output(x->g, name, mean);
-	mean = weighted(&o, mean);
-	*total = *total ? b_add(&b, *total, mean) : mean;
-	return *total != NULL;
+	return distill_add_term(x, &b, t, o.task, weighted(&o, mean));
 }
 
 /* ---- the graphs */
@@ -139,7 +137,6 @@ clone_teachers(struct distiller *x)
 static struct value *
 build_losses(struct distiller *x)
 {
-	struct value *total = NULL;
 	bool ok = distill_check_names(x, &x->student);
 
 	for (int i = 0; i < x->d->nteachers; i++)
@@ -152,17 +149,12 @@ build_losses(struct distiller *x)
 		    x->diag, LOC_NONE, "the recipe has no terms: nothing to train for");
 	for (int i = 0; i < x->d->nterms; i++)
 		if (!x->eval || distill_evaluated(x, &x->d->terms[i]))
-			ok &= build_term(x, &x->d->terms[i], &total);
-	if (ok && !total) { /* an evaluation that no term is part of */
-		struct build b = distill_build(x, LOC_NONE);
-
-		total = b_scalar(&b, DT_f32, 0);
-	}
+			ok &= build_term(x, &x->d->terms[i]);
 	for (int i = 0; i < x->d->ntasks; i++)
 		ok &= distill_metrics(x, &x->d->tasks[i]);
 	if (ok && x->outside)
 		graph_output(x->g, "check.labels", x->outside);
-	return ok ? total : NULL;
+	return ok ? distill_total(x) : NULL;
 }
 
 static bool
@@ -199,23 +191,6 @@ choose(struct distiller *x, struct value **params, int *group, int *n)
 	return true;
 }
 
-/* What no term reads of the student is not differentiated either. */
-static bool
-narrow(struct distiller *x, struct value **loss, int n, struct value **params)
-{
-	struct graph *g = x->g;
-	bool ok = grad_expand_path(g, loss, n, params, x->diag);
-	int held = g->outputs.n;
-
-	if (!ok)
-		return false;
-	graph_output(g, "$loss", *loss);
-	ok = simplify_slices(g, x->diag);
-	*loss = g->outputs.v[held];
-	g->outputs.n = g->output_names.n = held;
-	return ok;
-}
-
 static bool
 train(struct distiller *x, struct value *loss)
 {
@@ -227,8 +202,7 @@ train(struct distiller *x, struct value *loss)
 	struct update_inputs in = {0};
 	bool any = false;
 
-	if (!choose(x, params, group, &n) || !narrow(x, &loss, n, params) ||
-	    !grad_build(g, loss, n, params, grads, x->diag))
+	if (!choose(x, params, group, &n) || !distill_gradients(x, loss, n, params, grads))
 		return false;
 	for (int i = 0; i < n; i++) {
 		any |= grads[i] != NULL;
@@ -254,7 +228,8 @@ train(struct distiller *x, struct value *loss)
 	}
 	if (x->d->update.cycle_momentum)
 		in.momentum = distill_input(g, "$momentum", DT_f64, 0, NULL);
-	return update_build(g, &x->d->update, &in, n, params, group, grads, x->diag);
+	return update_build(g, &x->d->update, &in, n, params, group, grads, x->diag) &&
+	       distill_task_updates(x, &in);
 }
 
 struct graph *

@@ -4,6 +4,7 @@
 #define RETORT_DISTILL_H
 
 #include "ir/loss.h"
+#include "ir/task.h"
 #include "passes/passes.h"
 
 /* Described without the recipe's file format, so that passes need not see the
@@ -40,6 +41,8 @@ struct distill_term { const char *name, *task, *loss, *adaptor, *reduction; stru
                       struct loc loc; };
 struct distill_metric { const char *name, *teacher; }; /* of host/metric.def, up to a dot; teacher NULL: the one that a term of the task imitates */
 struct distill_task { const char *name, *head, *target; double weight; int nmetrics; const struct distill_metric *metrics; struct loc loc;
+                      double initial;  /* the first weight that a step or the trainer moves; 0: the method's */
+                      bool turned;     /* its weight is the input $task.NAME */
                       const char *set; /* the data set whose rows it is about; NULL: those of its target field */ };
 /* Several data sets in one batch: their rows, in order.  Fields that several sets
  * have hold all rows (rows 0), a field of one set its rows. */
@@ -53,6 +56,7 @@ struct distill {
 	int ntasks; struct distill_task *tasks;
 	int nterms; struct distill_term *terms;
 	struct update_rule update;
+	struct task_balance balance;
 	int nfrozen; const char *const *frozen; /* glob patterns */
 	bool batch_norm_frozen;
 	int nsets; struct distill_set *sets; /* 0 or 1: $valid; more: $valid.NAME */

@@ -20,6 +20,19 @@ struct made {
 	struct rows *rows;  /* by value id of src */
 	bool student, failed;
 };
+/* The loss of a term by its weight; task -1: none. */
+struct weighed_term {
+	const struct distill_term *term;
+	int task;
+	struct value *loss;
+};
+/* What a step knows of a task (distill_task.c). */
+struct task_part {
+	struct value *loss;	/* of its terms; NULL: it has none */
+	struct value *weight;	/* rank 0; NULL: 1 */
+	struct value *state;	/* what the weight follows from, and its gradient; NULL: nothing */
+	struct value *gradient;
+};
 struct distiller {
 	const struct distill *d;
 	struct graph *g;
@@ -31,6 +44,9 @@ struct distiller {
 	struct value *valid;	     /* eval: f32 [batch], 1 for rows that count */
 	struct value *outside;	     /* number of labels outside their classes */
 	VEC(struct value *) checked; /* targets already in `outside` */
+	VEC(struct weighed_term) terms;
+	struct task_part *tasks; /* by task */
+	struct value *rest;	 /* of the loss: what belongs to no task */
 };
 
 /* A value of a model and the rows it is about. */
@@ -88,6 +104,15 @@ void distill_output_sums(
 bool distill_operands(
     struct distiller *, struct build *, const struct distill_term *, struct operands *);
 bool distill_check_labels(struct distiller *, const struct operands *); /* each target once */
+
+/* distill_task.c */
+bool distill_add_term(struct distiller *, struct build *, const struct distill_term *,
+    const struct distill_task *, struct value *loss);
+struct value *distill_total(struct distiller *); /* the terms so far: the step's loss */
+/* Of the total, the tasks' together as the recipe says; params become what stands for them. */
+bool distill_gradients(
+    struct distiller *, struct value *total, int n, struct value **params, struct value **grads);
+bool distill_task_updates(struct distiller *, const struct update_inputs *); /* after those of the parameters */
 
 /* distill_metric.c: outputs metric.TASK.NAME.num and .den; evaluation: rows.TASK.* */
 bool distill_metrics(struct distiller *, const struct distill_task *);

@@ -687,7 +687,7 @@ parse_dial(struct line *l, struct stage_config *s)
 static bool
 parse_task_weights(struct line *l, struct stage_config *s)
 {
-	if (!words(l, 2) || !real(l, 2, 1e-6, 1e6, &s->task_setting))
+	if (!words(l, 2) || !real(l, 2, strcmp(l->w[1], "dwa") == 0 ? 1e-6 : 0, 1e6, &s->task_setting))
 		return false;
 	if (strcmp(l->w[1], "dwa") == 0)
 		s->task_method = TASK_DWA;

@@ -87,7 +87,9 @@ task_dials(const struct run *r, int *task)
 	int n = 0;
 
 	for (int i = 0; i < s->ndials; i++) {
-		int k = strncmp(s->dials[i].name, DIAL, strlen(DIAL)) == 0 ? task_of(r, s->dials[i].name) : -1;
+		int k = strncmp(s->dials[i].name, DIAL, strlen(DIAL)) == 0
+			    ? task_of(r, s->dials[i].name)
+			    : -1;
 
 		if (k >= 0 && n < MAX_TASKS)
 			task[n++] = k;
@@ -113,7 +115,8 @@ task_weights_epoch(struct run *r, struct record *x)
 	if (s->task_method == TASK_CURVE)
 		return true;
 	for (int i = 0; i < n; i++) {
-		part[i] = s->task_method == TASK_DWA ? dwa(r, task[i], x) : val_metric(r, task[i], x);
+		part[i] =
+		    s->task_method == TASK_DWA ? dwa(r, task[i], x) : val_metric(r, task[i], x);
 		sum += part[i];
 	}
 	for (int i = 0; i < n && sum > 0 && isfinite(sum); i++)

@@ -17,9 +17,9 @@ sed -e '/^  teachers:/,/^    big:/d' -e '/^  soft:/d' -e '/^cache:/d' -e 's/stud
 expect 0 '' "$RETORT" distill job.yaml -o job --build-only -q
 expect 0 '' job/train --out whole --threads 1
 
-# what depends on the clock: seconds in the log, head and cursor of a checkpoint (40 + 168 bytes)
+# what depends on the clock: seconds in the log, head and cursor of a checkpoint (40 + 1704 bytes)
 timeless() { sed -E 's/"(seconds|data_wait|data_cpu)": [^,}]*//g' "$1"; }
-states() { tail -c +209 "$1"; }
+states() { tail -c +1745 "$1"; }
 tests=$((tests + 1))
 [ "$(ls whole/checkpoints | tr '\n' ' ')" = "best.ckpt epoch-0008.ckpt epoch-0010.ckpt epoch-0012.ckpt last.ckpt " ] ||
 	fail "checkpoints: $(ls whole/checkpoints)"

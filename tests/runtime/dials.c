@@ -85,8 +85,8 @@ curves(void **state)
 static void
 stages(void **state)
 {
-	struct setup *x = open_setup("dial \"a.weight\" 2 6 0 2 linear\n",
-	    "dial \"b.weight\" 1 0 0 2 linear\n");
+	struct setup *x =
+	    open_setup("dial \"a.weight\" 2 6 0 2 linear\n", "dial \"b.weight\" 1 0 0 2 linear\n");
 
 	(void)state;
 	close_to(at(x, "a.weight", 1, 0), 4);
@@ -101,15 +101,15 @@ static struct setup *
 open_tasks(const char *method)
 {
 	static struct cfg_task tasks[] = {
-	    {.name = "one", .nmetrics = 1, .metrics = {{.name = "accuracy"}}},
-	    {.name = "idle"},
+	    {.name = "one", .nmetrics = 1, .metrics = {{.name = "accuracy"}}}, {.name = "idle"},
 	    {.name = "two", .nmetrics = 1, .metrics = {{.name = "f1"}}},
 	    {.name = "three", .nmetrics = 1, .metrics = {{.name = "miou"}}}};
 	static char text[400];
 
 	snprintf(text, sizeof text,
 	    "dial \"$task.one\" 1 0 0 0 fixed\ndial \"$task.two\" 0.5 0 0 0 fixed\n"
-	    "dial \"$task.three\" 1.5 0 0 0 fixed\n%s\n", method);
+	    "dial \"$task.three\" 1.5 0 0 0 fixed\n%s\n",
+	    method);
 	struct setup *x = open_setup(text, NULL);
 
 	x->r.cfg.tasks = tasks;
@@ -122,7 +122,8 @@ open_tasks(const char *method)
 static void
 epoch(struct setup *x, const char *const *key, const double *value, const double *want)
 {
-	static const char *const weight[] = {"task_weight.one", "task_weight.two", "task_weight.three"};
+	static const char *const weight[] = {
+	    "task_weight.one", "task_weight.two", "task_weight.three"};
 	static const char *const dial[] = {"$task.one", "$task.two", "$task.three"};
 	struct record rec = {0};
 
