@@ -181,12 +181,15 @@ hide_labels(struct job *j, struct job_field *f, struct recipe_field *rf, int64_t
 	bool sign = f->dtype == DT_i8 || f->dtype == DT_i16 || f->dtype == DT_i32 || f->dtype == DT_i64;
 	int64_t least = !sign ? 0 : INT64_MIN >> (64 - bits), most = bits == 64 ? INT64_MAX : ((int64_t)1 << (bits - sign)) - 1;
 
-	if (!rf->labelled)
+	if (!rf->labelled && !rf->nout)
 		return;
 	if (f->rank || !f->classes || !dtype_is_int(f->dtype)) {
-		diag_invalid(diag, loc, "field \"%s\": \"labelled\" needs \"classes\" and one whole number for each sample", rf->name);
+		diag_invalid(diag, loc, "field \"%s\": \"%s\" needs \"classes\" and one whole number for each sample", rf->name,
+		             rf->labelled ? "labelled" : "leave_out");
 		return;
 	}
+	if (!rf->labelled)
+		return;
 	if (rf->labelled > samples)
 		diag_invalid(diag, loc, "field \"%s\": %" PRId64 " labelled samples of %" PRId64 " in %s", rf->name, rf->labelled,
 		             samples, rf->file);
@@ -470,6 +473,13 @@ set_lines(struct job *j, struct str *s, int index)
 			str_add(s, "labelled");
 			quote(s, f->name);
 			str_addf(s, " %" PRId64 " %d\n", f->recipe->labelled, f->recipe->only_labelled);
+		}
+		if (f->recipe->nout) {
+			str_add(s, "leave_out");
+			quote(s, f->name);
+			for (int k = 0; k < f->recipe->nout; k++)
+				str_addf(s, " %" PRId64, f->recipe->out[k]);
+			str_add(s, "\n");
 		}
 		if (f->pad != 0) {
 			str_add(s, "pad");

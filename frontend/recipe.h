@@ -13,6 +13,7 @@
 
 struct recipe_field { const char *name, *file; int line; int64_t classes; bool has_ignore; int64_t ignore; const char *balance;
                       int64_t labelled; bool only_labelled;    /* so many training samples keep their label; the others leave */
+                      int nout; int64_t *out;                  /* leave_out: classes without training samples */
                       int nweights; double *weights;           /* class_weights */
                       int64_t resize[2];                       /* H, W; 0: as they are */
                       const char *lengths; int64_t max_length; double pad;

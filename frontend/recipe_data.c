@@ -42,12 +42,13 @@ class_weights(struct ydoc *y, ynode *n, const char *what, struct recipe_field *f
 		yaml_bad(y, at, "%s: \"balance\" and \"class_weights\" both say what classes weigh; give one", what);
 }
 
-/* labelled: N, unlabelled: keep | drop */
+/* labelled: N, unlabelled: keep | drop, leave_out: [CLASS, ...] */
 static void
-labelled(struct ydoc *y, ynode *n, const char *what, struct recipe_field *f)
+labelled(struct ydoc *y, ynode *n, const char *what, const char *split, struct recipe_field *f)
 {
 	static const char *const words[] = {"keep", "drop"};
 	const char *others = yaml_string(y, n, "unlabelled", "keep");
+	ynode *out = yaml_get(y, n, "leave_out");
 
 	f->labelled = yaml_int(y, n, "labelled", 0, 1, INT64_MAX);
 	f->only_labelled = strcmp(others, "drop") == 0;
@@ -59,6 +60,13 @@ labelled(struct ydoc *y, ynode *n, const char *what, struct recipe_field *f)
 	if (f->labelled && f->balance)
 		yaml_bad(y, yaml_get(y, n, "balance"),
 		    "%s: \"labelled\" takes equally many of each class; \"balance\" would weigh them by labels that are hidden", what);
+	f->nout = out ? yaml_int_list(y, out, &f->out, 0, 1 << 24) : 0;
+	for (int i = 0; f->classes && i < f->nout; i++)
+		if (f->out[i] >= f->classes)
+			yaml_bad(y, out, "%s: class %lld to leave out is none of the %lld", what, (long long)f->out[i], (long long)f->classes);
+	if (strcmp(split, "train") != 0 && (f->labelled || out))
+		yaml_bad(y, out ? out : yaml_get(y, n, "labelled"), "%s: \"%s\" is of the field in train; measuring needs all samples and labels",
+		    what, out ? "leave_out" : "labelled");
 }
 
 /* data.train and so on: {field: file} or {field: {file: F, classes: N, ...}} */
@@ -73,7 +81,7 @@ field(struct ydoc *y, ynode *n, const char *name, const char *split, const char 
 	if (yaml_is_scalar(n)) {
 		file = yaml_text(y, n);
 	} else if (YAML_KEYS(y, n, what, "file", "classes", "ignore", "balance", "class_weights", "resize",
-	               "lengths", "max_length", "pad", "labelled", "unlabelled") ||
+	               "lengths", "max_length", "pad", "labelled", "unlabelled", "leave_out") ||
 		   yaml_is_map(n)) {
 		file = yaml_string(y, n, "file", NULL);
 		if (!file)
@@ -88,9 +96,7 @@ field(struct ydoc *y, ynode *n, const char *name, const char *split, const char 
 			yaml_bad(y, yaml_get(y, n, "balance"), "\"balance\" is \"%s\"%s", f.balance,
 			    yaml_hint(y, f.balance, 2, balances));
 		class_weights(y, n, what, &f);
-		labelled(y, n, what, &f);
-		if (f.labelled && strcmp(split, "train") != 0)
-			yaml_bad(y, yaml_get(y, n, "labelled"), "%s: \"labelled\" is of the field in train; measuring needs all labels", what);
+		labelled(y, n, what, split, &f);
 		recipe_resize(y, yaml_get(y, n, "resize"), arena_printf(y->arena, "%s.resize", what), f.resize);
 		f.lengths = yaml_string(y, n, "lengths", NULL);
 		if (f.lengths)

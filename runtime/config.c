@@ -370,17 +370,26 @@ parse_buckets(struct line *l, struct cfg_set *s, int field)
 
 /* labelled FIELD N DROP */
 static bool
-parse_labelled(struct line *l, const struct cfg_set *s, struct cfg_field *f)
+parse_labelled(struct line *l, struct cfg_field *f)
 {
 	int64_t drop = 0;
 
 	if (!words(l, 3) || !integer(l, 2, 1, INT64_MAX, &f->labelled) || !integer(l, 3, 0, 1, &drop))
 		return false;
 	f->only_labelled = drop;
-	for (int i = 0; drop && i < s->nfields; i++)
-		if (&s->fields[i] != f && s->fields[i].only_labelled)
-			return bad(l, "another field drops samples already");
 	return (f->rank == 0 && f->has_classes && f->has_ignore) || bad(l, "labelled needs classes and ignore before it");
+}
+
+/* leave_out FIELD C1 C2... */
+static bool
+parse_leave_out(struct line *l, struct cfg_field *f)
+{
+	if (l->n < 3 || l->n - 2 > MAX_OUT || f->rank || !f->has_classes)
+		return bad(l, "expected a field with classes, and up to 60 of them");
+	for (int i = 2; i < l->n; i++)
+		if (!integer(l, i, 0, f->classes - 1, &f->out[f->nout++]))
+			return false;
+	return true;
 }
 
 static const char *const length_keys[NSPLITS] = {"train_lengths", "val_lengths", "test_lengths"};
@@ -417,7 +426,9 @@ set_entry(struct line *l, struct cfg_set *s)
 	if (strcmp(l->w[0], "balanced") == 0)
 		return s->balanced = (int)(f - s->fields), words(l, 1);
 	if (strcmp(l->w[0], "labelled") == 0)
-		return parse_labelled(l, s, f);
+		return parse_labelled(l, f);
+	if (strcmp(l->w[0], "leave_out") == 0)
+		return parse_leave_out(l, f);
 	if (!words(l, 2))
 		return false;
 	if (strcmp(l->w[0], "pad") == 0)
@@ -477,7 +488,7 @@ entry(struct line *l, struct config *c, struct cfg_set **set)
 	static const char *const of_set[] = {
 	    "field", "val_from", "classes", "ignore", "train", "val", "test", "share", "bucket",
 	    "bucketed", "resize", "target", "recorded", "view", "balanced", "pad", "train_lengths", "val_lengths",
-	    "labelled",
+	    "labelled", "leave_out",
 	    "test_lengths"};
 	const char *key = l->w[0];
 

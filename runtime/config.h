@@ -26,6 +26,7 @@ extern const char *const split_names[NSPLITS];
 #define MAX_METRICS 48 /* of a task */
 #define MAX_BUCKETS 16
 #define MAX_SHARE 1000
+#define MAX_OUT 60 /* words of a line are 64 */
 #define MAX_DIALS 256 /* of a stage */
 #define MAX_WORKERS 16
 
@@ -38,6 +39,8 @@ struct cfg_field {
 	int64_t classes, ignore;
 	int64_t labelled; /* > 0: so many training samples keep their label */
 	bool only_labelled; /* the others leave the split */
+	int nout;	    /* classes whose samples leave the training split */
+	int64_t out[MAX_OUT];
 	const char *file[NSPLITS];
 	const char *lengths[NSPLITS]; /* ragged rows: how long each is */
 	double pad;		      /* what fills them up, and what does not count as length */

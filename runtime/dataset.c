@@ -233,7 +233,7 @@ dataset_open(
 			s->rows[SPLIT_TRAIN] = s->split[SPLIT_TRAIN].n = s->cfg->limit;
 		if (s->cfg->val_fraction > 0 && !take_val(s, i, c->seed, r, m))
 			return false;
-		if (!labels_hide(s, i, c->seed, r, m))
+		if (!labels_choose(s, i, c->seed, r, m))
 			return false;
 	}
 	for (int k = SPLIT_VAL; k < NSPLITS; k++)

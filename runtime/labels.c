@@ -1,6 +1,9 @@
-/* labels -- hides the labels of all but some training samples: they become the one to
- * ignore, so hard terms skip them and soft ones do not.  Which keep theirs is drawn by
- * the recipe's seed, as many of each class as there are; --seed does not change it. */
+/* labels -- which training samples there are, and whose labels.
+ *
+ * leave_out: samples of some classes leave the split.  labelled N: the labels of all
+ * but N samples become the one to ignore, so hard terms skip them and soft ones do not
+ * (or those samples leave as well).  Which keep theirs is drawn by the recipe's seed, as
+ * many of each class as there are; --seed does not change it. */
 #include "runtime/trainer.h"
 
 #include <stdlib.h>
@@ -52,84 +55,120 @@ permute(int64_t *p, int64_t n, uint64_t key)
 	}
 }
 
-/* work: perm of the split, then counters of classes: there, kept */
-static bool
-hide(struct dset *s, const struct cfg_field *f, unsigned char *rows, int64_t *work, bool *stays,
-    uint64_t key, struct rt_msg *m)
+/* A field's labels, and which samples of the split stay. */
+struct labels {
+	const struct cfg_field *f;
+	unsigned char *rows; /* of the whole array, our own copy */
+	bool *stays;
+	int64_t *perm, *have, *keep; /* of the split; of each class: there, to keep */
+};
+
+static int64_t
+class_of(const struct labels *l, int64_t row)
 {
-	const struct dsplit *v = &s->split[SPLIT_TRAIN];
-	int64_t *perm = work, *have = work + v->n, *keep = have + f->classes;
+	int64_t c = (int64_t)rt_element(l->f->dtype, l->rows, row);
 
-	memset(have, 0, sizeof *have * (size_t)(2 * f->classes));
+	return c >= 0 && c < l->f->classes ? c : -1;
+}
+
+static void
+leave_out(struct labels *l, const struct dsplit *v)
+{
+	for (int64_t i = 0; i < v->n; i++)
+		for (int k = 0; k < l->f->nout; k++)
+			if (class_of(l, source_row(v, i)) == l->f->out[k])
+				l->stays[i] = false;
+}
+
+static bool
+hide(struct labels *l, const struct dsplit *v, uint64_t key, struct rt_msg *m)
+{
+	const struct cfg_field *f = l->f;
+
 	for (int64_t i = 0; i < v->n; i++) {
-		int64_t c = (int64_t)rt_element(f->dtype, rows, source_row(v, i));
+		int64_t c = class_of(l, source_row(v, i));
 
-		if (c >= 0 && c < f->classes)
-			have[c]++;
+		if (c >= 0 && l->stays[i])
+			l->have[c]++;
 	}
-	if (!share_out(f, have, keep, f->file[SPLIT_TRAIN], m))
+	if (!share_out(f, l->have, l->keep, f->file[SPLIT_TRAIN], m))
 		return false;
-	permute(perm, v->n, key);
+	permute(l->perm, v->n, key);
 	for (int64_t i = 0; i < v->n; i++) {
-		int64_t row = source_row(v, perm[i]), c = (int64_t)rt_element(f->dtype, rows, row);
+		int64_t at = l->perm[i], row = source_row(v, at), c = class_of(l, row);
 
-		stays[perm[i]] = c >= 0 && c < f->classes && keep[c] > 0 && keep[c]--;
-		if (!stays[perm[i]])
-			put_label(f->dtype, rows + row * f->row_bytes, f->ignore);
+		if (l->stays[at] && c >= 0 && l->keep[c] > 0) {
+			l->keep[c]--;
+		} else {
+			put_label(f->dtype, l->rows + row * f->row_bytes, f->ignore);
+			l->stays[at] &= !f->only_labelled;
+		}
 	}
 	return true;
 }
 
 /* The split becomes the samples that stay, in file order. */
 static bool
-drop_others(struct dsplit *v, const bool *stays, int64_t kept, struct region *r)
+shorten(struct dsplit *v, const struct labels *l, struct region *r, struct rt_msg *m)
 {
-	int64_t *index = region_alloc(r, sizeof *index * (size_t)kept), n = 0;
+	int64_t kept = 0, *index;
 
-	if (!index)
-		return false;
 	for (int64_t i = 0; i < v->n; i++)
-		if (stays[i])
-			index[n++] = source_row(v, i);
+		kept += l->stays[i];
+	if (kept == v->n)
+		return true;
+	index = region_alloc(r, sizeof *index * (size_t)(kept + 1));
+	if (!index)
+		return rt_fail(m, RT_INTERNAL, "out of memory");
+	if (kept == 0)
+		return rt_fail(m, RT_INVALID, "%s: leave_out leaves no training sample",
+		    l->f->file[SPLIT_TRAIN]);
+	kept = 0;
+	for (int64_t i = 0; i < v->n; i++)
+		if (l->stays[i])
+			index[kept++] = source_row(v, i);
 	v->index = index;
-	v->n = n;
+	v->n = kept;
 	return true;
 }
 
 static bool
-hide_field(struct dset *s, int field, uint64_t key, struct region *r, struct rt_msg *m)
+choose(struct dset *s, int field, uint64_t key, struct region *r, struct rt_msg *m)
 {
-	const struct cfg_field *f = &s->cfg->fields[field];
 	struct rt_array *a = &s->arrays[SPLIT_TRAIN][field];
 	struct dsplit *v = &s->split[SPLIT_TRAIN];
-	unsigned char *rows = region_alloc(r, (size_t)(a->rows * a->row_bytes));
-	int64_t *work = malloc(sizeof *work * (size_t)(v->n + 2 * f->classes));
-	bool *stays = malloc((size_t)v->n), ok = rows && work && stays;
+	struct labels l = {.f = &s->cfg->fields[field]};
+	bool ok;
 
-	if (!ok)
-		rt_fail(m, RT_INTERNAL, "out of memory");
+	l.rows = region_alloc(r, (size_t)(a->rows * a->row_bytes));
+	l.stays = malloc((size_t)v->n);
+	l.perm = calloc((size_t)(v->n + 2 * l.f->classes), sizeof *l.perm);
+	ok = (l.rows && l.stays && l.perm) || rt_fail(m, RT_INTERNAL, "out of memory");
 	for (int64_t i = 0; ok && i < a->rows; i++)
-		ok = rt_array_row(a, i, rows + i * a->row_bytes, m);
-	ok = ok && hide(s, f, rows, work, stays, key, m);
+		ok = rt_array_row(a, i, l.rows + i * a->row_bytes, m);
 	if (ok) {
-		a->data = rows; /* the split's own copy; close frees what the file gave */
+		memset(l.stays, true, (size_t)v->n);
+		l.have = l.perm + v->n;
+		l.keep = l.have + l.f->classes;
+		leave_out(&l, v);
+		ok = (!l.f->labelled || hide(&l, v, key, m)) && shorten(v, &l, r, m);
+		a->data = l.rows; /* close frees what the file gave */
 		a->held = a->rows;
 	}
-	if (ok && f->only_labelled && !drop_others(v, stays, f->labelled, r))
-		ok = rt_fail(m, RT_INTERNAL, "out of memory");
-	free(stays);
-	free(work);
+	free(l.stays);
+	free(l.perm);
 	return ok;
 }
 
 bool
-labels_hide(struct dset *s, int number, int64_t seed, struct region *r, struct rt_msg *m)
+labels_choose(struct dset *s, int number, int64_t seed, struct region *r, struct rt_msg *m)
 {
 	for (int i = 0; i < s->cfg->nfields; i++) {
 		uint64_t key = rt_mix((uint64_t)seed ^ 0x6c6162656c6c6564u) +
 			       (uint64_t)(number * MAX_FIELDS + i);
 
-		if (s->cfg->fields[i].labelled > 0 && !hide_field(s, i, key, r, m))
+		if ((s->cfg->fields[i].labelled || s->cfg->fields[i].nout) &&
+		    !choose(s, i, key, r, m))
 			return false;
 	}
 	return true;

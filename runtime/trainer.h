@@ -28,8 +28,8 @@ struct dataset {
 bool dataset_open(struct dataset *, const struct config *, const char *data_dir, struct region *,
     struct rt_msg *);
 void dataset_close(struct dataset *);
-/* Of the set of this number: fields with `labelled`; for dataset_open. */
-bool labels_hide(struct dset *, int number, int64_t seed, struct region *, struct rt_msg *);
+/* Of the set of this number: fields with `labelled` or `leave_out`; for dataset_open. */
+bool labels_choose(struct dset *, int number, int64_t seed, struct region *, struct rt_msg *);
 bool dataset_has(const struct dataset *, enum split);
 /* Where a configured file is, with --data DIR taken into account. */
 char *dataset_path(const struct config *, const char *data_dir, const char *file, struct region *);

@@ -201,6 +201,16 @@ labels(void **s)
 	}
 	dataset_close(&data);
 
+	/* without the classes 0 and 2, of what is left 5 */
+	assert_true(open_labels("5 1\nleave_out l 0 2"));
+	assert_int_equal(data.sets[0].split[SPLIT_TRAIN].n, 5);
+	assert_int_equal(data.sets[0].split[SPLIT_VAL].n, 101);
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(data.sets[0].arrays[SPLIT_TRAIN][1].data[data.sets[0].split[SPLIT_TRAIN].index[i]], 1);
+	dataset_close(&data);
+	assert_false(open_labels("32 1\nleave_out l 0 2"));
+	assert_non_null(strstr(msg.text, "asks for 32 samples with labels, 31 are there"));
+	dataset_close(&data);
 	assert_false(open_labels("102 0"));
 	assert_non_null(strstr(msg.text, "asks for 102 samples with labels, 101 are there"));
 }
