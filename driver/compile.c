@@ -163,7 +163,7 @@ verb_compile(struct driver *d)
 	if (d->o.name && !identifier(d->o.name))
 		return diag_usage(&d->diag, "--name=%s is not a C identifier", d->o.name);
 	g = model_import(d, model, 0, NULL, NULL);
-	if (!g || !dims_bounded(d, g, model))
+	if (!g || !model_explain(d, model, g) || !dims_bounded(d, g, model))
 		return false;
 	n = open_targets(d, t);
 	if (!n)

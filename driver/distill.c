@@ -177,13 +177,6 @@ emit_words(struct job *j)
 	return true;
 }
 
-static const char *
-trainer_name(const struct job *j)
-{
-	return j->d->o.name ? j->d->o.name : j->r->trainer_name ? j->r->trainer_name
-	     : arena_printf(j->d->arena, "%s_trainer", j->r->name);
-}
-
 /* Names for C: the recipe's may be anything. */
 static bool
 identifier(const char *s)
@@ -191,6 +184,32 @@ identifier(const char *s)
 	size_t n = strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_");
 
 	return n && !s[n] && !strchr("0123456789", s[0]);
+}
+
+/* emit.saliency in the place of the command line's words. */
+static bool
+saliency_of_recipe(struct job *j)
+{
+	const struct recipe_saliency *s = &j->r->saliency;
+	struct options *o = &j->d->o;
+
+	if (!s->method)
+		return true;
+	o->saliency = s->method;
+	o->saliency_output = s->output;
+	o->saliency_class = s->class;
+	o->saliency_steps = s->steps ? s->steps : o->saliency_steps;
+	o->saliency_noise = s->noise >= 0 ? s->noise : o->saliency_noise;
+	if (!identifier(s->name))
+		return diag_invalid(&j->d->diag, job_loc(j, s->line), "emit.saliency: name \"%s\" is not a C identifier", s->name);
+	return saliency_known(j->d) || diag_invalid(&j->d->diag, job_loc(j, s->line), "emit.saliency names no known method");
+}
+
+static const char *
+trainer_name(const struct job *j)
+{
+	return j->d->o.name ? j->d->o.name : j->r->trainer_name ? j->r->trainer_name
+	     : arena_printf(j->d->arena, "%s_trainer", j->r->name);
 }
 
 static struct label_check *
@@ -414,6 +433,39 @@ check_library(struct job *j, const char *lib, const char *name, const char *onnx
 	return ok;
 }
 
+/* The student and its maps (emit.saliency): a program, libraries and their header. */
+static bool
+emit_saliency(struct job *j, const char *onnx)
+{
+	struct driver *d = j->d;
+	const char *name = j->r->saliency.name, *base = path_join(d->arena, j->out, ""), *manifest;
+	const struct emitted e[] = {
+		{arena_printf(d->arena, "%slib%s.a", base, name), EMIT_STATIC, true},
+		{arena_printf(d->arena, "%slib%s.so", base, name), EMIT_SHARED, true},
+		{arena_printf(d->arena, "%s%s", base, name), EMIT_EXE, true},
+	};
+	struct graph *g;
+	struct target *t;
+	struct program *p;
+	bool ok;
+
+	if (!j->r->saliency.method)
+		return true;
+	d->diag.quiet = true;
+	g = model_import(d, onnx, 0, NULL, NULL);
+	d->diag.quiet = d->o.quiet;
+	t = g && saliency_of_recipe(j) && model_explain(d, onnx, g) ? model_target(d) : NULL;
+	if (!t)
+		return false;
+	manifest = model_manifest(d, t, onnx, g);
+	p = model_compile(d, t, g);
+	ok = p && emit_header(p, name, 1, arena_printf(d->arena, "%s%s.h", base, name), &d->diag);
+	for (int i = 0; ok && i < 3; i++)
+		ok = emit_library(t, p, name, manifest, e[i].emit, e[i].path, &d->diag);
+	target_close(t);
+	return ok;
+}
+
 static bool
 emit_student(struct job *j)
 {
@@ -449,6 +501,7 @@ emit_student(struct job *j)
 	if (ok && r->emit_shared && !d->o.target)
 		ok = check_library(j, e[1].path, name, onnx);
 	d->diag.quiet = d->o.quiet;
+	ok = ok && emit_saliency(j, onnx);
 	if (ok && !r->emit_onnx)
 		unlink(onnx);
 	return ok;
@@ -506,7 +559,7 @@ prepare(struct job *j)
 {
 	const struct options *o = &j->d->o;
 
-	if (!emit_words(j))
+	if (!emit_words(j) || !saliency_of_recipe(j))
 		return false;
 	if (o->batch) {
 		if (o->batch < 1 || j->r->nsets)

@@ -20,9 +20,12 @@ struct options {
 	struct words conv;    /* every --conv */
 	struct words pass_on; /* for the trainer, as given */
 	const char *emit, *name, *target, *cpu, *weights, *blas, *precision;
+	const char *saliency, *saliency_output;
 	const char *depfile, *passes, *dump, *stop_after, *svg, *data, *as;
 	const char *opt_report, *tune; /* "": given without a file */
 	int64_t opt_level, threads, jobs, timeout_s, memory_mib, memory_budget, string_bytes, ms, batch, seed, max_trips;
+	int64_t saliency_steps, saliency_class; /* class -1: the largest */
+	double saliency_noise;
 	double rtol, atol;   /* atol < 0: not given */
 	bool verbose, quiet, color, no_color, json, print_plan, save_temps, time_passes;
 	bool verify_each, precise, grad, per_node, table, markdown, build_only, resume, search_only, no_search, dry_run, help;
@@ -102,6 +105,10 @@ const char *model_manifest(struct driver *, const struct target *, const char *p
 /* Make's rule: out depends on the files read; to --depfile. */
 bool model_depfile(struct driver *, const char *out, int n, const char *const *read);
 void model_print_plan(struct driver *, const struct program *);
+
+/* ---- saliency.c: --saliency; adds its outputs to a graph that model_import made of the file */
+bool saliency_known(struct driver *); /* is o.saliency a method?  False: reported */
+bool model_explain(struct driver *, const char *path, struct graph *);
 
 /* ---- tune.c: --conv and --tune.  Sets *choices for the next compilation (NULL: neither
  * was given) */

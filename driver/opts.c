@@ -38,6 +38,11 @@ static const struct option options[] = {
 	{"precision", 0, WORD, AT(precision), "f32", COMPILES, "arithmetic: f32"},
 	{"blas", 0, WORD, AT(blas), "never|auto|always", COMPILES, "let OpenBLAS do contractions (default never)"},
 	{"threads", 0, INT, AT(threads), "N", "run verify bench", "threads (default 1); never changes a byte of the result"},
+	{"saliency", 0, WORD, AT(saliency), "METHOD", "compile run", "outputs saliency.INPUT too, what the answer depends on: gradient, gradient_input, integrated or smoothgrad"},
+	{"saliency-steps", 0, INT, AT(saliency_steps), "N", "compile run", "points of integrated, draws of smoothgrad (default 32)"},
+	{"saliency-class", 0, INT, AT(saliency_class), "K", "compile run", "the class that is explained (default: the largest of each row)"},
+	{"saliency-output", 0, WORD, AT(saliency_output), "NAME", "compile run", "the output that is explained (default: the first)"},
+	{"saliency-noise", 0, REAL, AT(saliency_noise), "X", "compile run", "smoothgrad: deviation as a share of a sample's range (default 0.15)"},
 	{"print-memory-plan", 0, FLAG, AT(print_plan), NULL, COMPILES, "every buffer with its offset, size and life"},
 	{"save-temps", 0, FLAG, AT(save_temps), NULL, "compile distill", "keep LLVM text and objects beside the output"},
 	{"depfile", 0, WORD, AT(depfile), "FILE", "compile distill", "write a Make rule with every file read"},
@@ -223,6 +228,9 @@ opts_parse(struct driver *d, int verb, int argc, char **argv)
 	p->memory_mib = 8192;
 	p->ms = 1000;
 	p->seed = -1;
+	p->saliency_steps = 32;
+	p->saliency_class = -1;
+	p->saliency_noise = 0.15;
 	p->rtol = 1e-3;
 	p->atol = -1;
 	for (int i = 0; i < argc; i++) {

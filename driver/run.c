@@ -84,7 +84,7 @@ run_once(struct driver *d, int n, const struct named *arg, struct tensor *const 
 			return diag_usage(&d->diag, "input \"%s\" %s is missing: give %s=FILE.npy", g->inputs.v[k]->name,
 			                  value_text(d->arena, g, g->inputs.v[k]), g->inputs.v[k]->name);
 	}
-	if (!session_open(d, s, g, NULL) || !opt_report(d, s->program, NULL))
+	if (!model_explain(d, path, g) || !session_open(d, s, g, NULL) || !opt_report(d, s->program, NULL))
 		return false;
 	for (int k = 0; k < s->rt->ninputs; k++)
 		for (int i = 0; i < n; i++)

@@ -76,6 +76,31 @@ emit_library(struct ydoc *y, ynode *emit, const char *key, const char **name, bo
 	}
 }
 
+/* METHOD, or {method: M, steps: N, ...} */
+static void
+emit_saliency(struct ydoc *y, ynode *emit, struct recipe_saliency *s)
+{
+	ynode *n = yaml_get(y, emit, "saliency");
+
+	*s = (struct recipe_saliency){.name = "saliency", .class = -1, .noise = -1, .line = n ? yaml_line(n) : 0};
+	if (!n)
+		return;
+	if (yaml_is_scalar(n)) {
+		s->method = yaml_text(y, n);
+		return;
+	}
+	if (!YAML_KEYS(y, n, "emit.saliency", "method", "name", "output", "steps", "class", "noise") && !yaml_is_map(n))
+		return;
+	s->method = yaml_string(y, n, "method", NULL);
+	s->name = yaml_string(y, n, "name", s->name);
+	s->output = yaml_string(y, n, "output", NULL);
+	s->steps = yaml_int(y, n, "steps", 0, 1, 4096);
+	s->class = yaml_int(y, n, "class", -1, 0, 1 << 24);
+	s->noise = yaml_number(y, n, "noise", -1, 0, 1e6);
+	if (!s->method)
+		yaml_bad(y, n, "emit.saliency has no \"method\": gradient, gradient_input, integrated or smoothgrad");
+}
+
 /* Without emit: everything but the trainer's library.  With it: what it names. */
 static void
 emit(struct ydoc *y, ynode *root, struct recipe *r)
@@ -83,10 +108,11 @@ emit(struct ydoc *y, ynode *root, struct recipe *r)
 	ynode *n = yaml_get(y, root, "emit"), *trainer;
 
 	r->emit_static = r->emit_shared = r->emit_exe = r->emit_onnx = !n;
-	if (!n || (!YAML_KEYS(y, n, "emit", "library", "executable", "onnx", "trainer") && !yaml_is_map(n)))
+	if (!n || (!YAML_KEYS(y, n, "emit", "library", "executable", "onnx", "trainer", "saliency") && !yaml_is_map(n)))
 		return;
 	r->emit_exe = yaml_bool(y, n, "executable", false);
 	r->emit_onnx = yaml_bool(y, n, "onnx", false);
+	emit_saliency(y, n, &r->saliency);
 	emit_library(y, n, "library", &r->library_name, &r->emit_static, &r->emit_shared);
 	emit_library(y, n, "trainer", &r->trainer_name, &r->trainer_static, &r->trainer_shared);
 	trainer = yaml_get(y, n, "trainer");

@@ -140,6 +140,8 @@ struct recipe {
 	/* emit.trainer: the step as a library; of a recipe with several stages one of them */
 	const char *trainer_name, *trainer_stage;
 	bool trainer_static, trainer_shared;
+	/* emit.saliency: the student with the maps of what it looks at; method NULL: none */
+	struct recipe_saliency { const char *method, *name, *output; int64_t steps, class; double noise; int line; } saliency; /* steps 0, noise -1: the default */
 };
 /* The field that holds file number `file` of a teacher's output: TEACHER.OUTPUT, TEACHER.OUTPUT.2 */
 const char *recipe_record_field(struct arena *, const struct recipe_model *, const struct recipe_record *, int file);
