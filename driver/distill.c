@@ -274,12 +274,15 @@ build_trainer(struct job *j, struct target *t, const char *path)
 	struct trainer_image image = {0};
 	struct onnx_patch *patch;
 	struct rt_patch *patches;
+	const char *const *auxiliary;
+	int nauxiliary;
 	void *onnx;
 	int64_t start;
 
 	if (!build_programs(j, t, &image) || !tune_nodes_seen(j->d))
 		return false;
-	if (!onnx_export_template(j->r->student.path, a, &onnx, &image.onnx_bytes, &image.npatches, &patch, &j->d->diag))
+	nauxiliary = job_auxiliary(j, &auxiliary);
+	if (!onnx_export_without(j->r->student.path, nauxiliary, auxiliary, a, &onnx, &image.onnx_bytes, &image.npatches, &patch, &j->d->diag))
 		return false;
 	image.onnx = onnx;
 	patches = arena_array(a, struct rt_patch, image.npatches + 1);

@@ -74,6 +74,8 @@ bool logits_write(struct job *);
 bool job_import(struct job *);                /* fills dist but for terms and optimizer */
 bool job_stage(struct job *, const struct recipe_stage *); /* those */
 double job_task_weight(const struct recipe *, const struct recipe_stage *, const char *task);
+/* The student's outputs, by their ONNX names, that only auxiliary tasks are about. */
+int job_auxiliary(const struct job *, const char *const **onnx);
 /* Does the trainer give the task's weight, and from what on? */
 bool job_task_dial(const struct recipe_stage *, const char *task, struct dial *);
 

@@ -374,7 +374,7 @@ job_import(struct job *j)
 	for (int i = 0; i < r->ntasks; i++)
 		ds->tasks[i] = (struct distill_task){
 			.name = r->tasks[i].name, .head = r->tasks[i].head, .target = r->tasks[i].target,
-			.weight = r->tasks[i].weight, .set = r->tasks[i].data, .nmetrics = r->tasks[i].nmetrics, .metrics = metrics_of(a, &r->tasks[i]),
+			.auxiliary = r->tasks[i].auxiliary, .weight = r->tasks[i].weight, .set = r->tasks[i].data, .nmetrics = r->tasks[i].nmetrics, .metrics = metrics_of(a, &r->tasks[i]),
 			.loc = job_loc(j, r->tasks[i].line)};
 	return j->d->diag.errors == 0;
 }
@@ -414,6 +414,38 @@ job_task_weight(const struct recipe *r, const struct recipe_stage *st, const cha
 		if (task && strcmp(r->tasks[i].name, task) == 0)
 			return r->tasks[i].weight * own;
 	return 1;
+}
+
+/* The student's output that is a task's head; NULL: another tensor is. */
+static const struct recipe_name *
+head_output(const struct recipe *r, const struct recipe_task *t)
+{
+	const char *head = str_starts(t->head, "student.") ? t->head + strlen("student.") : t->head;
+
+	for (int i = 0; i < r->student.noutputs; i++)
+		if (strcmp(r->student.outputs[i].name, head) == 0)
+			return &r->student.outputs[i];
+	return NULL;
+}
+
+int
+job_auxiliary(const struct job *j, const char *const **onnx)
+{
+	const struct recipe *r = j->r;
+	const char **names = arena_array(j->d->arena, const char *, r->ntasks + 1);
+	int n = 0;
+
+	for (int i = 0; i < r->ntasks; i++) {
+		const struct recipe_name *head = head_output(r, &r->tasks[i]);
+		bool own = head && r->tasks[i].auxiliary;
+
+		for (int k = 0; k < r->ntasks && own; k++)
+			own = r->tasks[k].auxiliary || head_output(r, &r->tasks[k]) != head;
+		if (own)
+			names[n++] = head->onnx;
+	}
+	*onnx = names;
+	return n;
 }
 
 static void

@@ -53,6 +53,9 @@ bool onnx_text_to_binary(const char *in, const char *out, struct diag *);
 struct onnx_patch { const char *name; int64_t offset, bytes; };
 bool onnx_export_template(const char *path, struct arena *, void **bytes, size_t *size,
                           int *npatch, struct onnx_patch **patch, struct diag *);
+/* The same without some of its outputs, and what only they need. */
+bool onnx_export_without(const char *path, int n, const char *const *outputs, struct arena *, void **bytes, size_t *size,
+                         int *npatch, struct onnx_patch **patch, struct diag *);
 /* What inspect prints of a file without compiling it. */
 enum onnx_kind { ONNX_TENSOR, ONNX_SEQUENCE, ONNX_OPTIONAL };
 struct onnx_summary { int64_t ir_version, opset; const char *producer; int nodes, initializers;

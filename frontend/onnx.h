@@ -76,6 +76,9 @@ bool onnx_is_setting(const char *op, int i);
 /* Running mean or variance: a state, but not trainable. */
 bool onnx_is_running(const char *op, int i);
 
+/* ---- onnx_prune.c: outputs of these names go, and what only they need */
+void onnx_drop_outputs(struct onnx_file *, int n, const char *const *names);
+
 /* ---- onnx_upgrade.c: a node on its way to the newest form of its operator.
  * Upgrades rewrite it in place; they may build nodes before it (through b) and,
  * by finish, after it. */

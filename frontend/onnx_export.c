@@ -11,6 +11,8 @@ struct export
 	struct arena *a;
 	struct diag *d;
 	struct map *params; /* names of initializers that training changes */
+	int ndropped;	    /* outputs that are not exported */
+	const char *const *dropped;
 };
 
 /* ---- inference form */
@@ -231,11 +233,13 @@ rewrite(struct export *e)
 {
 	Onnx__ModelProto *m = e->f.m;
 	Onnx__GraphProto *g = m->graph;
-	char **outputs = arena_array(e->f.own, char *, g->n_output + 1);
+	char **outputs;
 	size_t i;
 	bool ok = true;
 
 	onnx_own_parameters(&e->f, e->d);
+	onnx_drop_outputs(&e->f, e->ndropped, e->dropped);
+	outputs = arena_array(e->f.own, char *, g->n_output + 1);
 	for (i = 0; i < g->n_output; i++)
 		outputs[i] = (char *)(uintptr_t)onnx_str(g->output[i]->name);
 	g->n_node = inference_form(e, NULL, g->n_node, g->node, g->n_output, outputs);
@@ -355,7 +359,14 @@ bool
 onnx_export_template(const char *path, struct arena *a, void **bytes, size_t *size, int *npatch,
     struct onnx_patch **patch, struct diag *d)
 {
-	struct export e = {.a = a, .d = d};
+	return onnx_export_without(path, 0, NULL, a, bytes, size, npatch, patch, d);
+}
+
+bool
+onnx_export_without(const char *path, int n, const char *const *outputs, struct arena *a,
+    void **bytes, size_t *size, int *npatch, struct onnx_patch **patch, struct diag *d)
+{
+	struct export e = {.a = a, .d = d, .ndropped = n, .dropped = outputs};
 	struct diag quiet;
 	bool ok;
 

@@ -209,10 +209,14 @@ static void
 check_tasks(const struct check *c, const struct names *have)
 {
 	struct names sets = {0};
-	int i;
+	int i, k;
 
 	for (i = 0; i < c->r->nsets; i++)
 		vec_push(c->a, &sets.list, c->r->sets[i].name);
+	for (i = 0, k = 0; i < c->r->ntasks; i++)
+		k += !c->r->tasks[i].auxiliary;
+	if (c->r->ntasks && !k)
+		diag_invalid(c->d, at(c, c->r->tasks[0].line), "all tasks are auxiliary: nothing would be exported");
 	for (i = 0; i < c->r->ntasks; i++) {
 		const struct recipe_task *t = &c->r->tasks[i];
 		const char *what = arena_printf(c->a, "task \"%s\"", t->name);

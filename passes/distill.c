@@ -290,6 +290,26 @@ teacher_output(struct distiller *x, struct made *m, const char *name, struct loc
 	return v != NULL;
 }
 
+/* Is the output about auxiliary tasks only? */
+static bool
+auxiliary(const struct distill *d, const char *output)
+{
+	bool any = false;
+
+	for (int i = 0; i < d->ntasks; i++) {
+		const char *head = d->tasks[i].head;
+
+		if (str_starts(head, "student."))
+			head += strlen("student.");
+		if (strcmp(head, output) != 0)
+			continue;
+		if (!d->tasks[i].auxiliary)
+			return false;
+		any = true;
+	}
+	return any;
+}
+
 struct graph *
 distill_infer_graph(struct arena *a, const struct distill *d, struct diag *diag)
 {
@@ -302,7 +322,7 @@ distill_infer_graph(struct arena *a, const struct distill *d, struct diag *diag)
 		const struct distill_name *n = &d->student.names[i];
 		struct value *v = distill_named(&x, &x.student, n->name, n->loc);
 
-		if (v)
+		if (v && !auxiliary(d, n->name))
 			graph_output(x.g, n->name, x.student.map[v->id]);
 		ok = v != NULL;
 	}

@@ -42,6 +42,7 @@ struct distill_term { const char *name, *task, *loss, *adaptor, *reduction; stru
 struct distill_metric { const char *name, *teacher; }; /* of host/metric.def, up to a dot; teacher NULL: the one that a term of the task imitates */
 struct distill_task { const char *name, *head, *target; double weight; int nmetrics; const struct distill_metric *metrics; struct loc loc;
                       double initial;  /* the first weight that a step or the trainer moves; 0: the method's */
+                      bool auxiliary;  /* its head is no output of inference */
                       bool turned;     /* its weight is the input $task.NAME */
                       const char *set; /* the data set whose rows it is about; NULL: those of its target field */ };
 /* Several data sets in one batch: their rows, in order.  Fields that several sets

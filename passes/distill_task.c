@@ -6,7 +6,7 @@
  *
  *   uncertainty  v_k = exp(-s_k)/2, the loss has + s_k/2, s_k learns with the rest and stays
  *                within +-clamp (Kendall, Gal, Cipolla 2018, with s = log sigma^2)
- *   gradnorm     v_k = w_k, which goes along sign(G_k - mean(G) r_k^alpha) |grad L_k|:
+ *   gradnorm     v_k = w_k, which goes against sign(G_k - mean(G) r_k^alpha) |grad L_k|:
  *                G_k = w_k |grad L_k| by the layer's parameters, r_k = (L_k/L_k0) / their mean,
  *                L_k0 the first loss of the stage; the sum of w stays (Chen et al. 2018) */
 #include "passes/distill_int.h"
