@@ -463,6 +463,16 @@ balance_tasks(struct job *j, const struct recipe_stage *st)
 	}
 }
 
+static const struct distill_class_map *
+class_maps(struct arena *a, const struct recipe_term *t)
+{
+	struct distill_class_map *m = t->maps ? arena_array(a, struct distill_class_map, t->nteachers + 1) : NULL;
+
+	for (int k = 0; m && k < t->nteachers; k++)
+		m[k] = (struct distill_class_map){t->maps[k].n, t->maps[k].to};
+	return m;
+}
+
 bool
 job_stage(struct job *j, const struct recipe_stage *st)
 {
@@ -479,6 +489,7 @@ job_stage(struct job *j, const struct recipe_stage *st)
 			.students = terms[i].students, .values = terms[i].values, .adaptor = terms[i].adaptor, .reduction = terms[i].reduction, .weight = terms[i].weight,
 			.temperature = terms[i].temperature, .tau_squared = terms[i].tau_squared,
 			.nteachers = terms[i].nteachers, .teachers = terms[i].teachers,
+			.teacher_weights = terms[i].teacher_weights, .maps = class_maps(j->d->arena, &terms[i]),
 			.loc = job_loc(j, terms[i].line)};
 	for (int i = 0; i < nfrozen; i++)
 		frozen[i] = i < j->r->student.nfrozen ? j->r->student.frozen[i] : st->frozen[i - j->r->student.nfrozen];

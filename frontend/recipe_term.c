@@ -253,7 +253,8 @@ static bool
 term_keys(struct ydoc *y, ynode *n, const char *what, const struct loss_info *l)
 {
 	static const char *const common[] = {"task", "loss", "weight", "temperature", "tau_squared",
-	    "teacher", "teachers", "student", "students", "adaptor", "reduction", "kwargs"};
+	    "teacher", "teachers", "student", "students", "adaptor", "reduction", "kwargs",
+	    "teacher_weights", "class_map"};
 	enum { NCOMMON = sizeof common / sizeof *common };
 	int count = NCOMMON;
 	const char **keys = arena_array(y->arena, const char *, NCOMMON + (l ? l->nsettings : 0));
@@ -284,6 +285,99 @@ loss_named(struct ydoc *y, ynode *n, const char *what, const char **name)
 	yaml_bad(y, yaml_get(y, n, "loss"), "no loss is called \"%s\"%s", *name,
 	    yaml_hint(y, *name, NLOSSES, names));
 	return NULL;
+}
+
+/* ---- about each teacher of a term */
+
+/* The teacher that item i of a mapping is about; -1: reported. */
+static int
+teacher_at(struct ydoc *y, ynode *map, int i, const char *what, const struct recipe_term *t)
+{
+	const char *name = yaml_key(y, map, i);
+
+	for (int k = 0; k < t->nteachers; k++)
+		if (name && strcmp(t->teachers[k], name) == 0)
+			return k;
+	yaml_bad(y, yaml_key_node(y, map, i), "%s: \"%s\" is no teacher of this term%s", what,
+	    name ? name : "", yaml_hint(y, name ? name : "", t->nteachers, t->teachers));
+	return -1;
+}
+
+/* [1, 3], in the order of the teachers, or {big.y: 1, other.y: 3}, where others count 0. */
+static void
+teacher_weights(
+    struct ydoc *y, ynode *n, const char *what, const struct loss_info *l, struct recipe_term *t)
+{
+	ynode *w = yaml_get(y, n, "teacher_weights");
+	int fusion = loss_setting_find(l, "fusion"), count = t->nteachers;
+	double *v, sum = 0;
+
+	if (!w)
+		return;
+	what = arena_printf(y->arena, "%s.teacher_weights", what);
+	if (loss_setting_find(l, "teacher_temperature") < 0) {
+		yaml_bad(y, w, "%s: loss \"%s\" weighs no teachers", what, t->loss);
+		return;
+	}
+	if (fusion >= 0 && t->values[fusion].from != l->settings[fusion].otherwise)
+		yaml_bad(y, w, "%s: \"fusion\" weighs the teachers already", what);
+	if (yaml_is_map(w)) {
+		v = arena_array(y->arena, double, t->nteachers + 1);
+		for (int i = 0; i < yaml_count(w); i++) {
+			int k = teacher_at(y, w, i, what, t);
+
+			if (k < 0 || !yaml_scalar_number(y, yaml_value(y, w, i), &v[k]))
+				return;
+		}
+	} else {
+		count = yaml_number_list(y, w, &v);
+	}
+	if (count != t->nteachers) {
+		yaml_bad(y, w, "%s has %d numbers for %d teachers", what, count, t->nteachers);
+		return;
+	}
+	for (int k = 0; k < count; k++) {
+		if (!(v[k] >= 0) || isinf(v[k]))
+			yaml_bad(y, w, "%s: %g is no weight", what, v[k]);
+		sum += v[k];
+	}
+	if (sum > 0)
+		t->teacher_weights = v;
+	else
+		yaml_bad(y, w, "%s must not all be 0", what);
+}
+
+/* [2, 0, -1]: the student's class for each class of the teacher, -1: none; of every teacher,
+ * or {big.y: [..]}. */
+static void
+class_maps(
+    struct ydoc *y, ynode *n, const char *what, const struct loss_info *l, struct recipe_term *t)
+{
+	ynode *map = yaml_get(y, n, "class_map");
+	struct recipe_class_map one = {0};
+
+	if (!map)
+		return;
+	what = arena_printf(y->arena, "%s.class_map", what);
+	if (loss_setting_find(l, "fusion") < 0) {
+		yaml_bad(y, map, "%s: loss \"%s\" does not compare classes with a teacher's", what,
+		    t->loss);
+		return;
+	}
+	t->maps = arena_array(y->arena, struct recipe_class_map, t->nteachers + 1);
+	if (yaml_is_map(map)) {
+		for (int i = 0; i < yaml_count(map); i++) {
+			int k = teacher_at(y, map, i, what, t);
+
+			if (k >= 0)
+				t->maps[k].n = yaml_int_list(
+				    y, yaml_value(y, map, i), &t->maps[k].to, -1, INT32_MAX);
+		}
+		return;
+	}
+	one.n = yaml_int_list(y, map, &one.to, -1, INT32_MAX);
+	for (int k = 0; k < t->nteachers; k++)
+		t->maps[k] = one;
 }
 
 /* What the loss needs and the term has not, or the reverse. */
@@ -317,7 +411,7 @@ static void
 term(struct ydoc *y, ynode *n, const char *name, int line, struct recipe_term *t)
 {
 	static const char *const adaptors[] = {"auto", "none", "linear", "conv1x1"};
-	static const char *const reductions[] = {"batchmean", "mean"};
+	static const char *const reductions[] = {"batchmean", "mean", "sum"};
 	const char *what = arena_printf(y->arena, "terms.%s", name);
 	const struct loss_info *l;
 
@@ -341,8 +435,10 @@ term(struct ydoc *y, ynode *n, const char *name, int line, struct recipe_term *t
 	t->temperature = recipe_dial(y, n, "temperature", l->temperature, 1e-6, INFINITY);
 	t->tau_squared = yaml_bool(y, n, "tau_squared", true);
 	term_choice(y, n, "adaptor", &t->adaptor, 4, adaptors);
-	term_choice(y, n, "reduction", &t->reduction, 2, reductions);
+	term_choice(y, n, "reduction", &t->reduction, 3, reductions);
 	loss_values(y, n, what, l, t);
+	teacher_weights(y, n, what, l, t);
+	class_maps(y, n, what, l, t);
 	if (term_keys(y, n, what, l)) /* else what seems to be missing may be misspelt */
 		term_needs(y, n, what, l, t);
 	if (strcmp(t->loss, "hint") == 0 && !t->adaptor)

@@ -32,6 +32,15 @@ weighted(const struct operands *o, struct value *mean)
 	return b_muls(o->in.b, b_mul(o->in.b, mean, loss_dial(&o->in, "weight")), task);
 }
 
+/* Is the task's target the class that the loss is about? */
+static bool
+reads_labels(const struct distill_term *t)
+{
+	const struct loss_info *l = &loss_info[loss_find(t->loss)];
+
+	return l->target == LOSS_MUST && !l->features;
+}
+
 static bool
 build_term(struct distiller *x, const struct distill_term *t)
 {
@@ -43,7 +52,7 @@ build_term(struct distiller *x, const struct distill_term *t)
 
 	if (!distill_operands(x, &b, t, &o) || !loss_build(&o.in, &l))
 		return false;
-	if (strcmp(t->loss, "ce") == 0 && !distill_check_labels(x, &o))
+	if (reads_labels(t) && !distill_check_labels(x, &o))
 		return false;
 	if (l.total) {
 		mean = l.total;

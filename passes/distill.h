@@ -37,6 +37,8 @@ struct distill_field { const char *name; enum dtype dtype; int rank; int64_t dim
                        int64_t first_row, rows; /* its rows in the batch when several sets are concatenated; rows 0: all */ };
 struct distill_term { const char *name, *task, *loss, *adaptor, *reduction; struct dial weight, temperature; bool tau_squared;
                       const struct dial *values; /* by loss_info's settings; NULL: the defaults */
+                      const double *teacher_weights; /* by teacher; NULL: equal */
+                      const struct distill_class_map { int64_t n; const int64_t *to; } *maps; /* by teacher: class of the student for each of its own, -1: none; n 0: the same */
                       int nstudents, nteachers; const char *const *students, *const *teachers; /* no student: the task's head */
                       struct loc loc; };
 struct distill_metric { const char *name, *teacher; }; /* of host/metric.def, up to a dot; teacher NULL: the one that a term of the task imitates */

@@ -73,6 +73,8 @@ struct value *distill_input(
     struct graph *, const char *name, enum dtype, int rank, const int64_t *dims);
 /* distill_input.c: `channels` and `resize` of an input; NULL: reported. */
 struct value *distill_picture(struct build *, const struct distill_input *, struct value *);
+/* The number that random nodes draw by: another for each batch of a window. */
+struct value *distill_draws(struct build *, int64_t accumulate, struct value *step);
 bool distill_clone(struct distiller *, struct made *);
 /* Does the teacher's output of the recipe's name come from the cache? */
 bool distill_cached(const struct distill_model *, const char *name);

@@ -213,16 +213,13 @@ model_title(struct distiller *x, const struct made *m)
 	return m->student ? "the student" : arena_printf(x->g->arena, "teacher \"%s\"", m->m->name);
 }
 
-/* The number that random nodes draw by: another for each step of a window. */
-static struct value *
-draws(struct distiller *x, struct build *b, struct value *step)
+struct value *
+distill_draws(struct build *b, int64_t accumulate, struct value *step)
 {
-	int64_t k = x->d->update.accumulate;
-
-	if (k < 2)
+	if (accumulate < 2)
 		return step;
-	step = b_muls(b, b_adds(b, step, -1), (double)k);
-	step = b_add(b, step, distill_input(x->g, "$micro", DT_i64, 0, NULL));
+	step = b_muls(b, b_adds(b, step, -1), (double)accumulate);
+	step = b_add(b, step, distill_input(b->g, "$micro", DT_i64, 0, NULL));
 	return b_adds(b, step, 1);
 }
 
@@ -239,7 +236,8 @@ fed(struct distiller *x, struct made *m, const struct value *v, struct rows *row
 		struct value *in = distill_input(x->g, v->name, v->dtype, v->rank, v->dims);
 
 		*rows = (struct rows){0, 0};
-		return strcmp(v->name, "$step") == 0 && !x->eval ? draws(x, &b, in) : in;
+		return strcmp(v->name, "$step") == 0 && !x->eval ? distill_draws(&b, x->d->update.accumulate, in)
+								  : in;
 	}
 	for (int i = 0; i < m->m->ninputs && n < 64; i++) {
 		const struct distill_input *in = &m->m->inputs[i];

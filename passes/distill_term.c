@@ -261,6 +261,7 @@ distill_operands(
 	o->in.batch = x->d->batch;
 	o->in.first_row = r.first;
 	o->in.samples = x->d->samples;
+	o->in.accumulate = x->d->update.accumulate;
 	o->in.valid = x->eval ? distill_valid_rows(x, b, r) : NULL;
 	return o->in.student != NULL;
 }

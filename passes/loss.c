@@ -203,6 +203,51 @@ loss_index(const struct loss_in *in)
 	return rows == batch ? all : b_slice(in->b, all, &in->first_row, &rows, &one);
 }
 
+/* ---- draws */
+
+static const char *
+own_name(const struct loss_in *in, const char *what)
+{
+	return arena_printf(in->b->g->arena, "adaptor.%s.%s", in->term->name, what);
+}
+
+/* $step, and in a window of several batches another number for each, as random nodes of
+ * the student have it (distill_draws).  Streams of terms have the highest bit. */
+struct value *
+loss_uniform(const struct loss_in *in, const char *what, int rank, const int64_t *dims)
+{
+	struct build *b = in->b;
+	struct value *draw[2];
+	struct attr a[2] = {{.name = "dims", .kind = ATTR_INTS, .n = rank},
+	    {.name = "stream", .kind = ATTR_INT}};
+	uint32_t h = 2166136261u;
+	int64_t *kept;
+
+	for (const char *s = own_name(in, what); *s; s++)
+		h = (h ^ (unsigned char)*s) * 16777619u;
+	kept = arena_array(b->g->arena, int64_t, rank + 1);
+	memcpy(kept, dims, sizeof *dims * (size_t)rank);
+	a[0].ints = kept;
+	a[1].i = h | 0x80000000u;
+	draw[0] = distill_input(b->g, "$seed", DT_i64, 0, NULL);
+	draw[1] = distill_draws(b, in->accumulate, distill_input(b->g, "$step", DT_i64, 0, NULL));
+	return b_op(b, OP_rng, 2, draw, 2, a);
+}
+
+/* sqrt(-2 log(1 - u)) cos(2 pi v), Box and Muller */
+struct value *
+loss_normal(const struct loss_in *in, const char *what, int rank, const int64_t *dims)
+{
+	struct build *b = in->b;
+	struct value *u = loss_uniform(in, what, rank, dims), *r;
+	struct value *v = loss_uniform(in, arena_printf(b->g->arena, "%s.angle", what), rank, dims);
+
+	if (!u || !v)
+		return NULL;
+	r = b_sqrt(b, b_muls(b, b_log(b, b_sub(b, b_scalar(b, DT_f32, 1), u)), -2));
+	return b_mul(b, r, b1(b, OP_cos, b_muls(b, v, 2 * acos(-1))));
+}
+
 /* ---- states of a term */
 
 static uint64_t
@@ -213,12 +258,6 @@ splitmix(uint64_t *state)
 	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
 	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
 	return z ^ z >> 31;
-}
-
-static const char *
-own_name(const struct loss_in *in, const char *what)
-{
-	return arena_printf(in->b->g->arena, "adaptor.%s.%s", in->term->name, what);
 }
 
 static struct value *

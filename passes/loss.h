@@ -28,6 +28,7 @@ struct loss_in {
 	int64_t seed;
 	int64_t batch, first_row; /* of the step; which of its rows the first one is */
 	int64_t samples;	  /* of the training set; 0: not known */
+	int64_t accumulate;	  /* batches of an update; 0 and 1: one */
 };
 
 /* Either row, whose mean over its elements is the term, weighted: sum(row*weight) /
@@ -79,6 +80,10 @@ struct value *labels_of(const struct loss_in *, struct value **counted);
 struct value *one_hot(struct build *, struct value *logits, struct value *labels);
 /* number of labels outside the classes that are not the ignored one; f32 rank 0 */
 struct value *labels_outside(const struct loss_in *);
+
+/* ---- numbers drawn anew for each batch, others for each `what` of the term */
+struct value *loss_uniform(const struct loss_in *, const char *what, int rank, const int64_t *dims); /* [0,1) */
+struct value *loss_normal(const struct loss_in *, const char *what, int rank, const int64_t *dims);
 
 /* ---- what a term has of its own: states adaptor.TERM.WHAT, no part of the export */
 /* Trained with the student; drawn uniformly from +-bound by seed and name. */

@@ -70,6 +70,21 @@ dial_of(const char *s)
 	return strcmp(s, "true") == 0 ? (struct dial){.from = 1} : d;
 }
 
+/* "1 0 2" as numbers; NULL: not there. */
+static double *
+numbers_of(const char *settings, const char *key, int *n)
+{
+	double *v = arena_array(arena, double, 16);
+	char s[64], *at = s, *end;
+
+	*n = 0;
+	if (!said(settings, key, s, sizeof s))
+		return NULL;
+	for (v[0] = strtod(at, &end); end > at; v[++*n] = strtod(at, &end))
+		at = end;
+	return v;
+}
+
 static double
 place_of(const char *word, const char *words)
 {
@@ -91,7 +106,9 @@ set_term(struct problem *p, const char *loss, const char *settings)
 {
 	const struct loss_info *l = &loss_info[loss_find(loss)];
 	struct dial *values = arena_array(arena, struct dial, l->nsettings + 1);
+	const double *map;
 	char word[64];
+	int n;
 
 	p->term =
 	    (struct distill_term){.name = "t", .loss = loss, .values = values, .loc = LOC_NONE};
@@ -100,6 +117,17 @@ set_term(struct problem *p, const char *loss, const char *settings)
 	p->term.tau_squared = !said(settings, "tau_squared", word, sizeof word);
 	if (said(settings, "temperature", word, sizeof word))
 		p->term.temperature = dial_of(word);
+	p->term.teacher_weights = numbers_of(settings, "teacher_weights", &n);
+	if ((map = numbers_of(settings, "class_map", &n))) {
+		struct distill_class_map *m = arena_array(arena, struct distill_class_map, MOST);
+		int64_t *to = arena_array(arena, int64_t, n);
+
+		for (int i = 0; i < n; i++)
+			to[i] = (int64_t)map[i];
+		for (int i = 0; i < MOST; i++)
+			m[i] = (struct distill_class_map){n, to};
+		p->term.maps = m;
+	}
 	if (said(settings, "reduction", word, sizeof word))
 		p->term.reduction = arena_strdup(arena, word);
 	if (said(settings, "adaptor", word, sizeof word))
@@ -121,6 +149,17 @@ number(const struct given *g, const char *key, double otherwise)
 	char s[64];
 
 	return said(g->c->settings, key, s, sizeof s) ? dial_of(s).from : otherwise;
+}
+
+int
+numbers(const struct given *g, const char *key, double *v, int most)
+{
+	int n;
+	const double *all = numbers_of(g->c->settings, key, &n);
+
+	for (int i = 0; i < n && i < most; i++)
+		v[i] = all[i];
+	return n;
 }
 
 bool
@@ -154,6 +193,7 @@ build(struct problem *p, const struct loss_case *c, bool eval, struct loss *l)
 	static struct build b;
 	const struct shape *y = &c->target;
 	int64_t rows = c->student[0].dims[0];
+	int n;
 
 	*p = (struct problem){.c = c, .keep = (int)rows - (eval ? 2 : 0)};
 	diag_init(&p->d, NULL);
@@ -171,6 +211,7 @@ build(struct problem *p, const struct loss_case *c, bool eval, struct loss *l)
 		    .dtype = c->classes ? DT_i32 : DT_f32,
 		    .rank = y->rank - 1,
 		    .classes = c->classes,
+		    .class_weights = numbers_of(c->settings, "class_weights", &n),
 		    .has_ignore = c->ignore,
 		    .ignore = 255};
 		memcpy(p->field.dims, y->dims + 1, sizeof *y->dims * (size_t)(y->rank - 1));
@@ -326,6 +367,7 @@ given_of(const struct problem *p)
 	    .ns = p->in.nstudents,
 	    .nt = p->in.nteachers,
 	    .rows = p->keep,
+	    .training = !p->in.eval,
 	    .seed = 9,
 	    .step = 4};
 	struct dense index = seen(p, "$index", 0);
@@ -451,14 +493,41 @@ input_of(const struct graph *g, const struct value *v)
 	die("no input");
 }
 
+/* What stop_gradient makes a constant stays what it is: an input of the value it has. */
+static void
+hold_stopped(struct problem *p)
+{
+	struct eval_opts opts = {.arena = arena};
+	struct graph *g = p->g;
+	int ninputs = g->inputs.n;
+	struct etensor **out = arena_array(arena, struct etensor *, g->outputs.n + 1);
+	struct etensor **all = arena_array(arena, struct etensor *, g->nvalue + 1);
+	struct etensor **feed = arena_array(arena, struct etensor *, ninputs + g->nodes.n + 1);
+
+	if (!eval_graph(&opts, g, p->feed, out, NULL, all, &p->d))
+		die("%s: %s", p->c->name, p->d.text.s);
+	memcpy(feed, p->feed, sizeof *feed * (size_t)ninputs);
+	for (int i = 0; i < g->nodes.n; i++) {
+		struct value *v = g->nodes.v[i]->out[0];
+
+		if (g->nodes.v[i]->op != OP_stop_gradient)
+			continue;
+		feed[g->inputs.n] = all[v->id];
+		graph_replace(g, v, graph_input(g, arena_printf(arena, "held.%d", i), v->dtype, v->rank, v->dims));
+	}
+	p->feed = feed;
+}
+
 static void
 check_gradients(struct problem *p)
 {
-	struct graph *plain = graph_copy(p->g);
+	struct problem held = *p;
 	struct value *grads[64];
 	int first = p->g->outputs.n;
 	struct etensor **out;
 
+	held.g = graph_copy(p->g);
+	hold_stopped(&held);
 	if (!grad_build(p->g, p->loss, p->nwrt, p->wrt, grads, &p->d)) {
 		complain(p, "%s", p->d.text.s);
 		return;
@@ -472,7 +541,7 @@ check_gradients(struct problem *p)
 		int64_t n = p->feed[k]->count, at;
 		double *want = xcalloc((size_t)n, sizeof *want), worst;
 
-		if (!differences(plain, 0, p->feed, k, want, &p->d))
+		if (!differences(held.g, 0, held.feed, k, want, &p->d))
 			die("%s: %s", p->c->name, p->d.text.s);
 		worst = relative_error(n, out[first + i]->f, want, &at);
 		if (!(worst < 1e-6))

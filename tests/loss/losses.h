@@ -32,11 +32,14 @@ struct given {
 	struct dense s[MOST], t[MOST], target;
 	int nstates;
 	struct { const char *name; struct dense d; } *states; /* as they were before the step */
+	bool training;
 	int64_t seed, step, *index; /* of each row in the training set */
 };
 /* A number of the row's settings, and whether one is that word; `otherwise` where it is not there. */
 double number(const struct given *, const char *key, double otherwise);
 bool is_word(const struct given *, const char *key, const char *is);
+/* "1 0 2" of them into v, at most `most`; how many there are. */
+int numbers(const struct given *, const char *key, double *v, int most);
 /* State adaptor.t.NAME of the term. */
 const struct dense *trained(const struct given *, const char *name);
 /* x [rows, ...] times weight [out, in] plus bias, by those states of the name given. */
