@@ -7,6 +7,7 @@
  *   rows.TASK.teacher  f32 as scores: its teacher's answer
  *   rows.TASK.valid    f32 [rows]: 1 for rows that count */
 #include "passes/distill_int.h"
+#include "passes/loss_soft.h"
 
 #include "host/metric.h"
 
@@ -134,7 +135,8 @@ sum_loss(struct metric_in *m, struct loss *l)
 	for (int i = m->x->d->nterms - 1; i >= 0; i--) {
 		const struct distill_term *t = &m->x->d->terms[i];
 
-		if (t->task && strcmp(t->task, own.name) == 0 && t->nteachers == 0 && t->nstudents == 0)
+		if (t->task && strcmp(t->task, own.name) == 0 && t->nteachers == 0 &&
+		    t->nstudents == 0 && loss_info[loss_find(t->loss)].target != LOSS_NO)
 			own = *t;
 	}
 	in.term = &own;
@@ -274,10 +276,15 @@ imitation(const struct distiller *x, const struct distill_task *task)
 	return NULL;
 }
 
+/* maps: of the teachers' classes, as their term has them; NULL: none */
 static bool
 operands(struct distiller *x, struct build *b, const struct distill_task *task, int nteachers,
-    const char *const *teachers, struct distill_term *t, struct operands *o)
+    const char *const *teachers, const struct distill_class_map *maps, struct distill_term *t,
+    struct operands *o)
 {
+	struct classes c;
+	bool ok;
+
 	*t = (struct distill_term){.name = task->name,
 	    .task = task->name,
 	    .loss = "ce",
@@ -285,8 +292,13 @@ operands(struct distiller *x, struct build *b, const struct distill_task *task, 
 	    .temperature = {.from = 1},
 	    .nteachers = nteachers,
 	    .teachers = teachers,
+	    .maps = maps,
 	    .loc = task->loc};
-	return distill_operands(x, b, t, o);
+	ok = distill_operands(x, b, t, o);
+	for (int k = 0; k < nteachers && ok && maps; k++)
+		if (maps[k].n && o->in.student->rank > 1)
+			ok = (o->in.teachers[k] = class_mapped(&o->in, k, &c)) != NULL;
+	return ok;
 }
 
 static bool
@@ -372,7 +384,7 @@ mean(struct distiller *x, const struct distill_task *task, const struct distill_
 		m->teacher ? &m->teacher
 		: from	   ? from->teachers
 			   : NULL,
-		&t, &o) ||
+		from && !m->teacher ? from->maps : NULL, &t, &o) ||
 	    !has_needs(x, &o, m->name, metric_info[id].needs) || !sums[id](&in, &l))
 		return false;
 	distill_sums(x, &b, o.rows, &l, &num, &den);
@@ -425,7 +437,7 @@ task_rows(struct distiller *x, const struct distill_task *task)
 
 	if (!task->target)
 		return true;
-	if (!operands(x, &b, task, 0, NULL, &t, &o))
+	if (!operands(x, &b, task, 0, NULL, NULL, &t, &o))
 		return false;
 	for (int i = 0, number; i < task->nmetrics; i++) {
 		const struct metric_info *m =
@@ -445,7 +457,8 @@ task_rows(struct distiller *x, const struct distill_task *task)
 		return false;
 	output(x, task, "scores", o.in.student);
 	output(x, task, "valid", distill_valid_rows(x, &b, o.rows));
-	if (from && operands(x, &b, task, from->nteachers, from->teachers, &t, &taught) &&
+	if (from &&
+	    operands(x, &b, task, from->nteachers, from->teachers, from->maps, &t, &taught) &&
 	    teachers_fit(&taught) && taught.rows.first == o.rows.first &&
 	    taught.rows.end == o.rows.end)
 		output(x, task, "teacher", teacher(&taught.in));

@@ -1,9 +1,8 @@
 /* distill_teacher -- what becomes of logits before a soft-label loss compares them.  Of each
  * teacher, in this order, where the term asks for it:
  *
- *   class_map          z_j <- z_i of the class i that maps to j; where several map to one,
- *                      log of their sum of softmax(z).  Classes of the student that nothing
- *                      maps to are left out of both softmaxes
+ *   class_map          distill_classes.c; classes of the student that no teacher has are left
+ *                      out of its softmax too
  *   noise s, noise_p   z <- (1 + n) z, n ~ N(0, s^2) an element, for a row with chance noise_p
  *                      (Sau and Balasubramanian 2016); training only
  *   probability_shift  the largest logit and the label's change places (KA-PS, Wen et al. 2019)
@@ -36,13 +35,11 @@ enum { DYNAMIC_NONE, DYNAMIC_FLSW, DYNAMIC_CWSM };
 enum { FUSE_CLASSES, FUSE_LOGITS };
 enum { FUSION_MEAN, FUSION_CONFIDENCE, FUSION_ENTROPY, FUSION_LABEL, FUSION_LEARNED };
 
-static const double nowhere = -1e30; /* logit of a class that is left out */
-
 /* What the steps share. */
 struct steps {
 	const struct loss_in *in;
 	struct soft *s;
-	struct value *covered; /* bool [1,C,1..]: some teacher has the class; NULL: all */
+	struct classes *c; /* by teacher */
 };
 
 struct value *
@@ -93,121 +90,6 @@ soft_weight(const struct loss_in *in, const struct soft *s)
 	return loss_flag(in, "masked") ? s->counted : NULL;
 }
 
-/* ---- classes that differ */
-
-static bool
-class_mismatch(const struct loss_in *in, int k)
-{
-	const struct value *s = in->student, *t = in->teachers[k];
-	struct arena *a = in->b->g->arena;
-
-	if (s->rank >= 2 && t->rank == s->rank && s->dims[1] != t->dims[1])
-		return diag_invalid(in->b->diag, in->term->loc,
-		    "%s has %lld classes, %s has %lld: loss %s compares class by class; say which "
-		    "is which with class_map: [class of the student for each of the teacher's, -1: "
-		    "none]",
-		    in->teacher_names[k], (long long)t->dims[1], in->student_name,
-		    (long long)s->dims[1], in->term->loss);
-	return diag_invalid(in->b->diag, in->term->loc,
-	    "%s is %s, %s is %s: loss %s needs equal shapes", in->teacher_names[k], dims_text(a, t),
-	    in->student_name, dims_text(a, s), in->term->loss);
-}
-
-/* Do several classes map to one? */
-static bool
-merges(const struct distill_class_map *m)
-{
-	for (int64_t i = 0; i < m->n; i++)
-		for (int64_t k = 0; k < i; k++)
-			if (m->to[i] >= 0 && m->to[i] == m->to[k])
-				return true;
-	return false;
-}
-
-/* The teacher's logits over the student's classes; NULL: reported. */
-static struct value *
-mapped(const struct steps *x, int k)
-{
-	const struct loss_in *in = x->in;
-	const struct distill_class_map *m = in->term->maps ? &in->term->maps[k] : NULL;
-	struct build *b = in->b;
-	struct value *t = in->teachers[k], *s = in->student;
-	int64_t dims[2] = {s->dims[1], t->rank >= 2 ? t->dims[1] : 0};
-	struct tensor *c;
-	char from[MAX_RANK + 1] = {0}, to[MAX_RANK + 1] = {0};
-	bool merged;
-
-	if (!m || m->n == 0) {
-		if (!dims_equal(s->rank, s->dims, t->rank, t->dims))
-			class_mismatch(in, k);
-		return dims_equal(s->rank, s->dims, t->rank, t->dims) ? t : NULL;
-	}
-	if (t->rank != s->rank || m->n != t->dims[1]) {
-		diag_invalid(b->diag, in->term->loc,
-		    "class_map has %lld classes for %s, which is %s", (long long)m->n,
-		    in->teacher_names[k], dims_text(b->g->arena, t));
-		return NULL;
-	}
-	c = tensor_new(b->g->arena, DT_f32, 2, dims);
-	for (int64_t i = 0; i < m->n; i++) {
-		if (m->to[i] >= dims[0]) {
-			diag_invalid(b->diag, in->term->loc,
-			    "class_map sends class %lld of %s to %lld, %s has %lld classes",
-			    (long long)i, in->teacher_names[k], (long long)m->to[i],
-			    in->student_name, (long long)dims[0]);
-			return NULL;
-		}
-		if (m->to[i] >= 0)
-			dtype_put_f(DT_f32, c->data, m->to[i] * dims[1] + i, 1);
-	}
-	for (int i = 0; i < t->rank; i++)
-		from[i] = to[i] = (char)('a' + i);
-	to[CLASS_AXIS] = 'z';
-	merged = merges(m);
-	x->s->merged |= merged;
-	t = b_contract(b, arena_printf(b->g->arena, "%s,zb->%s", from, to),
-	    merged ? b_softmax(b, t, CLASS_AXIS) : t, graph_const(b->g, "class_map", c));
-	return merged ? soft_log(b, t) : t;
-}
-
-/* Classes of the student that some teacher knows. */
-static void
-cover(struct steps *x)
-{
-	const struct distill_term *term = x->in->term;
-	const struct value *s = x->in->student;
-	struct graph *g = x->in->b->g;
-	int64_t dims[MAX_RANK];
-	struct tensor *t;
-
-	x->s->nclasses = s->dims[1];
-	for (int k = 0; k < x->in->nteachers; k++)
-		if (!term->maps || term->maps[k].n == 0)
-			return;
-	for (int i = 0; i < s->rank; i++)
-		dims[i] = i == CLASS_AXIS ? s->dims[i] : 1;
-	t = tensor_new(g->arena, DT_bool, s->rank, dims);
-	for (int k = 0; k < x->in->nteachers; k++)
-		for (int64_t i = 0; i < term->maps[k].n; i++)
-			if (term->maps[k].to[i] >= 0)
-				dtype_put_i(DT_bool, t->data, term->maps[k].to[i], 1);
-	x->s->nclasses = 0;
-	for (int64_t c = 0; c < s->dims[1]; c++)
-		x->s->nclasses += dtype_get_i(DT_bool, t->data, c) != 0;
-	if (x->s->nclasses < s->dims[1])
-		x->covered = graph_const(g, "covered", t);
-	if (x->covered)
-		x->s->covered = b_cast(x->in->b, x->covered, DT_f32);
-}
-
-static struct value *
-only_covered(const struct steps *x, struct value *z, double otherwise)
-{
-	struct build *b = x->in->b;
-
-	return x->covered ? b_select(b, x->covered, z, b_scalar(b, DT_f32, otherwise)) : z;
-}
-
 /* ---- one teacher */
 
 static struct value *
@@ -235,7 +117,7 @@ shifted(const struct steps *x, struct value *z)
 	const struct soft *s = x->s;
 	struct attr at[2] = {{.name = "axis", .kind = ATTR_INT, .i = CLASS_AXIS},
 	    {.name = "keep", .kind = ATTR_INT, .i = 1}};
-	struct value *largest, *is_largest, *of_label, *out;
+	struct value *largest, *is_largest, *of_label, *out, *known;
 	int64_t dims[MAX_RANK];
 
 	for (int i = 0; i < z->rank; i++)
@@ -244,41 +126,37 @@ shifted(const struct steps *x, struct value *z)
 	is_largest = b2(b, OP_eq, b_iota(b, DT_i64, z->rank, dims, CLASS_AXIS), largest);
 	of_label = sum_kept(b, b_select(b, s->hot, z, b_scalar(b, DT_f32, 0)));
 	out = b_select(b, s->hot, max_kept(b, z), b_select(b, is_largest, of_label, z));
-	if (s->counted) {
-		struct value *one = b_scalar(b, DT_f32, 1);
-
-		out = b_select(b, b2(b, OP_eq, s->counted, one), out, z);
-	}
-	return out;
+	/* a label that is ignored, or a class that the teacher has not, changes nothing */
+	known = b2(b, OP_lt, b_scalar(b, DT_f32, NO_CLASS / 2), of_label);
+	if (s->counted)
+		known = b2(b, OP_and, known, b2(b, OP_lt, b_scalar(b, DT_f32, 0), s->counted));
+	return b_select(b, known, out, z);
 }
 
-/* (z - mean) / (std + 1e-7) over the classes that count */
+/* (z - mean) / (std + 1e-7) over the classes that it has */
 static struct value *
-standardized(const struct steps *x, struct value *z)
+standardized(struct build *b, const struct classes *c, struct value *z)
 {
-	struct build *b = x->in->b;
-	double n = (double)x->s->nclasses;
 	struct value *d, *var;
 
-	if (!z)
-		return NULL;
-	d = b_sub(b, z, b_muls(b, sum_kept(b, only_covered(x, z, 0)), 1 / n));
-	var = b_muls(b, sum_kept(b, only_covered(x, b_square(b, d), 0)), 1 / (n - 1));
+	d = b_sub(b, z, b_muls(b, sum_kept(b, classes_only(b, c, z, 0)), 1 / (double)c->n));
+	var = sum_kept(b, classes_only(b, c, b_square(b, d), 0));
+	var = b_muls(b, var, 1 / (double)(c->n > 1 ? c->n - 1 : 1));
 	var = b_sqrt(b, b_max(b, var, b_scalar(b, DT_f32, 1e-24)));
-	return b_div(b, d, b_adds(b, var, 1e-7));
+	return classes_only(b, c, b_div(b, d, b_adds(b, var, 1e-7)), NO_CLASS);
 }
 
 /* Its logits before the temperature. */
 static struct value *
 prepared(const struct steps *x, int k)
 {
-	struct value *z = mapped(x, k);
+	struct value *z = class_mapped(x->in, k, &x->c[k]);
 
 	if (z)
 		z = noisy(x->in, k, z);
 	if (z && loss_flag(x->in, "probability_shift"))
 		z = shifted(x, z);
-	return z && loss_flag(x->in, "standardize") ? standardized(x, z) : z;
+	return z && loss_flag(x->in, "standardize") ? standardized(x->in->b, &x->c[k], z) : z;
 }
 
 /* ---- temperatures */
@@ -377,17 +255,17 @@ temperatures(const struct loss_in *in, struct value *const *z, struct soft *s)
 
 /* a_k of teacher k before they are brought to the sum 1 */
 static struct value *
-score(const struct steps *x, int how, struct value *z)
+score(const struct steps *x, int how, int k, struct value *z)
 {
 	struct build *b = x->in->b;
-	struct value *l = b_log_softmax(b, only_covered(x, z, nowhere), CLASS_AXIS), *v;
+	struct value *l = b_log_softmax(b, z, CLASS_AXIS), *v;
 
 	if (how == FUSION_LABEL)
 		return b_neg(b, sum_kept(b, b_select(b, x->s->hot, l, b_scalar(b, DT_f32, 0))));
 	if (how == FUSION_CONFIDENCE)
 		v = b_exp(b, max_kept(b, l));
 	else
-		v = sum_kept(b, only_covered(x, b_mul(b, b_exp(b, l), l), 0));
+		v = sum_kept(b, classes_only(b, &x->c[k], b_mul(b, b_exp(b, l), l), 0));
 	return b_mul(b, v, loss_dial(x->in, "sharpness"));
 }
 
@@ -417,7 +295,7 @@ shares(const struct steps *x, int how, struct value *const *z, struct value **a)
 		return a[n - 1] != NULL;
 	}
 	for (int k = 0; k < n; k++)
-		a[k] = score(x, how, z[k]);
+		a[k] = score(x, how, k, z[k]);
 	all = b_softmax(b, b_concat(b, n, a, CLASS_AXIS), CLASS_AXIS);
 	for (int64_t k = 0; k < n && all; k++) {
 		int64_t start[MAX_RANK] = {0}, count[MAX_RANK], step[MAX_RANK];
@@ -434,34 +312,67 @@ shares(const struct steps *x, int how, struct value *const *z, struct value **a)
 	return all != NULL;
 }
 
+/* sum_k a_k softmax(z_k / t) */
+static struct value *
+mixture(const struct steps *x, struct value *const *z, struct value *const *a, struct tau t)
+{
+	struct build *b = x->in->b;
+	struct value *p = NULL;
+
+	for (int k = 0; k < x->in->nteachers; k++) {
+		struct value *v = b_softmax(b, tau_divide(b, z[k], t), CLASS_AXIS);
+
+		v = b_mul(b, v, a[k]);
+		p = p ? b_add(b, p, v) : v;
+	}
+	return p;
+}
+
+/* sum_k a_k z_k; the teachers must have the same classes.  NULL: reported. */
+static struct value *
+mean_logits(const struct steps *x, struct value *const *z, struct value *const *a)
+{
+	const struct loss_in *in = x->in;
+	struct build *b = in->b;
+	struct value *sum = NULL;
+
+	for (int k = 0; k < in->nteachers; k++) {
+		struct value *v = b_mul(b, classes_only(b, &x->c[k], z[k], 0), a[k]);
+
+		sum = sum ? b_add(b, sum, v) : v;
+		if (x->c[k].n != x->s->c.n) {
+			diag_invalid(b->diag, in->term->loc,
+			    "%s has other classes than %s: their logits have no mean; use kd with "
+			    "fuse: classes",
+			    in->teacher_names[k], in->teacher_names[0]);
+			return NULL;
+		}
+	}
+	return classes_only(b, &x->s->c, sum, NO_CLASS);
+}
+
 static bool
-fused(const struct steps *x, struct value *const *z)
+fused(const struct steps *x, bool logits, struct value *const *z)
 {
 	const struct loss_in *in = x->in;
 	struct build *b = in->b;
 	struct soft *s = x->s;
-	bool logits = loss_choice(in, "fuse") == FUSE_LOGITS;
 	int n = in->nteachers;
-	struct value **a = arena_array(b->g->arena, struct value *, n), *p = NULL;
+	struct value **a = arena_array(b->g->arena, struct value *, n);
 
 	if (n > 1 && !shares(x, loss_choice(in, "fusion"), z, a))
 		return false;
-	s->t = n == 1 ? z[0] : NULL;
-	for (int k = 0; k < n && n > 1; k++) {
-		struct value *v = b_mul(b, z[k], a[k]), *u = tau_divide(b, z[k], s->tt);
-
-		s->t = s->t ? b_add(b, s->t, v) : v;
-		u = b_mul(b, b_softmax(b, only_covered(x, u, nowhere), CLASS_AXIS), a[k]);
-		p = p ? b_add(b, p, u) : u;
-	}
-	s->t = only_covered(x, s->t, nowhere);
 	if (n > 1 && !logits) {
-		s->p = p;
-		s->logp = soft_log(b, p);
-	} else {
-		s->logp = b_log_softmax(b, tau_divide(b, s->t, s->tt), CLASS_AXIS);
-		s->p = b_exp(b, s->logp);
+		s->p = mixture(x, z, a, s->tt);
+		s->logp = soft_log(b, s->p);
+		s->t = soft_log(b, mixture(x, z, a, (struct tau){.number = 1}));
+		return s->t != NULL;
 	}
+	s->t = n == 1 ? z[0] : mean_logits(x, z, a);
+	if (!s->t)
+		return false;
+	s->logp = b_log_softmax(b, tau_divide(b, s->t, s->tt), CLASS_AXIS);
+	s->p = b_exp(b, s->logp);
 	return s->p != NULL;
 }
 
@@ -486,11 +397,12 @@ has_classes(const struct loss_in *in)
 }
 
 bool
-soft_logits(const struct loss_in *in, bool labels, struct soft *s)
+soft_logits(const struct loss_in *in, unsigned how, struct soft *s)
 {
-	struct steps x = {.in = in, .s = s};
-	struct value **z = arena_array(in->b->g->arena, struct value *, in->nteachers + 1);
-	bool anneals = !is_zero(in, "annealing");
+	struct arena *a = in->b->g->arena;
+	struct steps x = {.in = in, .s = s, .c = arena_array(a, struct classes, in->nteachers + 1)};
+	struct value **z = arena_array(a, struct value *, in->nteachers + 1);
+	bool anneals = !is_zero(in, "annealing"), labels = how & SOFT_LABELS;
 
 	*s = (struct soft){0};
 	if (!has_classes(in))
@@ -502,15 +414,20 @@ soft_logits(const struct loss_in *in, bool labels, struct soft *s)
 		  loss_choice(in, "fusion") == FUSION_LABEL;
 	if (labels && !soft_labels(in, s))
 		return false;
-	cover(&x);
-	for (int k = 0; k < in->nteachers; k++)
+	for (int k = 0; k < in->nteachers; k++) {
 		if (!(z[k] = prepared(&x, k)))
 			return false;
+		s->merged |= x.c[k].merged;
+	}
+	s->c = classes_of_all(in);
 	temperatures(in, z, s);
-	s->z = loss_flag(in, "standardize") ? standardized(&x, in->student) : in->student;
-	s->z = only_covered(&x, tau_divide(in->b, s->z, s->ts), nowhere);
+	s->z = classes_only(in->b, &s->c, in->student, NO_CLASS);
+	if (loss_flag(in, "standardize"))
+		s->z = standardized(in->b, &s->c, s->z);
+	s->z = tau_divide(in->b, s->z, s->ts);
 	s->ls = b_log_softmax(in->b, s->z, CLASS_AXIS);
-	if (!s->ls || !fused(&x, z))
+	if (!s->ls ||
+	    !fused(&x, how & SOFT_MEAN_LOGITS || loss_choice(in, "fuse") == FUSE_LOGITS, z))
 		return false;
 	if (anneals)
 		annealed(in, s);

@@ -48,13 +48,13 @@ loss_dkd(const struct loss_in *in, struct loss *out)
 	struct soft s;
 	struct value *v;
 
-	if (!soft_logits(in, true, &s))
+	if (!soft_logits(in, SOFT_LABELS, &s))
 		return false;
-	if (s.nclasses < 3)
+	if (s.c.n < 3)
 		return diag_invalid(b->diag, in->term->loc,
 		    "%s has %lld classes: dkd needs at least 3, as of the classes that are not the "
 		    "label's there must be several to compare; use kd",
-		    in->student_name, (long long)s.nclasses);
+		    in->student_name, (long long)s.c.n);
 	v = b_mul(b, target_part(b, &s), loss_dial(in, "alpha"));
 	v = b_add(b, v, b_mul(b, others_part(b, &s), loss_dial(in, "beta")));
 	out->row = tau_scale(in, v, s.ts, s.tt);
@@ -80,7 +80,7 @@ loss_wsld(const struct loss_in *in, struct loss *out)
 	struct soft s;
 	struct value *w;
 
-	if (!soft_logits(in, true, &s))
+	if (!soft_logits(in, SOFT_LABELS, &s))
 		return false;
 	w = label_ce(b, &s, b_stop_gradient(b, in->student));
 	w = b_div(b, w, b_adds(b, label_ce(b, &s, s.t), 1e-7));
@@ -201,29 +201,30 @@ loss_dist(const struct loss_in *in, struct loss *out)
 	struct build *b = in->b;
 	struct along row = {.b = b, .n = 1, .axes = {CLASS_AXIS}}, column = {.b = b};
 	struct soft s;
-	struct value *w, *q, *v;
+	struct value *w, *q, *v, *has;
 	int64_t rows = 1;
 
-	if (!soft_logits(in, false, &s))
+	if (!soft_logits(in, 0, &s))
 		return false;
 	if (s.ts.v && s.ts.v->rank)
 		return diag_invalid(b->diag, in->term->loc,
 		    "dist holds columns of the batch against each other, which dynamic_temperature "
 		    "would soften row by row");
 	w = counting(in, &s);
+	has = s.c.has ? b_cast(b, s.c.has, DT_f32) : NULL;
 	for (int i = 0; i < in->student->rank; i++)
 		if (i != CLASS_AXIS) {
 			column.axes[column.n++] = i;
 			rows *= in->student->dims[i];
 		}
-	row.count = b_scalar(b, DT_f32, (double)s.nclasses);
-	row.w = s.covered;
+	row.count = b_scalar(b, DT_f32, (double)s.c.n);
+	row.w = has;
 	column.w = w;
 	column.count = w ? b_max(b, b_reduce_all(b, OP_reduce_sum, w), b_scalar(b, DT_f32, 1))
 			 : b_scalar(b, DT_f32, (double)rows);
 	q = b_exp(b, s.ls);
 	v = b_mul(b, lack(b, correlation(&row, s.p, q), w), loss_dial(in, "beta"));
-	q = lack(b, correlation(&column, s.p, q), s.covered);
+	q = lack(b, correlation(&column, s.p, q), has);
 	v = b_add(b, v, b_mul(b, q, loss_dial(in, "gamma")));
 	out->total = v ? tau_scale(in, v, s.ts, s.tt) : NULL;
 	return out->total != NULL;

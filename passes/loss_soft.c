@@ -103,7 +103,7 @@ loss_kd(const struct loss_in *in, struct loss *out)
 	struct build *b = in->b;
 	struct soft s;
 
-	return soft_logits(in, false, &s) &&
+	return soft_logits(in, 0, &s) &&
 	       reduced(in, b_mul(b, s.p, b_sub(b, s.logp, s.ls)), &s, out);
 }
 
@@ -119,7 +119,7 @@ loss_soft_ce(const struct loss_in *in, struct loss *out)
 		if (!s.p || !has_classes(in))
 			return false;
 		s.ls = b_log_softmax(b, tau_divide(b, in->student, s.ts), CLASS_AXIS);
-	} else if (!soft_logits(in, false, &s)) {
+	} else if (!soft_logits(in, 0, &s)) {
 		return false;
 	}
 	return reduced(in, b_neg(b, b_mul(b, s.p, s.ls)), &s, out);
@@ -134,7 +134,7 @@ loss_logit_mse(const struct loss_in *in, struct loss *out)
 	if (!loss_is_fixed(in, "annealing", &l) || l != 0)
 		return diag_invalid(in->b->diag, in->term->loc,
 		    "logit_mse compares logits, annealing mixes classes; use kd");
-	if (!soft_logits(in, false, &s))
+	if (!soft_logits(in, SOFT_MEAN_LOGITS, &s))
 		return false;
 	if (s.merged)
 		return diag_invalid(in->b->diag, in->term->loc,

@@ -70,9 +70,9 @@ dial_of(const char *s)
 	return strcmp(s, "true") == 0 ? (struct dial){.from = 1} : d;
 }
 
-/* "1 0 2" as numbers; NULL: not there. */
+/* "1 0 2" as numbers, of "1 0 | 2 1" the part of that number, or the last; NULL: not there. */
 static double *
-numbers_of(const char *settings, const char *key, int *n)
+part_of(const char *settings, const char *key, int part, int *n)
 {
 	double *v = arena_array(arena, double, 16);
 	char s[64], *at = s, *end;
@@ -80,9 +80,34 @@ numbers_of(const char *settings, const char *key, int *n)
 	*n = 0;
 	if (!said(settings, key, s, sizeof s))
 		return NULL;
+	for (; part > 0 && strchr(at, '|'); part--)
+		at = strchr(at, '|') + 1;
 	for (v[0] = strtod(at, &end); end > at; v[++*n] = strtod(at, &end))
 		at = end;
 	return v;
+}
+
+static double *
+numbers_of(const char *settings, const char *key, int *n)
+{
+	return part_of(settings, key, 0, n);
+}
+
+static void
+set_maps(struct problem *p, const char *settings)
+{
+	struct distill_class_map *m = arena_array(arena, struct distill_class_map, MOST);
+
+	for (int k = 0; k < MOST; k++) {
+		int n;
+		const double *map = part_of(settings, "class_map", k, &n);
+		int64_t *to = arena_array(arena, int64_t, n + 1);
+
+		for (int i = 0; i < n; i++)
+			to[i] = (int64_t)map[i];
+		m[k] = (struct distill_class_map){n, to};
+	}
+	p->term.maps = m;
 }
 
 static double
@@ -106,7 +131,6 @@ set_term(struct problem *p, const char *loss, const char *settings)
 {
 	const struct loss_info *l = &loss_info[loss_find(loss)];
 	struct dial *values = arena_array(arena, struct dial, l->nsettings + 1);
-	const double *map;
 	char word[64];
 	int n;
 
@@ -118,16 +142,8 @@ set_term(struct problem *p, const char *loss, const char *settings)
 	if (said(settings, "temperature", word, sizeof word))
 		p->term.temperature = dial_of(word);
 	p->term.teacher_weights = numbers_of(settings, "teacher_weights", &n);
-	if ((map = numbers_of(settings, "class_map", &n))) {
-		struct distill_class_map *m = arena_array(arena, struct distill_class_map, MOST);
-		int64_t *to = arena_array(arena, int64_t, n);
-
-		for (int i = 0; i < n; i++)
-			to[i] = (int64_t)map[i];
-		for (int i = 0; i < MOST; i++)
-			m[i] = (struct distill_class_map){n, to};
-		p->term.maps = m;
-	}
+	if (said(settings, "class_map", word, sizeof word))
+		set_maps(p, settings);
 	if (said(settings, "reduction", word, sizeof word))
 		p->term.reduction = arena_strdup(arena, word);
 	if (said(settings, "adaptor", word, sizeof word))
@@ -152,10 +168,10 @@ number(const struct given *g, const char *key, double otherwise)
 }
 
 int
-numbers(const struct given *g, const char *key, double *v, int most)
+numbers(const struct given *g, const char *key, int part, double *v, int most)
 {
 	int n;
-	const double *all = numbers_of(g->c->settings, key, &n);
+	const double *all = part_of(g->c->settings, key, part, &n);
 
 	for (int i = 0; i < n && i < most; i++)
 		v[i] = all[i];

@@ -38,8 +38,9 @@ struct given {
 /* A number of the row's settings, and whether one is that word; `otherwise` where it is not there. */
 double number(const struct given *, const char *key, double otherwise);
 bool is_word(const struct given *, const char *key, const char *is);
-/* "1 0 2" of them into v, at most `most`; how many there are. */
-int numbers(const struct given *, const char *key, double *v, int most);
+/* "1 0 2" of them into v, at most `most`; how many there are.  Of "1 0 | 2 1" that part, or the
+ * last one. */
+int numbers(const struct given *, const char *key, int part, double *v, int most);
 /* State adaptor.t.NAME of the term. */
 const struct dense *trained(const struct given *, const char *name);
 /* x [rows, ...] times weight [out, in] plus bias, by those states of the name given. */

@@ -3,6 +3,7 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 enum { CLASSES = 16 };
 
@@ -44,7 +45,7 @@ class_weight(const struct given *g, int64_t c)
 {
 	double w[CLASSES];
 
-	return numbers(g, "class_weights", w, CLASSES) ? w[c] : 1;
+	return numbers(g, "class_weights", 0, w, CLASSES) ? w[c] : 1;
 }
 
 static double
@@ -74,16 +75,16 @@ struct row {
 	double l[CLASSES], p[CLASSES], lt[CLASSES]; /* log softmax of the student; classes, logits of the teachers */
 	double ts, tt;
 	int64_t y; /* label, -1: none or ignored */
-	bool has[CLASSES];
+	bool has[CLASSES], knows[MOST][CLASSES]; /* classes of the student that some, that each teacher has */
 };
 
 static double
-log_sum(const struct row *r, const double *z, double T)
+log_sum(const struct row *r, const bool *has, const double *z, double T)
 {
 	double sum = 0;
 
 	for (int c = 0; c < r->n; c++)
-		sum += r->has[c] ? exp(z[c] / T) : 0;
+		sum += has[c] ? exp(z[c] / T) : 0;
 	return log(sum);
 }
 
@@ -116,16 +117,16 @@ drawn(const struct given *g, const char *what, int64_t i)
 }
 
 static void
-standardize(const struct row *r, double *z)
+standardize(const struct row *r, const bool *has, double *z)
 {
 	double mean = 0, var = 0, n = 0;
 
 	for (int c = 0; c < r->n; c++)
-		n += r->has[c];
+		n += has[c];
 	for (int c = 0; c < r->n; c++)
-		mean += r->has[c] ? z[c] / n : 0;
+		mean += has[c] ? z[c] / n : 0;
 	for (int c = 0; c < r->n; c++)
-		var += r->has[c] ? (z[c] - mean) * (z[c] - mean) / (n - 1) : 0;
+		var += has[c] ? (z[c] - mean) * (z[c] - mean) / (n - 1) : 0;
 	for (int c = 0; c < r->n; c++)
 		z[c] = (z[c] - mean) / (sqrt(var) + 1e-7);
 }
@@ -144,6 +145,8 @@ read_teacher(const struct given *g, const struct logits *t, int k, int64_t i, in
 		int to = map ? (int)map[c] : c;
 
 		if (to >= 0)
+			r->knows[k][to] = r->has[to] = true;
+		if (to >= 0)
 			z[to] = at(t, i, c, at_k), sum[to] += exp(log_softmax(t, i, c, at_k, 1));
 	}
 	for (int c = 0; c < r->n && merged; c++)
@@ -161,16 +164,16 @@ read_teacher(const struct given *g, const struct logits *t, int k, int64_t i, in
 			z[c] *= 1 + number(g, "noise", 0) * normal;
 		}
 	}
-	for (int c = 1; c < r->n; c++)
-		top = z[c] > z[top] ? c : top;
-	if (is_word(g, "probability_shift", "true") && r->y >= 0) {
+	for (int c = 0; c < r->n; c++)
+		top = r->knows[k][c] && (!r->knows[k][top] || z[c] > z[top]) ? c : top;
+	if (is_word(g, "probability_shift", "true") && r->y >= 0 && r->knows[k][r->y]) {
 		double largest = z[top];
 
 		z[top] = z[r->y];
 		z[r->y] = largest;
 	}
 	if (is_word(g, "standardize", "true"))
-		standardize(r, z);
+		standardize(r, r->knows[k], z);
 }
 
 static double
@@ -220,12 +223,12 @@ shares(const struct given *g, const struct row *r, double *a)
 {
 	double weight[MOST] = {1, 1, 1, 1}, sum = 0;
 
-	numbers(g, "teacher_weights", weight, MOST);
+	numbers(g, "teacher_weights", 0, weight, MOST);
 	for (int k = 0; k < g->nt; k++) {
-		double norm = log_sum(r, r->zt[k], 1), top = 0, entropy = 0, ce = 0;
+		double norm = log_sum(r, r->knows[k], r->zt[k], 1), top = 0, entropy = 0, ce = 0;
 
 		for (int c = 0; c < r->n; c++) {
-			double p = r->has[c] ? exp(r->zt[k][c] - norm) : 0;
+			double p = r->knows[k][c] ? exp(r->zt[k][c] - norm) : 0;
 
 			top = fmax(top, p);
 			entropy -= p > 0 ? p * log(p) : 0;
@@ -252,39 +255,44 @@ row_of(const struct given *g, int64_t i, int64_t k, double temperature)
 	struct logits s = logits(&g->s[0]);
 	struct row r = {.n = (int)s.classes, .y = -1};
 	double map[CLASSES], a[MOST], lambda = number(g, "annealing", 0), norm;
-	int nmap = numbers(g, "class_map", map, CLASSES);
+	bool mean = is_word(g, "fuse", "logits") || !strcmp(g->c->loss, "logit_mse") || g->nt == 1;
 
 	if (g->target.n) {
 		r.y = (int64_t)g->target.v[i * s.positions + k];
 		r.y = r.y == 255 ? -1 : r.y;
 	}
-	for (int c = 0; c < r.n; c++)
-		r.has[c] = nmap == 0;
-	for (int c = 0; c < nmap; c++)
-		if (map[c] >= 0)
-			r.has[(int)map[c]] = true;
-	for (int c = 0; c < r.n; c++)
-		r.zs[c] = at(&s, i, c, k);
-	if (is_word(g, "standardize", "true"))
-		standardize(&r, r.zs);
 	for (int t = 0; t < g->nt; t++) {
 		struct logits z = logits(&g->t[t]);
+		int nmap = numbers(g, "class_map", t, map, CLASSES);
 
 		read_teacher(g, &z, t, i, k, nmap ? map : NULL, nmap, &r);
 	}
+	for (int c = 0; c < r.n; c++) {
+		r.zs[c] = at(&s, i, c, k);
+		r.has[c] |= g->nt == 0;
+	}
+	if (is_word(g, "standardize", "true"))
+		standardize(&r, r.has, r.zs);
 	temperatures(g, i, k, temperature, &r);
-	norm = log_sum(&r, r.zs, r.ts);
+	norm = log_sum(&r, r.has, r.zs, r.ts);
 	for (int c = 0; c < r.n; c++)
 		r.l[c] = r.zs[c] / r.ts - norm;
 	shares(g, &r, a);
-	for (int c = 0; c < r.n; c++)
+	for (int c = 0; c < r.n; c++) {
+		double one = 0; /* the mixture at T = 1 */
+
 		for (int t = 0; t < g->nt; t++) {
-			r.lt[c] += a[t] * r.zt[t][c];
-			r.p[c] += r.has[c] ? a[t] * exp(r.zt[t][c] / r.tt - log_sum(&r, r.zt[t], r.tt)) : 0;
+			const double *z = r.zt[t];
+			const bool *knows = r.knows[t];
+
+			r.lt[c] += mean ? a[t] * z[c] : 0;
+			one += knows[c] ? a[t] * exp(z[c] - log_sum(&r, knows, z, 1)) : 0;
+			r.p[c] += knows[c] ? a[t] * exp(z[c] / r.tt - log_sum(&r, knows, z, r.tt)) : 0;
 		}
-	if (is_word(g, "fuse", "logits"))
-		for (int c = 0; c < r.n; c++)
-			r.p[c] = r.has[c] ? exp(r.lt[c] / r.tt - log_sum(&r, r.lt, r.tt)) : 0;
+		r.lt[c] = mean ? r.lt[c] : log(one);
+	}
+	for (int c = 0; c < r.n && mean && g->nt; c++)
+		r.p[c] = r.has[c] ? exp(r.lt[c] / r.tt - log_sum(&r, r.has, r.lt, r.tt)) : 0;
 	for (int c = 0; c < r.n && r.y >= 0; c++)
 		r.p[c] = lambda * (c == r.y) + (1 - lambda) * r.p[c];
 	return r;
@@ -362,11 +370,11 @@ dkd_row(const struct given *g, const struct row *r)
 static double
 wsld_row(const struct given *g, const struct row *r)
 {
-	double ces = 0, cet = log_sum(r, r->lt, 1) - r->lt[r->y], zs[CLASSES] = {0};
+	double ces = 0, cet = log_sum(r, r->has, r->lt, 1) - r->lt[r->y], zs[CLASSES] = {0};
 
 	for (int c = 0; c < r->n; c++)
 		zs[c] = r->zs[c];
-	ces = log_sum(r, zs, 1) - zs[r->y];
+	ces = log_sum(r, r->has, zs, 1) - zs[r->y];
 	return (1 - exp(-ces / (cet + 1e-7))) * cross_row(g, r);
 }
 
@@ -382,7 +390,7 @@ tf_kd_row(const struct given *g, const struct row *r)
 		all += u[c];
 	}
 	for (int c = 0; c < r->n; c++) {
-		double l = code ? r->zs[c] - log_sum(r, r->zs, 1) : r->l[c];
+		double l = code ? r->zs[c] - log_sum(r, r->has, r->zs, 1) : r->l[c];
 
 		sum += u[c] / all * (log(u[c] / all) - l);
 	}
@@ -492,7 +500,7 @@ bce(const struct given *g)
 	double w = number(g, "pos_weight", 1), weight[MOST] = {1, 1, 1, 1}, all = 0;
 
 	Tt = Tt > 0 ? Tt : T;
-	numbers(g, "teacher_weights", weight, MOST);
+	numbers(g, "teacher_weights", 0, weight, MOST);
 	for (int t = 0; t < g->nt; t++)
 		all += weight[t];
 	for (int64_t i = 0; i < g->s[0].n; i++) {
@@ -534,6 +542,9 @@ const struct loss_case soft_cases[] = {
 	{"kd_noise", "kd", "noise: 0.5, noise_p: 0.7", kd, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}, .scale = 3},
 	{"kd_classes_merged", "kd", "class_map: 2 0 2 -1 1 3, temperature: 2", kd, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 6)}, .scale = 3},
 	{"kd_classes_moved", "kd", "class_map: 2 0 -1 1, standardize: true", kd, .student = {SHAPE(5, 4, 2)}, .teacher = {SHAPE(5, 4, 2)}, .scale = 3},
+	{"kd_classes_each", "kd", "class_map: 2 0 -1 | 3 -1 2, standardize: true", kd, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 3), SHAPE(6, 3)}, .scale = 3},
+	{"kd_classes_shift", "kd", "class_map: 4 0 3 | 3 1 2, probability_shift: true, fusion: entropy", kd, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 3), SHAPE(6, 3)}, .target = SHAPE(6), .classes = 5, .scale = 3},
+	{"wsld_classes", "wsld", "class_map: 4 0 3 1 | 3 1 2 2", wsld, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 4), SHAPE(6, 4)}, .target = SHAPE(6), .classes = 5, .scale = 3},
 	{"soft_ce", "soft_ce", "tau_squared: false", soft_ce, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}, .scale = 3},
 	{"soft_ce_sum", "soft_ce", "teacher_temperature: 1, reduction: sum", soft_ce, .batch_only = true, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5), SHAPE(6, 5)}, .scale = 3},
 	{"logit_mse", "logit_mse", "temperature: 2", logit_mse, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}, .scale = 3},
@@ -561,6 +572,8 @@ const struct loss_refusal soft_refusals[] = {
 	{"kd", "", "class_map: [class of the student", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 4)}},
 	{"kd", "class_map: 0 1 2", "class_map has 3 classes for t0, which is [6,4]", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 4)}},
 	{"kd", "class_map: 0 1 2 5", "sends class 3 of t0 to 5, s0 has 5 classes", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 4)}},
+	{"kd", "class_map: -1 -1 -1 -1", "sends no class of t0", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 4)}},
+	{"kd", "class_map: 0 1 2 | 2 3 -1, fuse: logits", "their logits have no mean", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 3), SHAPE(6, 3)}},
 	{"kd", "annealing: 0.5", "loss kd needs a target", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}},
 	{"dkd", "", "s0 has 2 classes: dkd needs at least 3", .student = {SHAPE(6, 2)}, .teacher = {SHAPE(6, 2)}, .target = SHAPE(6), .classes = 2},
 	{"dist", "dynamic_temperature: flsw", "row by row", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}},

@@ -676,6 +676,45 @@ metrics_of_rows(void **state)
 	tear_down(&s);
 }
 
+/* A teacher whose classes have other places agrees where the map says the same. */
+static void
+metrics_of_other_classes(void **state)
+{
+	static const int64_t to[CLASSES] = {3, 0, 1, 6, -1, 2, 5};
+	struct distill_class_map map = {CLASSES, to};
+	struct setup s;
+	struct results r;
+	struct mat z, t;
+	double agree = 0;
+
+	(void)state;
+	set_up(&s);
+	s.term[0].loss = "kd";
+	s.term[0].nteachers = 1;
+	s.term[0].maps = &map;
+	s.task.nmetrics = 1;
+	s.task.metrics = s.metrics;
+	s.metrics[0].name = "agreement";
+	z = logits(s.s.student.graph);
+	t = logits(s.teacher[0].graph);
+	for (int i = 0; i < ROWS; i++) {
+		int a = 0, b = 0;
+
+		for (int c = 1; c < CLASSES; c++) {
+			a = z.v[i * CLASSES + c] > z.v[i * CLASSES + a] ? c : a;
+			b = to[c] >= 0 && t.v[i * CLASSES + c] > t.v[i * CLASSES + b] ? c : b;
+		}
+		agree += a == to[b];
+	}
+	r = evaluate(&s, distill_eval_graph(s.a, &s.s, &s.d), ROWS);
+	CLOSE(output(&r, "metric.cls.agreement.num"), agree);
+	for (int i = 0; i < ROWS; i++)
+		for (int c = 0; c < CLASSES; c++)
+			if (to[c] >= 0)
+				CLOSE(et_get(tensor_output(&r, "rows.cls.teacher"), i * CLASSES + to[c]), t.v[i * CLASSES + c]);
+	tear_down(&s);
+}
+
 /* Values in the head's shape: several labels a row, and a regression. */
 static void
 metrics_of_values(void **state)
@@ -926,6 +965,7 @@ main(void)
 	    cmocka_unit_test(hint_maps),
 	    cmocka_unit_test(metrics),
 	    cmocka_unit_test(metrics_of_rows),
+	    cmocka_unit_test(metrics_of_other_classes),
 	    cmocka_unit_test(metrics_of_values),
 	    cmocka_unit_test(several_sets),
 	    cmocka_unit_test(cached_teacher),
