@@ -53,6 +53,7 @@ origin(const char *input)
 	return str_starts(input, "$teacher.") ? "output of the teacher for these rows"
 	       : str_starts(input, "$pair.")  ? "what each row is mixed with"
 	       : strcmp(input, "$mix") == 0   ? "each row's own share in the mixture, 1: all"
+	       : strcmp(input, "$index") == 0 ? "which training sample each row is, from 0"
 					      : "as the data file has it";
 }
 

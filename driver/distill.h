@@ -12,6 +12,7 @@ struct job_set {
 	const char *name;
 	const struct recipe_split *train, *val, *test;
 	int64_t batch, limit, first_row, share;
+	int64_t samples;         /* for training, those of val taken from it included */
 	const struct recipe_sampler *sampler;
 	const struct job_field *balanced; /* by its classes; NULL: it is not */
 	int line;
@@ -38,6 +39,7 @@ struct job {
 	int nfields;
 	struct job_field *fields;
 	int64_t batch;           /* rows of a step, all sets together */
+	int64_t samples;         /* for training, of all sets: $index counts through them in order */
 	bool mixed;              /* mixup or cutmix: labels come in pairs */
 	const char *note;        /* what it is about, in messages; NULL: everything */
 	bool partial;            /* of one set of several: models are fed by its fields only */

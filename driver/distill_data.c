@@ -243,6 +243,8 @@ read_field(struct job *j, int set, struct recipe_field *rf)
 	if (array.rows < j->sets[set].batch && j->r->drop_last)
 		diag_invalid(diag, loc, "field \"%s\": %" PRId64 " samples in %s are fewer than the batch of %" PRId64
 		             "; make data.batch smaller", rf->name, array.rows, rf->file, j->sets[set].batch);
+	if (j->sets[set].samples == 0 || array.rows < j->sets[set].samples) /* the elements of ragged rows are more */
+		j->sets[set].samples = array.rows;
 	rt_data_close(&array);
 	return true;
 }
@@ -383,6 +385,13 @@ job_read_data(struct job *j)
 	for (int s = 0; s < j->nsets; s++)
 		for (int i = 0; i < j->sets[s].train->n; i++)
 			read_field(j, s, &j->sets[s].train->fields[i]);
+	for (int s = 0; s < j->nsets; s++) {
+		struct job_set *set = &j->sets[s];
+
+		if (set->limit > 0 && set->limit < set->samples)
+			set->samples = set->limit;
+		j->samples += set->samples;
+	}
 	if (j->d->diag.errors == 0) {
 		for (int i = 0; i < j->r->naugment; i++)
 			check_augment(j, &j->r->augments[i]);
@@ -659,6 +668,7 @@ job_config(struct job *j)
 		     update_text(j->d->arena, &r->stages[i].update));
 	for (int i = 0; i < j->nsets; i++)
 		set_lines(j, &s, i);
+	str_addf(&s, "samples %" PRId64 "\n", j->samples);
 	if (r->cache_variants)
 		str_addf(&s, "cache_variants %" PRId64 "\n", r->cache_variants);
 	if (r->cache_f16)

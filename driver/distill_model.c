@@ -361,6 +361,7 @@ job_import(struct job *j)
 	}
 	ds->name = r->name;
 	ds->batch = j->batch;
+	ds->samples = j->samples;
 	ds->mixed = j->mixed;
 	ds->partial = j->partial;
 	ds->seed = j->d->o.seed >= 0 ? j->d->o.seed : r->seed;

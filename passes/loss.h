@@ -89,13 +89,24 @@ struct value *loss_normal(const struct loss_in *, const char *what, int rank, co
 /* Trained with the student; drawn uniformly from +-bound by seed and name. */
 struct value *loss_parameter(
     const struct loss_in *, const char *what, int rank, const int64_t *dims, double bound);
+/* f32 numbers drawn so. */
+void loss_fill(const struct loss_in *, const char *what, struct tensor *, double bound);
 struct value *loss_trained(const struct loss_in *, const char *what, struct tensor *initial);
 /* Not trained; what it becomes after the step (training only). */
 struct value *loss_state(const struct loss_in *, const char *what, struct tensor *initial);
 void loss_update(const struct loss_in *, struct value *state, struct value *next);
 
+/* ---- relations (loss_relation.c) */
+/* Sum of f over the layers, or of one student tensor its mean over the teachers. */
+bool loss_each_pair(const struct loss_in *, struct loss *,
+    struct value *(*f)(const struct loss_in *, int layer, struct value *s, struct value *t));
+/* [rows, D]: by the setting `pool` tokens [rows, T, C] and maps [rows, C, d..] averaged over
+ * their positions, or all of a row. */
+struct value *loss_pooled(const struct loss_in *, struct value *);
+/* [n, D]: rows divided by max(length, least) */
+struct value *b_unit_rows(struct build *, struct value *, double least);
 /* x [rows, D] times a trained matrix, of the width `dim` says, plus a trained bias: parameters
- * SIDE.weight, SIDE.bias, of further layers SIDE1.weight...  (loss_relation.c) */
+ * SIDE.weight, SIDE.bias, of further layers SIDE1.weight... */
 struct value *loss_embedding(const struct loss_in *, const char *side, int layer, struct value *x);
 
 /* Student and teacher features to one shape: adaptor of the term, pooling.

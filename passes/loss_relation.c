@@ -20,9 +20,8 @@
 
 #include <math.h>
 
-/* Sum of f over the layers, or its mean over the teachers. */
-static bool
-each_pair(const struct loss_in *in, struct loss *out,
+bool
+loss_each_pair(const struct loss_in *in, struct loss *out,
     struct value *(*f)(const struct loss_in *, int, struct value *, struct value *))
 {
 	struct build *b = in->b;
@@ -48,9 +47,8 @@ each_pair(const struct loss_in *in, struct loss *out,
 
 /* ---- features and masks */
 
-/* [rows, D]: tokens [rows, T, C] and maps [rows, C, d..] averaged over their positions */
-static struct value *
-pooled(const struct loss_in *in, struct value *v)
+struct value *
+loss_pooled(const struct loss_in *in, struct value *v)
 {
 	int64_t axes[MAX_RANK];
 	int n = 0;
@@ -127,9 +125,8 @@ sum_rows(struct build *b, struct value *m, bool keep)
 	return b_reduce(b, OP_reduce_sum, m, 1, (const int64_t[]){1}, keep);
 }
 
-/* rows divided by max(length, least) */
-static struct value *
-unit_rows(struct build *b, struct value *m, double least)
+struct value *
+b_unit_rows(struct build *b, struct value *m, double least)
 {
 	struct value *sq = sum_rows(b, b_square(b, m), true);
 
@@ -141,7 +138,7 @@ unit_rows(struct build *b, struct value *m, double least)
 static struct value *
 similarities(const struct loss_in *in, struct value *f)
 {
-	return unit_rows(in->b, count_columns(in, gram(in->b, b_rows_flat(in->b, f))), 1e-12);
+	return b_unit_rows(in->b, count_columns(in, gram(in->b, b_rows_flat(in->b, f))), 1e-12);
 }
 
 static struct value *
@@ -155,7 +152,7 @@ sp(const struct loss_in *in, int i, struct value *s, struct value *t)
 bool
 loss_sp(const struct loss_in *in, struct loss *out)
 {
-	return each_pair(in, out, sp);
+	return loss_each_pair(in, out, sp);
 }
 
 /* ---- rkd */
@@ -241,7 +238,7 @@ static struct value *
 rkd(const struct loss_in *in, int i, struct value *s, struct value *t)
 {
 	struct build *b = in->b;
-	struct distances ds = distances(in, pooled(in, s)), dt = distances(in, pooled(in, t));
+	struct distances ds = distances(in, loss_pooled(in, s)), dt = distances(in, loss_pooled(in, t));
 	struct value *d = smooth_l1(b, b_sub(b, relative(in, &ds), relative(in, &dt))), *a;
 
 	(void)i;
@@ -257,7 +254,7 @@ rkd(const struct loss_in *in, int i, struct value *s, struct value *t)
 bool
 loss_rkd(const struct loss_in *in, struct loss *out)
 {
-	return each_pair(in, out, rkd);
+	return loss_each_pair(in, out, rkd);
 }
 
 /* ---- pkt */
@@ -268,7 +265,7 @@ static struct value *
 probabilities(const struct loss_in *in, struct value *v)
 {
 	struct build *b = in->b;
-	struct value *k = gram(b, unit_rows(b, pooled(in, v), pkt_least));
+	struct value *k = gram(b, b_unit_rows(b, loss_pooled(in, v), pkt_least));
 
 	k = count_columns(in, b_muls(b, b_adds(b, k, 1), 0.5));
 	return b_div(b, k, b_max(b, sum_rows(b, k, true), b_scalar(b, DT_f32, pkt_least)));
@@ -289,7 +286,7 @@ pkt(const struct loss_in *in, int i, struct value *s, struct value *t)
 bool
 loss_pkt(const struct loss_in *in, struct loss *out)
 {
-	return each_pair(in, out, pkt);
+	return loss_each_pair(in, out, pkt);
 }
 
 /* ---- cc, cckd */
@@ -311,8 +308,8 @@ static struct value *
 cc(const struct loss_in *in, int i, struct value *s, struct value *t)
 {
 	struct build *b = in->b;
-	struct value *es = loss_embedding(in, "student", i, pooled(in, s));
-	struct value *et = loss_embedding(in, "teacher", i, pooled(in, t));
+	struct value *es = loss_embedding(in, "student", i, loss_pooled(in, s));
+	struct value *et = loss_embedding(in, "teacher", i, loss_pooled(in, t));
 	struct value *d = b1(b, OP_abs, b_sub(b, es, et)), *v = in->valid, *counted;
 	int64_t n = s->dims[0], start[2] = {0, 0}, next[2] = {1, 0}, step[2] = {1, 1};
 	int64_t count[2] = {n - 1, d ? d->dims[1] : 0}, one = 1;
@@ -331,7 +328,7 @@ cc(const struct loss_in *in, int i, struct value *s, struct value *t)
 bool
 loss_cc(const struct loss_in *in, struct loss *out)
 {
-	return each_pair(in, out, cc);
+	return loss_each_pair(in, out, cc);
 }
 
 /* The series in Horner's form: 1 + c x (1 + c x/2 (1 + c x/3 ...)), c = 2 gamma. */
@@ -340,7 +337,7 @@ correlations(const struct loss_in *in, const char *side, int layer, struct value
 {
 	struct build *b = in->b;
 	double c = 2 * loss_number(in, "gamma");
-	struct value *x = pooled(in, v), *k, *series;
+	struct value *x = loss_pooled(in, v), *k, *series;
 
 	if (loss_number(in, "dim") > 0)
 		x = loss_embedding(in, side, layer, x);
@@ -367,5 +364,5 @@ cckd(const struct loss_in *in, int i, struct value *s, struct value *t)
 bool
 loss_cckd(const struct loss_in *in, struct loss *out)
 {
-	return each_pair(in, out, cckd);
+	return loss_each_pair(in, out, cckd);
 }

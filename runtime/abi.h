@@ -115,7 +115,8 @@ void rt_sgemm(int32_t ta, int32_t tb, int64_t m, int64_t n, int64_t k, const flo
  * $seed i64, $valid i64 (rows of the batch that count; evaluation programs mask
  * by it; with several data sets $valid.SET, one each), $teacher.NAME.OUT f32
  * (cached teacher outputs of the batch), $mix f32 [rows] (the share of each row itself
- * where rows are mixed) and $pair.FIELD (the field of the row that it is mixed with).
+ * where rows are mixed), $pair.FIELD (the field of the row that it is mixed with) and
+ * $index i64 [rows] (which sample of the training data each row is, sets one after the other).
  * Train outputs: `loss`, `term.NAME` (means over the batch), `metric.TASK.NAME.num`
  * and `.den` (sums; a metric is num/den).  Evaluation outputs: the same names, where
  * loss and terms come as `.num`/`.den` sums over the valid rows.

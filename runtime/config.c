@@ -529,6 +529,8 @@ entry(struct line *l, struct config *c, struct cfg_set **set)
 		return words(l, 1) && integer(l, 1, 1, MAX_WORKERS, &c->workers);
 	if (strcmp(key, "augment") == 0)
 		return parse_augment(l, c);
+	if (strcmp(key, "samples") == 0)
+		return words(l, 1) && integer(l, 1, 0, INT64_MAX, &c->samples);
 	if (strcmp(key, "cache_variants") == 0)
 		return words(l, 1) && integer(l, 1, 1, 4096, &c->cache_variants);
 	if (strcmp(key, "cache_f16") == 0)

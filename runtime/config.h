@@ -85,6 +85,7 @@ struct cfg_info {
 struct config {
 	const char *name, *root, *recipe;
 	int64_t seed, batch;
+	int64_t samples; /* for training that memories of the terms have room for; 0: none has */
 	bool shuffle, drop_last;
 	int64_t cache_bytes; /* for samples that have to be made: decoded images */
 	int64_t workers;     /* threads that make batches ahead */

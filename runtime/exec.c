@@ -90,6 +90,27 @@ bind_share(struct feed *f, const struct rt_tensor *t, const struct exec *e, stru
 	       rt_fail(&r->msg, RT_INTERNAL, "input %s must be f32 [%lld]", t->name, (long long)rows);
 }
 
+/* $index: of each row of the program's sets */
+static bool
+bind_index(struct feed *f, const struct rt_tensor *t, const struct exec *e, struct run *r)
+{
+	int64_t rows = 0, samples = 0;
+
+	f->kind = FEED_INDEX;
+	f->set = e->set;
+	for (int s = 0; s < r->cfg.nsets; s++) {
+		rows += e->set < 0 || e->set == s ? r->cfg.sets[s].batch : 0;
+		samples += r->data.sets[s].rows[SPLIT_TRAIN];
+	}
+	if (samples > r->cfg.samples)
+		return rt_fail(&r->msg, RT_INVALID,
+		    "a term remembers each of %lld training samples, the data has %lld; compile the recipe "
+		    "with this data",
+		    (long long)r->cfg.samples, (long long)samples);
+	return (t->dtype == RT_I64 && t->bytes == 8 * rows) ||
+	       rt_fail(&r->msg, RT_INTERNAL, "input %s must be i64 [%lld]", t->name, (long long)rows);
+}
+
 static bool
 bind_teacher(struct feed *f, const struct rt_tensor *t, const struct exec *e, struct run *r)
 {
@@ -171,6 +192,8 @@ bind(struct feed *f, const struct rt_tensor *t, const struct exec *e, struct run
 		return bind_dial(f, t, r);
 	if (starts(t->name, "$teacher."))
 		return bind_teacher(f, t, e, r);
+	if (strcmp(t->name, "$index") == 0)
+		return bind_index(f, t, e, r);
 	if (strcmp(t->name, "$mix") == 0)
 		return bind_share(f, t, e, r);
 	f->kind = starts(t->name, "$pair.") ? FEED_PAIR : FEED_FIELD;

@@ -91,6 +91,17 @@ make_share(struct maker *m, const struct feed *f, bool augment, float *to)
 }
 
 static void
+make_index(struct maker *m, const struct feed *f, int64_t *to)
+{
+	const struct dataset *d = &m->run->data;
+	int64_t first = 0;
+
+	for (int s = 0; s < d->nsets; first += d->sets[s++].rows[SPLIT_TRAIN])
+		for (int64_t j = 0; (f->set < 0 || f->set == s) && j < d->sets[s].cfg->batch; j++)
+			*to++ = first + m->batches->rows[s][j];
+}
+
+static void
 make_teacher(struct maker *m, const struct feed *f, enum split k, bool augment, unsigned char *to)
 {
 	const struct cached *c = &m->run->caches[f->cached];
@@ -121,6 +132,9 @@ feed_make(struct maker *m, const struct feed *f, enum split k, bool augment, voi
 		return true;
 	case FEED_SHARE:
 		make_share(m, f, augment, to);
+		return true;
+	case FEED_INDEX:
+		make_index(m, f, to);
 		return true;
 	default:
 		return true;

@@ -101,6 +101,7 @@ enum feed_kind {
 	FEED_PAIR,    /* the field of the samples that each is mixed with */
 	FEED_TEACHER,
 	FEED_SHARE,   /* f32 [rows]: of each row itself in its mixture */
+	FEED_INDEX,   /* i64 [rows]: which sample of the training data each is, sets one after the other */
 	FEED_NUMBERS, /* the others are numbers of the step */
 	FEED_LR,
 	FEED_STEP,

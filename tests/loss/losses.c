@@ -629,9 +629,9 @@ refused(const struct loss_refusal *r)
 int
 main(int argc, char **argv)
 {
-	const struct loss_case *const families[] = {soft_cases, relation_cases, feature_cases};
+	const struct loss_case *const families[] = {soft_cases, relation_cases, memory_cases, feature_cases};
 	const struct loss_refusal *const refusals[] = {
-	    soft_refusals, relation_refusals, feature_refusals};
+	    soft_refusals, relation_refusals, memory_refusals, feature_refusals};
 	const char *only = NULL;
 	bool bless = false;
 	int ran = 0, failed = 0;
@@ -643,7 +643,7 @@ main(int argc, char **argv)
 			only = argv[i];
 	}
 	require(argc > 1);
-	for (int f = 0; f < 3; f++) {
+	for (int f = 0; f < (int)(sizeof families / sizeof *families); f++) {
 		for (const struct loss_case *c = families[f]; c->name; c++)
 			if (!only || strstr(c->name, only)) {
 				ran++;

@@ -66,7 +66,7 @@ struct loss_refusal {
 	int64_t classes;
 };
 /* A family's table, ended by a row without a name. */
-extern const struct loss_case soft_cases[], relation_cases[], feature_cases[];
-extern const struct loss_refusal soft_refusals[], relation_refusals[], feature_refusals[];
+extern const struct loss_case soft_cases[], relation_cases[], memory_cases[], feature_cases[];
+extern const struct loss_refusal soft_refusals[], relation_refusals[], memory_refusals[], feature_refusals[];
 
 #endif
