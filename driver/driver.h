@@ -28,7 +28,7 @@ struct options {
 	double saliency_noise;
 	double rtol, atol;   /* atol < 0: not given */
 	bool verbose, quiet, color, no_color, json, print_plan, save_temps, time_passes;
-	bool verify_each, precise, grad, per_node, table, markdown, build_only, resume, search_only, no_search, dry_run, help;
+	bool verify_each, precise, grad, taps, per_node, table, markdown, build_only, resume, search_only, no_search, dry_run, help;
 };
 struct driver {
 	struct arena *arena;
@@ -54,6 +54,7 @@ bool verb_check(struct driver *);
 bool verb_compile(struct driver *);
 bool verb_distill(struct driver *);
 bool verb_inspect(struct driver *);
+bool inspect_taps(struct driver *); /* inspect_taps.c: --taps */
 bool verb_ops(struct driver *);
 bool verb_losses(struct driver *);
 bool verb_man(struct driver *);

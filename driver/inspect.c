@@ -210,10 +210,12 @@ inspect_binary(struct driver *d, const char *path)
 bool
 verb_inspect(struct driver *d)
 {
-	const char *path = opts_one(d, "a model, library, executable or checkpoint");
+	const char *path = d->o.taps ? NULL : opts_one(d, "a model, library, executable or checkpoint");
 	unsigned char head[8] = {0};
 	FILE *f;
 
+	if (d->o.taps)
+		return inspect_taps(d);
 	if (!path)
 		return false;
 	f = fopen(path, "rb");

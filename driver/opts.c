@@ -66,6 +66,7 @@ static const struct option options[] = {
 	{"as", 0, WORD, AT(as), "FORM", "verify", "static (default), symbolic, constants or all: each case in this form"},
 	{"table", 0, FLAG, AT(table), NULL, "verify", "close with counts by operator; with -o FILE tab-separated there"},
 	{"grad", 0, FLAG, AT(grad), NULL, "check", "list the nodes without gradient"},
+	{"taps", 0, FLAG, AT(taps), NULL, "inspect", "of a student and a teacher: which layers to compare, as lines of a recipe"},
 	{"svg", 0, WORD, AT(svg), "FILE", "inspect", "draw the graph"},
 	{"ms", 0, INT, AT(ms), "N", "bench", "measure for about this long (default 1000)"},
 	{"json", 0, FLAG, AT(json), NULL, "bench inspect verify", "machine-readable output"},
