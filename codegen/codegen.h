@@ -53,6 +53,7 @@ struct trainer_image {
 	int nmore;                /* programs of other buckets or sets, in every stage */
 	const struct program *const *more; /* [nstages * nmore] */
 	const char *const *stage_config;
+	const struct program *const *share; /* [nstages], NULL where there is none */
 	const struct program *eval;
 	int ncached;
 	const struct program *const *cached;

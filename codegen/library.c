@@ -478,13 +478,14 @@ trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 {
 	LLVMValueRef *stage = arena_array(m->a, LLVMValueRef, im->nstages + 1), *cached = arena_array(m->a, LLVMValueRef, im->ncached + 1),
 	    *patch = arena_array(m->a, LLVMValueRef, im->npatches + 1), v, g, onnx, eval, null = LLVMConstNull(m->ptr);
-	LLVMTypeRef stage_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->ptr, m->i32, m->ptr}, 4, 0),
+	LLVMTypeRef stage_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->ptr, m->i32, m->ptr, m->ptr}, 5, 0),
 	    patch_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->i64, m->i64}, 3, 0);
 	struct placed *at_cached = arena_array(m->a, struct placed, im->ncached + 1), *at_train = arena_array(m->a, struct placed, im->nstages + 1),
 	    at_eval = {0};
 	const struct program *all = all_states(m, im);
 	int nmore = im->nstages * im->nmore;
 	struct placed *at_more = arena_array(m->a, struct placed, nmore + 1);
+	struct placed *at_share = arena_array(m->a, struct placed, im->nstages + 1);
 	LLVMValueRef *more = arena_array(m->a, LLVMValueRef, nmore + 1);
 	int64_t init = 0;
 	LLVMValueRef constants, states;
@@ -495,6 +496,9 @@ trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 		at_train[i] = entry_place(b, im->train[i]);
 	for (int i = 0; i < nmore; i++)
 		at_more[i] = entry_place(b, im->more[i]);
+	for (int i = 0; i < im->nstages; i++)
+		if (im->share[i])
+			at_share[i] = entry_place(b, im->share[i]);
 	if (im->eval)
 		at_eval = entry_place(b, im->eval);
 	constants = blobs_shared(b, m, "constants");
@@ -504,7 +508,8 @@ trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 		stage[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){
 			trainer_program(m, im->train[i], at_train[i], constants, arena_printf(m->a, "train%d", i), ""),
 			module_string(m, im->stage_config[i]), LLVMConstInt(m->i32, (unsigned long long)im->nmore, 0),
-			module_array(m, m->ptr, more + i * im->nmore, im->nmore, arena_printf(m->a, "more%d", i))}, 4, 0);
+			module_array(m, m->ptr, more + i * im->nmore, im->nmore, arena_printf(m->a, "more%d", i)),
+			im->share[i] ? trainer_program(m, im->share[i], at_share[i], constants, arena_printf(m->a, "share%d", i), "") : null}, 5, 0);
 	eval = im->eval ? trainer_program(m, im->eval, at_eval, constants, "eval", "") : null;
 	for (int i = 0; i < im->ncached; i++)
 		cached[i] = trainer_program(m, im->cached[i], at_cached[i], constants, arena_printf(m->a, "cached%d", i), im->cached_key[i]);
@@ -541,6 +546,9 @@ emit_trainer(struct target *t, const struct trainer_image *im, const char *path,
 		blas |= program_uses_blas(im->more[i]), host = most(host, program_host(im->more[i]));
 	for (int i = 0; i < im->ncached; i++)
 		blas |= program_uses_blas(im->cached[i]), host = most(host, program_host(im->cached[i]));
+	for (int i = 0; i < im->nstages; i++)
+		if (im->share[i])
+			blas |= program_uses_blas(im->share[i]), host = most(host, program_host(im->share[i]));
 	blobs_open(&b, EMIT_EXE, path);
 	trainer_table(m, &b, im);
 	ok = blobs_ready(&b, m, d) && module_write(m, &b, EMIT_OBJECT, NULL, NULL, object, d);

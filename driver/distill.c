@@ -67,10 +67,13 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 	const struct program **cached = arena_array(a, const struct program *, j->dist.nteachers + 1);
 	const char **key = arena_array(a, const char *, j->dist.nteachers + 1);
 	struct program **sharing;
+	const struct program **share = arena_array(a, const struct program *, n);
+	struct program *norms;
 	int nsharing = n + 1;
 	const char **config = arena_array(a, const char *, n);
 
-	sharing = arena_array(a, struct program *, n * job_variants(j) + 2);
+	sharing = arena_array(a, struct program *, n * (job_variants(j) + 1) + 2);
+	image->share = share;
 	for (int i = 0; i < n && job_variants(j) == 1; i++) {
 		const struct recipe_stage *st = &j->r->stages[i];
 
@@ -102,6 +105,14 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 		j->infer = sharing[nsharing++] = compile_step(j, t, distill_infer_graph(a, &j->dist, diag));
 		if (!j->infer)
 			return false;
+	}
+	for (int i = 0; i < n && j->r->grad_share; i++) {
+		if (job_variants(j) > 1)
+			return diag_unsupported(diag, job_loc(j, j->r->log_line),
+			                        "log: grad_share: sets that take turns and buckets have several steps; leave it out");
+		if (!job_stage(j, &j->r->stages[i]) || !(norms = compile_step(j, t, distill_share_graph(a, &j->dist, diag))))
+			return false;
+		share[i] = sharing[nsharing++] = norms;
 	}
 	plan_share_states(sharing, nsharing);
 	image->nstages = n;

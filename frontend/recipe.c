@@ -38,6 +38,17 @@ checkpoint(struct ydoc *y, ynode *root, struct recipe *r)
 		yaml_bad(y, n, "\"keep\" is about the files of \"every_epochs\", which is missing");
 }
 
+static void
+logged(struct ydoc *y, ynode *root, struct recipe *r)
+{
+	ynode *n = yaml_get(y, root, "log");
+
+	if (!n || (!YAML_KEYS(y, n, "log", "grad_share") && !yaml_is_map(n)))
+		return;
+	r->log_line = yaml_line(n);
+	r->grad_share = yaml_bool(y, n, "grad_share", false);
+}
+
 /* {kind: [static, shared], name: C identifier}, or true; both kinds where none is named */
 static void
 emit_library(struct ydoc *y, ynode *emit, const char *key, const char **name, bool *is_static, bool *is_shared)
@@ -163,7 +174,7 @@ read_recipe(struct arena *a, const char *path, const char *data_root, const int 
 	r->dir = path_dir(a, path);
 	if (version(&y, root)) {
 		YAML_KEYS(&y, root, "the recipe", "retort", "name", "seed", "data", "models",
-		    "tasks", "terms", "train", "cache", "checkpoint", "emit", "search");
+		    "tasks", "terms", "train", "cache", "checkpoint", "emit", "log", "search");
 		r->name = yaml_string(&y, root, "name", path_ident(a, path));
 		r->seed = yaml_int(&y, root, "seed", 0, 0, INT64_MAX);
 		recipe_data(&y, root, r, data_root ? arena_strdup(a, data_root) : NULL);
@@ -178,6 +189,7 @@ read_recipe(struct arena *a, const char *path, const char *data_root, const int 
 		recipe_train(&y, root, r);
 		cache(&y, root, r);
 		checkpoint(&y, root, r);
+		logged(&y, root, r);
 		emit(&y, root, r);
 		recipe_folder_labels(a, r);
 		recipe_views(a, r);

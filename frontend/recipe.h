@@ -130,6 +130,8 @@ struct recipe {
 	bool early_keeps_last;     /* restore_best: false */
 	int64_t checkpoint_every, checkpoint_keep; /* epochs, files; 0: none, all */
 	double checkpoint_seconds; /* < 0: not given */
+	bool grad_share;           /* log: each term's share of the gradient, by epoch */
+	int log_line;
 	int ncached; const char **cached;
 	const char *cache_path;      /* folder; NULL: the output's */
 	bool cache_f16;

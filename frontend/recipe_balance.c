@@ -197,12 +197,57 @@ check_val_metric(const struct recipe *r, const struct recipe_stage *st, struct d
 	}
 }
 
+/* 0 all through the stage? */
+static bool
+is_never(const struct dial *d, int64_t epochs)
+{
+	if (d->from != 0)
+		return false;
+	return d->curve == DIAL_FIXED || d->to == 0 || (double)epochs <= d->begin ||
+	       (d->curve == DIAL_STEP && (double)epochs <= d->end);
+}
+
+static bool
+task_is_never(const struct recipe *r, const struct recipe_stage *st, const char *task)
+{
+	bool given = by[st->balance.weights] == TASK_BY_NUMBER;
+
+	for (int i = 0; i < r->ntasks; i++)
+		if (strcmp(r->tasks[i].name, task) == 0 && r->tasks[i].weight == 0)
+			return true;
+	for (int i = 0; i < st->ntask_weights && given; i++)
+		if (strcmp(st->task_weights[i].task, task) == 0 &&
+		    is_never(&st->task_weights[i].weight, st->epochs))
+			return true;
+	return false;
+}
+
+/* Terms that are computed for nothing. */
+static void
+warn_of_zeros(const struct recipe *r, const struct recipe_stage *st, struct diag *d)
+{
+	const struct recipe_term *terms = st->nterms ? st->terms : r->terms;
+	int n = st->nterms ? st->nterms : r->nterms;
+
+	for (int i = 0; i < n; i++) {
+		const struct recipe_term *t = &terms[i];
+		struct loc at = {.file = r->path, .node = -1, .line = t->line};
+		bool own = is_never(&t->weight, st->epochs);
+
+		if (own || (t->task && task_is_never(r, st, t->task)))
+			diag_warn(d, at,
+			    "term \"%s\" never matters: %s is 0 in all epochs of stage \"%s\"",
+			    t->name, own ? "its weight" : "the weight of its task", st->name);
+	}
+}
+
 void
 recipe_check_balance(const struct recipe *r, const struct recipe_stage *st, struct diag *d)
 {
 	const struct task_balance *b = &st->balance;
 	bool compares = b->gradients != GRADIENTS_sum || b->weights == TASKS_gradnorm;
 
+	warn_of_zeros(r, st, d);
 	if (b->weights == TASKS_val_metric)
 		check_val_metric(r, st, d);
 	if (compares && r->interleaved)

@@ -259,6 +259,25 @@ distill_train_graph(struct arena *a, const struct distill *d, struct diag *diag)
 }
 
 struct graph *
+distill_share_graph(struct arena *a, const struct distill *d, struct diag *diag)
+{
+	struct distiller x;
+	struct value *loss, **params;
+	int *group, n = 0;
+	bool ok;
+
+	start(&x, a, d, "share", false, diag);
+	loss = build_losses(&x);
+	params = arena_array(x.scratch, struct value *, x.g->states.n + 1);
+	group = arena_array(x.scratch, int, x.g->states.n + 1);
+	ok = loss && choose(&x, params, group, &n);
+	x.g->outputs.n = x.g->output_names.n = 0;
+	ok = ok && distill_shares(&x, loss, n, params);
+	x.g->updates.n = 0;
+	return finish(&x, ok);
+}
+
+struct graph *
 distill_eval_graph(struct arena *a, const struct distill *d, struct diag *diag)
 {
 	struct distiller x;

@@ -68,6 +68,8 @@ struct distill {
 };
 /* The whole step: inputs -> teachers, student, terms, gradients, updates. */
 struct graph *distill_train_graph(struct arena *, const struct distill *, struct diag *);
+/* The terms' gradients and nothing else: outputs grad_share.TERM, the norm of each by its weight. */
+struct graph *distill_share_graph(struct arena *, const struct distill *, struct diag *);
 /* Inference form: loss terms and metrics as sums over the valid rows. */
 struct graph *distill_eval_graph(struct arena *, const struct distill *, struct diag *);
 /* Inference by the step's weights: fields -> the student's outputs, by the recipe's names. */

@@ -114,6 +114,8 @@ struct value *distill_total(struct distiller *); /* the terms so far: the step's
 /* Of the total, the tasks' together as the recipe says; params become what stands for them. */
 bool distill_gradients(
     struct distiller *, struct value *total, int n, struct value **params, struct value **grads);
+/* Outputs grad_share.TERM: the norm of each term's gradient. */
+bool distill_shares(struct distiller *, struct value *total, int n, struct value **params);
 bool distill_task_updates(struct distiller *, const struct update_inputs *); /* after those of the parameters */
 
 /* distill_metric.c: outputs metric.TASK.NAME.num and .den; evaluation: rows.TASK.* */

@@ -368,6 +368,24 @@ gradnorm(struct distiller *x, struct apart *a, int n, struct value **params)
 	return true;
 }
 
+/* A term that none of the parameters has a part in. */
+static void
+warn_of_idle(struct distiller *x, int n, struct value *const *params)
+{
+	for (int i = 0; i < x->terms.n; i++) {
+		const struct distill_term *t = x->terms.v[i].term;
+		const bool *need = needs(x, x->terms.v[i].loss);
+		bool any = false;
+
+		for (int k = 0; k < n; k++)
+			any |= need[params[k]->id];
+		if (!any)
+			diag_warn(x->diag, t->loc,
+			    "term \"%s\" never matters: it depends on no parameter that trains",
+			    t->name);
+	}
+}
+
 bool
 distill_gradients(
     struct distiller *x, struct value *total, int n, struct value **params, struct value **grads)
@@ -378,6 +396,7 @@ distill_gradients(
 	struct value **dp = arena_array(x->scratch, struct value *, n + x->d->ntasks + 1);
 	struct apart a;
 
+	warn_of_idle(x, n, params);
 	memcpy(p, params, sizeof *p * (size_t)n);
 	for (int k = 0; k < x->d->ntasks; k++)
 		if (learned && x->tasks[k].state)
@@ -399,6 +418,35 @@ distill_gradients(
 			x->tasks[k].gradient = dp[i++];
 		}
 	return ok;
+}
+
+/* ---- the terms' shares */
+bool
+distill_shares(struct distiller *x, struct value *total, int n, struct value **params)
+{
+	struct build b = build_at(x->g, x->diag, LOC_NONE, "grad");
+	struct value **grads = arena_array(x->scratch, struct value *, n + 1);
+	struct apart a = {.n = x->terms.n, .total = total};
+
+	a.loss = arena_array(x->scratch, struct value *, a.n + 1);
+	a.weighted = arena_array(x->scratch, struct value *, a.n + 1);
+	for (int i = 0; i < a.n; i++) {
+		const struct weighed_term *t = &x->terms.v[i];
+
+		a.loss[i] = times(&b, t->loss, t->task < 0 ? NULL : x->tasks[t->task].weight);
+		a.weighted[i] = a.loss[i];
+	}
+	if (!narrow(x, &a, n, params))
+		return false;
+	for (int i = 0; i < a.n; i++) {
+		const char *name = x->terms.v[i].term->name;
+
+		if (!grad_build(x->g, a.loss[i], n, params, grads, x->diag))
+			return false;
+		graph_output(
+		    x->g, arena_printf(x->g->arena, "grad_share.%s", name), norm_of(&b, n, grads));
+	}
+	return true;
 }
 
 /* ---- updates of the tasks' states */

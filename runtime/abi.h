@@ -7,7 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RT_ABI 5u
+#define RT_ABI 6u
 #define RT_ALIGN 64
 
 /* element types: the ONNX enumerators */
@@ -128,6 +128,7 @@ struct rt_stage {
 	const char *config;
 	int32_t nmore;               /* programs of other buckets (train is the shortest's) or sets (train is the first's) */
 	const struct rt_program *const *more;
+	const struct rt_program *share; /* outputs grad_share.TERM, norms of the terms' gradients; NULL: not asked for */
 };
 struct rt_trainer {
 	uint32_t abi;

@@ -283,7 +283,7 @@ epoch_end(struct run *r, double lr)
 	last |= over && r->cur.stage + 1 == r->t->nstages;
 	if (ok)
 		plateau(r, &x);
-	ok = ok && task_weights_epoch(r, &x);
+	ok = ok && task_weights_epoch(r, &x) && shares_epoch(r, &x);
 	/* the last line tells about the weights that are exported */
 	if (ok && test_due(r, last))
 		ok = evaluate(r, SPLIT_TEST, last && run_exports_best(r) ? r->best : run_weights(r), &x);

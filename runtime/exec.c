@@ -415,6 +415,9 @@ states_open(struct states *s, const struct rt_trainer *t, struct region *r, stru
 		for (int k = -1; k < t->stages[i].nmore; k++)
 			if (!known(s, k < 0 ? t->stages[i].train : t->stages[i].more[k], m))
 				return false;
+	for (int i = 0; i < t->nstages; i++)
+		if (t->stages[i].share && !known(s, t->stages[i].share, m))
+			return false;
 	if (t->eval && !known(s, t->eval, m))
 		return false;
 	mark_slots(s);

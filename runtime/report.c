@@ -13,6 +13,7 @@
 
 #define MAX_SERIES 256
 #define MAX_EPOCHS 1000000
+#define IDLE_SHARE 1e-4 /* of the gradient: a term with less in every epoch is told */
 
 struct series {
 	char key[120];
@@ -164,6 +165,7 @@ html(FILE *f, const char *s)
 #define RIGHT 16
 #define TOP 16
 #define BOTTOM 44
+#define COLORS 8 /* classes s0... of the style sheet */
 
 /* 1, 2 or 5 times a power of ten, so that about five fit the range */
 static double
@@ -292,6 +294,41 @@ drawn_before(const struct history *h, int i, const char *rest)
 	return false;
 }
 
+/* One chart of all series whose key starts so: of terms, of tasks. */
+static void
+family(FILE *f, const struct history *h, const char *title, const char *prefix)
+{
+	double lo = 0, hi = -INFINITY;
+	char class[12];
+	int n = 0;
+
+	for (int i = 0; i < h->nseries; i++)
+		for (int64_t e = 0; strncmp(h->s[i].key, prefix, strlen(prefix)) == 0 && e < h->n; e++)
+			if (isfinite(h->s[i].v[e])) {
+				lo = fmin(lo, h->s[i].v[e]);
+				hi = fmax(hi, h->s[i].v[e]);
+			}
+	if (!(hi > lo))
+		return;
+	hi += (hi - lo) * 0.06;
+	fprintf(f, "<figure><figcaption><b>%s</b>", title);
+	for (int i = 0; i < h->nseries; i++)
+		if (strncmp(h->s[i].key, prefix, strlen(prefix)) == 0) {
+			fprintf(f, " <span class=\"s%d\">", n++ % COLORS);
+			html(f, h->s[i].key + strlen(prefix));
+			fputs("</span>", f);
+		}
+	fprintf(f, "</figcaption>\n<svg viewBox=\"0 0 %d %d\" role=\"img\">\n", WIDTH, HEIGHT);
+	axes(f, lo, hi, h->n);
+	n = 0;
+	for (int i = 0; i < h->nseries; i++)
+		if (strncmp(h->s[i].key, prefix, strlen(prefix)) == 0) {
+			snprintf(class, sizeof class, "s%d", n++ % COLORS);
+			curve(f, &h->s[i], h->n, lo, hi, class);
+		}
+	fputs("</svg></figure>\n", f);
+}
+
 static void
 charts(FILE *f, const struct history *h)
 {
@@ -319,6 +356,10 @@ charts(FILE *f, const struct history *h)
 		snprintf(test, sizeof test, "test.%s", rest);
 		chart(f, h, rest, train, val, test);
 	}
+	family(f, h, "share of each term in the gradient", "grad_share.");
+	family(f, h, "weights of the tasks", "task_weight.");
+	family(f, h, "what each task's gradient counts for", "task_factor.");
+	family(f, h, "tasks that pull against each other", "task_conflict");
 	chart(f, h, "learning rate", "lr", "", "");
 	fputs("</section>\n", f);
 }
@@ -474,6 +515,9 @@ static const char head[] =
     "polyline.train{stroke:var(--train)}polyline.val{stroke:var(--val)}polyline.test{stroke:var(--"
     "test)}"
     "circle.train{fill:var(--train)}circle.val{fill:var(--val)}circle.test{fill:var(--test)}"
+    ".s0{--s:#2563eb}.s1{--s:#d97706}.s2{--s:#059669}.s3{--s:#dc2626}.s4{--s:#9333ea}.s5{--s:#0891b2}"
+    ".s6{--s:#be185d}.s7{--s:#65a30d}span[class^=s]{color:var(--s)}polyline[class^=s]{stroke:var(--s)}"
+    "circle[class^=s]{fill:var(--s)}\n"
     "span.train{color:var(--train)}span.val{color:var(--val)}span.test{color:var(--test)}\n"
     "table{border-collapse:collapse;width:100%}th,td{text-align:left;padding:.2rem .5rem .2rem 0;"
     "border-bottom:1px solid "
@@ -499,6 +543,22 @@ static const char head[] =
     ".answer,.off{color:var(--bad)}.taught{color:var(--soft);font-size:.8rem}\n"
     "pre{overflow:auto;font-size:13px;margin:0}\n</style>\n";
 
+/* A term that has next to no part in any epoch's gradient. */
+static void
+tell_idle_terms(struct run *r, const struct history *h)
+{
+	for (int i = 0; i < h->nseries; i++) {
+		double most = -INFINITY;
+
+		for (int64_t e = 0; e < h->n; e++)
+			if (h->s[i].v[e] > most)
+				most = h->s[i].v[e];
+		if (strncmp(h->s[i].key, "grad_share.", 11) == 0 && most >= 0 && most < IDLE_SHARE)
+			progress_note(r, "term %s never mattered: at most %.2g of the gradient in any epoch",
+			    h->s[i].key + 11, most);
+	}
+}
+
 bool
 report_write(struct run *r)
 {
@@ -509,6 +569,7 @@ report_write(struct run *r)
 	bool ok = f ? load(r, h) : rt_fail(&r->msg, RT_INTERNAL, "out of memory");
 
 	if (ok) {
+		tell_idle_terms(r, h);
 		fputs(head, f);
 		fputs("<title>", f);
 		html(f, r->cfg.name);

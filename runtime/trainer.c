@@ -98,11 +98,12 @@ plan_work(struct run *r)
 	const struct rt_trainer *t = r->t;
 
 	for (int i = 0; i < t->nstages; i++)
-		for (int k = -1; k < t->stages[i].nmore; k++) {
-			const struct rt_program *p =
-			    k < 0 ? t->stages[i].train : t->stages[i].more[k];
+		for (int k = -2; k < t->stages[i].nmore; k++) {
+			const struct rt_program *p = k == -2 ? t->stages[i].share
+						   : k == -1 ? t->stages[i].train
+							     : t->stages[i].more[k];
 
-			if (p->work_bytes > r->work_bytes)
+			if (p && p->work_bytes > r->work_bytes)
 				r->work_bytes = p->work_bytes;
 		}
 	for (int i = 0; i < t->ncached; i++)
@@ -154,6 +155,8 @@ open_programs(struct run *r)
 	r->has_eval = r->t->eval != NULL;
 	if (r->has_eval && !(exec_open(&r->eval, r->t->eval, r) && answers_open(r)))
 		return false;
+	if (!shares_open(r))
+		return false;
 	memory_settle(r);
 	return r->opt.bench_steps > 0 || loader_open(r);
 }
@@ -165,6 +168,7 @@ close_run(struct run *r)
 	for (int i = 0; r->train && i < r->t->nstages; i++)
 		exec_close(&r->train[i]);
 	exec_close(&r->eval);
+	shares_close(r);
 	outputs_close(r);
 	progress_close(r);
 	cache_close(r);

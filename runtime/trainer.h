@@ -162,6 +162,11 @@ struct states {
 	const void *init; /* the first init_bytes of data at the start, the others are 0 */
 	int64_t init_bytes;
 };
+/* What measures the terms' shares of the gradient after an epoch (share.c). */
+struct share {
+	struct exec e; /* e.p NULL: the stage is not measured */
+	double *norm;  /* [outputs] */
+};
 struct cached {		   /* one cached teacher output */
 	const char *input; /* $teacher.NAME.OUT */
 	int64_t row_bytes;
@@ -276,6 +281,7 @@ struct run {
 	int64_t work_bytes;
 	bool settled; /* what a step needs is in memory */
 	struct exec *train, eval; /* train[nstages] */
+	struct share *shares;	  /* [nstages] */
 	bool has_eval;
 	int ncaches;
 	struct cached *caches;
@@ -344,6 +350,11 @@ double task_weight(const struct run *, const char *dial);
 void task_weights_begin(struct run *); /* a stage */
 /* After an epoch and its evaluation: into the record, and those of the next epoch. */
 bool task_weights_epoch(struct run *, struct record *);
+
+/* ---- share.c */
+bool shares_open(struct run *);
+void shares_close(struct run *);
+bool shares_epoch(struct run *, struct record *); /* after an epoch */
 
 /* ---- epoch.c */
 /* After the last step of an epoch, or of the run; lr is for the log. */

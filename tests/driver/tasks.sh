@@ -88,6 +88,24 @@ tests=$((tests + 1))
 expect 0 '"train.odd.accuracy"' tail -n 1 aux/metrics.jsonl
 expect 2 'all tasks are auxiliary' "$RETORT" distill <(sed 's/target: label/auxiliary: true, target: label/' aux.yaml) -o x
 
+# each term's share of the gradient; a term that never matters
+recipe '' | sed 's/^tasks:/log: {grad_share: true}\ntasks:/' >share.yaml
+expect 0 'grad_share.a' "$RETORT" distill share.yaml -o share
+expect 0 'share of each term in the gradient' cat share/report.html
+tests=$((tests + 1))
+sed -nE 's/.*"grad_share.a": ([0-9.]+), "grad_share.b": ([0-9.]+).*/\1 \2/p' share/metrics.jsonl |
+	awk '($1 + $2 - 1) ^ 2 > 1e-12 {bad = 1} END {exit bad || NR != 4}' || fail "shares of the gradient"
+recipe '' >none.yaml
+expect 0 '' "$RETORT" distill none.yaml -o none -q
+same none/student.onnx share/student.onnx # measuring changes nothing
+sed -i 's/^train:/  c: {task: cls, loss: ce, weight: 0}\ntrain:/' share.yaml
+expect 0 'term "c" never matters: its weight is 0 in all epochs' "$RETORT" distill share.yaml -o share
+expect 0 'term c never mattered' "$RETORT" distill share.yaml -o share
+sed 's/epochs: 4/epochs: 1\n  frozen: ["odd.*", "fc.*", "conv.*", "bn.*"]/' share.yaml >frozen.yaml
+expect 2 'no parameter to train' "$RETORT" distill frozen.yaml -o x
+sed 's/epochs: 4/epochs: 1\n  frozen: ["odd.*", "conv.*", "bn.*"]/' share.yaml >frozen.yaml
+expect 0 'term "b" never matters: it depends on no parameter that trains' "$RETORT" distill frozen.yaml -o x
+
 # what has nothing to compare
 AUXILIARY=
 recipe '  terms: [a]

@@ -295,16 +295,13 @@ label_at(int task, int64_t i)
 	return (int)((i * 5 + task) % classes[task]);
 }
 
-/* A step with states as given (NULL: as compiled), in double. */
+/* s->g with its states as they are, in double. */
 static void
-step(struct setup *s)
+evaluate(struct setup *s)
 {
 	struct eval_opts opts = {.arena = s->a};
 	struct etensor **in;
 
-	s->g = distill_train_graph(s->a, &s->s, &s->d);
-	if (!s->g)
-		fail_msg("%s", s->d.text.s);
 	graph_verify(s->g, "distill");
 	in = arena_array(s->a, struct etensor *, s->g->inputs.n + 1);
 	s->out = arena_array(s->a, struct etensor *, s->g->outputs.n + 1);
@@ -323,6 +320,15 @@ step(struct setup *s)
 								: 1);
 	}
 	assert_true(eval_graph(&opts, s->g, in, s->out, s->next, NULL, &s->d));
+}
+
+static void
+step(struct setup *s)
+{
+	s->g = distill_train_graph(s->a, &s->s, &s->d);
+	if (!s->g)
+		fail_msg("%s", s->d.text.s);
+	evaluate(s);
 }
 
 static double
@@ -545,20 +551,7 @@ gradnorm_later(void **state)
 			if (strcmp(v->name, arena_printf(s.a, "%s:first", name)) == 0)
 				dtype_put_f(DT_f32, v->data->data, 0, first[k]);
 		}
-	struct eval_opts opts = {.arena = s.a};
-	struct etensor **in = arena_array(s.a, struct etensor *, s.g->inputs.n + 1);
-	for (int i = 0; i < s.g->inputs.n; i++) {
-		const struct value *v = s.g->inputs.v[i];
-
-		in[i] = etensor_new(s.a, v->dtype, v->rank, v->dims);
-		for (int64_t k = 0; k < in[i]->count; k++)
-			et_put(in[i], k,
-			    v->name[0] == 'x'	? x_at(k)
-			    : v->name[0] == 'l' ? label_at(v->name[5] - '0', k)
-			    : v->name[1] == 'l' ? s.lr
-						: 1);
-	}
-	assert_true(eval_graph(&opts, s.g, in, s.out, s.next, NULL, &s.d));
+	evaluate(&s);
 	for (int k = 0; k < 2; k++) {
 		struct truth t = truth(&s, k);
 
@@ -623,6 +616,32 @@ steps_mixed(void **state)
 	tear_down(&s);
 }
 
+/* Norms of the terms' gradients over all parameters, by the weights of the moment. */
+static void
+shares(void **state)
+{
+	struct setup s;
+
+	(void)state;
+	set_up(&s);
+	s.s.balance.weights = TASKS_dwa;
+	s.task[0].turned = s.task[1].turned = true;
+	s.v[0] = 0.3;
+	s.v[1] = 1.7;
+	s.g = distill_share_graph(s.a, &s.s, &s.d);
+	assert_non_null(s.g);
+	assert_true(s.g->updates.n == 0 && s.g->outputs.n == 2);
+	evaluate(&s);
+	for (int k = 0; k < 2; k++) {
+		struct truth t = truth(&s, k);
+		double a = norm_of(t.trunk, HIDDEN * IN), b = norm_of(t.head, classes[k] * HIDDEN);
+
+		CLOSE(output(&s, k ? "grad_share.t2" : "grad_share.t1"),
+		    s.v[k] * sqrt(a * a + b * b), 1e-6);
+	}
+	tear_down(&s);
+}
+
 static void
 refused(void **state)
 {
@@ -649,7 +668,7 @@ main(void)
 	const struct CMUnitTest tests[] = {cmocka_unit_test(plain), cmocka_unit_test(pcgrad),
 	    cmocka_unit_test(mgda), cmocka_unit_test(weights_given), cmocka_unit_test(uncertainty),
 	    cmocka_unit_test(gradnorm), cmocka_unit_test(gradnorm_later),
-	    cmocka_unit_test(steps_mixed), cmocka_unit_test(refused)};
+	    cmocka_unit_test(steps_mixed), cmocka_unit_test(shares), cmocka_unit_test(refused)};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

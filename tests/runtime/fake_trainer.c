@@ -235,7 +235,7 @@ static const struct rt_program eval_program = {
 };
 
 static const struct rt_stage stages[] = {
-    {&train_program, "name \"main\"\nepochs 6\nlr 0.1\nschedule cosine\nweight hard 1\n", 0, NULL},
+    {&train_program, "name \"main\"\nepochs 6\nlr 0.1\nschedule cosine\nweight hard 1\n", 0, NULL, NULL},
 };
 #define CONFIG(more)                                                                               \
 	"retort_trainer 1\nname \"fake\"\nseed 7\nroot \"nowhere\"\nbatch 16\ncheckpoint_seconds " \
@@ -268,7 +268,7 @@ const struct rt_trainer retort_trainer = {
 #ifndef FAKE_NO_MAIN
 /* for tests that ask for two stages */
 static const struct rt_stage two_stages[] = {
-    {&train_program, "name warm\nepochs 2\nlr 0.05\nschedule constant\n", 0, NULL},
+    {&train_program, "name warm\nepochs 2\nlr 0.05\nschedule constant\n", 0, NULL, NULL},
     {&train_program,
 	"name main\nepochs 3\nlr 0.1\nschedule multistep gamma 0.1\nmilestones 1 2\nwarmup_epochs 0.5\n", 0, NULL},
 };
@@ -304,7 +304,7 @@ static const struct rt_program teacher_program = {
 };
 static const struct rt_program *const teachers[] = {&teacher_program};
 static const struct rt_stage cached_stage[] = {
-    {&cached_program, "epochs 2\nlr 0.1\nschedule constant\n", 0, NULL}};
+    {&cached_program, "epochs 2\nlr 0.1\nschedule constant\n", 0, NULL, NULL}};
 
 int
 main(int argc, char **argv)
