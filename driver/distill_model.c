@@ -487,7 +487,7 @@ job_stage(struct job *j, const struct recipe_stage *st)
 	for (int i = 0; i < nterms; i++)
 		ds->terms[i] = (struct distill_term){
 			.name = terms[i].name, .task = terms[i].task, .loss = terms[i].loss, .nstudents = terms[i].nstudents,
-			.students = terms[i].students, .values = terms[i].values, .adaptor = terms[i].adaptor, .reduction = terms[i].reduction, .weight = terms[i].weight,
+			.students = terms[i].students, .values = terms[i].values, .adaptor = terms[i].adaptor, .modules = terms[i].modules, .mask = terms[i].mask, .mask_filler = terms[i].mask_filler, .reduction = terms[i].reduction, .weight = terms[i].weight,
 			.temperature = terms[i].temperature, .tau_squared = terms[i].tau_squared,
 			.nteachers = terms[i].nteachers, .teachers = terms[i].teachers,
 			.teacher_weights = terms[i].teacher_weights, .maps = class_maps(j->d->arena, &terms[i]),

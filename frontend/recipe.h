@@ -63,10 +63,13 @@ struct recipe_term {
 	int nstudents, nteachers;
 	const char **students;   /* taps or outputs; none: the task's head */
 	const char **teachers;   /* "big.y": output or tap; for one student tensor several are a mean */
-	const char *adaptor;     /* "auto" (default for hint), "none", "linear", "conv1x1" */
 	const char *reduction;   /* "batchmean" (default), "mean" or "sum" */
 	double *teacher_weights; /* by teacher; NULL: equal */
 	struct recipe_class_map { int n; int64_t *to; } *maps; /* by teacher: the student's class of each of its own, -1: none; n 0: the same */
+	struct adaptor adaptor;
+	const char *modules;     /* of another term, or a name of theirs; NULL: its own */
+	const char *mask;        /* field of tokens: those that are not the filler count; NULL: all */
+	double mask_filler;
 	int line;
 };
 struct recipe_schedule {

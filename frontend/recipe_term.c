@@ -253,8 +253,8 @@ static bool
 term_keys(struct ydoc *y, ynode *n, const char *what, const struct loss_info *l)
 {
 	static const char *const common[] = {"task", "loss", "weight", "temperature", "tau_squared",
-	    "teacher", "teachers", "student", "students", "adaptor", "reduction", "kwargs",
-	    "teacher_weights", "class_map"};
+	    "teacher", "teachers", "student", "students", "adaptor", "modules", "mask", "reduction",
+	    "kwargs", "teacher_weights", "class_map"};
 	enum { NCOMMON = sizeof common / sizeof *common };
 	int count = NCOMMON;
 	const char **keys = arena_array(y->arena, const char *, NCOMMON + (l ? l->nsettings : 0));
@@ -395,11 +395,11 @@ term_needs(struct ydoc *y, ynode *n, const char *what, const struct loss_info *l
 					     "outputs use kd or soft_ce"
 					   : "%s: loss \"%s\" takes no teacher",
 		    what, t->loss);
-	if (!t->task && !t->nstudents)
+	if (!t->task && !t->nstudents && l->features != 3)
 		yaml_bad(y, n, "%s has neither a \"task\" nor a \"student\" tensor", what);
 	if (l->target == LOSS_MUST && !t->task)
 		yaml_bad(y, n, "%s: loss \"%s\" needs a \"task\" with labels", what, t->loss);
-	if (t->adaptor && l->features != 1)
+	if (t->adaptor.kind && l->features != 1)
 		yaml_bad(y, yaml_get(y, n, "adaptor"), "%s: loss \"%s\" takes no adaptor", what,
 		    t->loss);
 	if (t->nstudents > 1 && !l->features)
@@ -410,7 +410,6 @@ term_needs(struct ydoc *y, ynode *n, const char *what, const struct loss_info *l
 static void
 term(struct ydoc *y, ynode *n, const char *name, int line, struct recipe_term *t)
 {
-	static const char *const adaptors[] = {"auto", "none", "linear", "conv1x1"};
 	static const char *const reductions[] = {"batchmean", "mean", "sum"};
 	const char *what = arena_printf(y->arena, "terms.%s", name);
 	const struct loss_info *l;
@@ -434,15 +433,15 @@ term(struct ydoc *y, ynode *n, const char *name, int line, struct recipe_term *t
 	t->weight = recipe_dial(y, n, "weight", 1, 0, INFINITY);
 	t->temperature = recipe_dial(y, n, "temperature", l->temperature, 1e-6, INFINITY);
 	t->tau_squared = yaml_bool(y, n, "tau_squared", true);
-	term_choice(y, n, "adaptor", &t->adaptor, 4, adaptors);
 	term_choice(y, n, "reduction", &t->reduction, 3, reductions);
+	recipe_adaptor(y, n, what, t);
 	loss_values(y, n, what, l, t);
 	teacher_weights(y, n, what, l, t);
 	class_maps(y, n, what, l, t);
 	if (term_keys(y, n, what, l)) /* else what seems to be missing may be misspelt */
 		term_needs(y, n, what, l, t);
-	if (strcmp(t->loss, "hint") == 0 && !t->adaptor)
-		t->adaptor = "auto";
+	if (strcmp(t->loss, "hint") == 0 && !t->adaptor.kind)
+		t->adaptor.kind = ADAPTOR_AUTO;
 }
 
 /* A mapping of terms; in a stage also a list of names of the recipe's terms. */

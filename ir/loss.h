@@ -19,6 +19,30 @@ struct dial {
 	enum dial_curve curve;
 };
 
+/* How a feature of the student is brought to the shape of the teacher's
+ * (passes/distill_adapt.c).  DECLARED: by the fields. */
+enum adaptor_kind {
+	ADAPTOR_UNSAID,
+	ADAPTOR_AUTO,
+	ADAPTOR_NONE,
+	ADAPTOR_LINEAR,
+	ADAPTOR_CONV1X1,
+	ADAPTOR_FITNET,
+	ADAPTOR_CONNECTOR,
+	ADAPTOR_DECLARED
+};
+extern const char *const adaptor_names[]; /* "auto" ..., from ADAPTOR_AUTO on, NULL */
+/* of the student's map to the teacher's size; SMALLER: the larger of the two is pooled */
+enum resize { RESIZE_SMALLER, RESIZE_AVG, RESIZE_NEAREST, RESIZE_BILINEAR };
+extern const char *const resize_names[]; /* "smaller" ..., NULL */
+struct adaptor {
+	enum adaptor_kind kind;
+	int64_t kernel, stride; /* kernel 0: no convolution */
+	bool transposed, bias, batch_norm, relu;
+	bool tokens; /* features are [N,T,C], not [N,C,L] */
+	enum resize resize;
+};
+
 enum loss_kind {
 #define LOSS(id, ...) LOSS_##id,
 #include "ir/loss.def"
@@ -36,7 +60,7 @@ struct loss_info {
 	const char *name;
 	enum loss_need teachers, target;
 	double temperature;
-	int features; /* 1: of layers that adaptors may join; 2: of layers of any widths */
+	int features; /* 1: of layers that adaptors may join; 2: of layers of any widths; 3: of the teacher alone */
 	int nsettings;
 	const struct loss_setting *settings;
 };

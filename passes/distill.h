@@ -35,10 +35,12 @@ struct distill_model {
 struct distill_field { const char *name; enum dtype dtype; int rank; int64_t dims[MAX_RANK]; /* of one sample */
                        int64_t classes; bool has_ignore; int64_t ignore; const double *class_weights;
                        int64_t first_row, rows; /* its rows in the batch when several sets are concatenated; rows 0: all */ };
-struct distill_term { const char *name, *task, *loss, *adaptor, *reduction; struct dial weight, temperature; bool tau_squared;
+struct distill_term { const char *name, *task, *loss, *reduction; struct dial weight, temperature; bool tau_squared;
                       const struct dial *values; /* by loss_info's settings; NULL: the defaults */
                       const double *teacher_weights; /* by teacher; NULL: equal */
                       const struct distill_class_map { int64_t n; const int64_t *to; } *maps; /* by teacher: class of the student for each of its own, -1: none; n 0: the same */
+                      struct adaptor adaptor; const char *modules; /* whose states the term's are; NULL: its own */
+                      const char *mask; double mask_filler; /* field of tokens; NULL: none */
                       int nstudents, nteachers; const char *const *students, *const *teachers; /* no student: the task's head */
                       struct loc loc; };
 struct distill_metric { const char *name, *teacher; }; /* of host/metric.def, up to a dot; teacher NULL: the one that a term of the task imitates */

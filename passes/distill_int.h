@@ -52,6 +52,7 @@ struct distiller {
 /* A value of a model and the rows it is about. */
 struct part {
 	struct value *v;
+	const struct value *origin; /* in the model's own graph */
 	struct rows rows;
 	const char *name;
 };

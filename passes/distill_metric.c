@@ -270,7 +270,7 @@ imitation(const struct distiller *x, const struct distill_task *task)
 		const struct distill_term *t = &x->d->terms[i];
 
 		if (t->task && strcmp(t->task, task->name) == 0 && t->nteachers > 0 &&
-		    t->nstudents == 0 && !t->adaptor && (!x->eval || distill_evaluated(x, t)))
+		    t->nstudents == 0 && t->adaptor.kind == ADAPTOR_UNSAID && (!x->eval || distill_evaluated(x, t)))
 			return t;
 	}
 	return NULL;

@@ -544,6 +544,7 @@ part_of(struct distiller *x, struct made *m, const char *name, struct loc loc, s
 		return false;
 	out->v = cached ? cached_input(x, m, name, v) : m->map[v->id];
 	require(out->v);
+	out->origin = v;
 	out->rows = m->rows[v->id];
 	if (out->rows.first == out->rows.end)
 		out->rows = (struct rows){0, x->d->batch};

@@ -197,6 +197,35 @@ target_of(struct distiller *x, struct operands *o, struct loc loc)
 	return o->in.target != NULL;
 }
 
+static bool
+of_teacher_alone(const struct distill_term *t)
+{
+	int i = loss_find(t->loss);
+
+	return i >= 0 && loss_info[i].features == 3;
+}
+
+/* 1 where the field of tokens [rows,T] is not its filler */
+static struct value *
+token_mask(struct distiller *x, struct build *b, const struct distill_term *t, struct rows r)
+{
+	int i = distill_field_find(x, t->mask, t->loc);
+	struct value *v = i < 0 ? NULL : distill_field_value(x, i);
+	struct rows have;
+
+	if (!v)
+		return NULL;
+	have = distill_field_rows(x->d, &x->d->fields[i]);
+	if (v->rank != 2 || have.first > r.first || have.end < r.end) {
+		diag_invalid(x->diag, t->loc,
+		    "term \"%s\": its mask, field \"%s\", is %s: a number for each token of its rows expected",
+		    t->name, t->mask, dims_text(x->g->arena, v));
+		return NULL;
+	}
+	v = b1(b, OP_not, b2(b, OP_eq, v, b_scalar_like(b, v, t->mask_filler)));
+	return v ? b_cast(b, take_rows(b, v, have, r), DT_f32) : NULL;
+}
+
 bool
 distill_operands(
     struct distiller *x, struct build *b, const struct distill_term *t, struct operands *o)
@@ -204,13 +233,15 @@ distill_operands(
 	const char *head;
 	struct rows r;
 	int n = t->nstudents > 0 ? t->nstudents : 1;
+	bool alone;
 
 	*o = (struct operands){0};
 	o->task = t->task ? task_find(x, t->task, t->loc) : NULL;
 	if (t->task && !o->task)
 		return false;
 	head = o->task ? o->task->head : NULL;
-	if (!head && t->nstudents == 0)
+	alone = !head && t->nstudents == 0 && t->nteachers > 0 && of_teacher_alone(t);
+	if (!head && t->nstudents == 0 && !alone)
 		return diag_invalid(x->diag, t->loc,
 		    "term \"%s\" has neither a task nor a student tensor", t->name);
 	if (!task_rows(x, o->task, &r) || !target_of(x, o, t->loc))
@@ -221,7 +252,8 @@ distill_operands(
 	for (int k = 0; k < n; k++) {
 		const char *name = t->nstudents ? t->students[k] : head;
 
-		if (!distill_student_part(x, name, t->loc, &o->students[k]))
+		if (!(alone ? distill_teacher_part(x, t->teachers[0], t->loc, &o->students[k])
+			    : distill_student_part(x, name, t->loc, &o->students[k])))
 			return false;
 		r = both(r, o->students[k].rows);
 	}
@@ -230,6 +262,7 @@ distill_operands(
 	o->teachers = arena_array(x->scratch, struct part, t->nteachers + 1);
 	o->in.teachers = arena_array(x->scratch, struct value *, t->nteachers + 1);
 	o->in.teacher_names = arena_array(x->scratch, const char *, t->nteachers + 1);
+	o->in.teacher_origins = arena_array(x->scratch, const struct value *, t->nteachers + 1);
 	for (int k = 0; k < t->nteachers; k++) {
 		if (!distill_teacher_part(x, t->teachers[k], t->loc, &o->teachers[k]))
 			return false;
@@ -254,8 +287,11 @@ distill_operands(
 	for (int k = 0; k < t->nteachers; k++) {
 		o->in.teachers[k] = take_rows(b, o->teachers[k].v, o->teachers[k].rows, r);
 		o->in.teacher_names[k] = o->teachers[k].name;
+		o->in.teacher_origins[k] = o->teachers[k].origin;
 	}
 	o->in.target = take_rows(b, o->in.target, o->target_rows, r);
+	if (t->mask && !(o->in.mask = token_mask(x, b, t, r)))
+		return false;
 	o->in.eval = x->eval;
 	o->in.seed = x->d->seed;
 	o->in.batch = x->d->batch;

@@ -208,7 +208,9 @@ loss_index(const struct loss_in *in)
 static const char *
 own_name(const struct loss_in *in, const char *what)
 {
-	return arena_printf(in->b->g->arena, "adaptor.%s.%s", in->term->name, what);
+	const char *whose = in->term->modules ? in->term->modules : in->term->name;
+
+	return arena_printf(in->b->g->arena, "adaptor.%s.%s", whose, what);
 }
 
 /* $step, and in a window of several batches another number for each, as random nodes of
@@ -229,6 +231,10 @@ loss_uniform(const struct loss_in *in, const char *what, int rank, const int64_t
 	memcpy(kept, dims, sizeof *dims * (size_t)rank);
 	a[0].ints = kept;
 	a[1].i = h | 0x80000000u;
+	if (in->eval) {
+		draw[0] = draw[1] = b_scalar(b, DT_i64, 0);
+		return b_op(b, OP_rng, 2, draw, 2, a);
+	}
 	draw[0] = distill_input(b->g, "$seed", DT_i64, 0, NULL);
 	draw[1] = distill_draws(b, in->accumulate, distill_input(b->g, "$step", DT_i64, 0, NULL));
 	return b_op(b, OP_rng, 2, draw, 2, a);
@@ -263,9 +269,27 @@ splitmix(uint64_t *state)
 static struct value *
 own(const struct loss_in *in, const char *what, struct tensor *t, bool trained)
 {
-	struct value *v = graph_state(in->b->g, own_name(in, what), t, trained);
+	struct graph *g = in->b->g;
+	const char *name = own_name(in, what);
+	struct value *v = NULL;
 
-	v->loc = in->term->loc;
+	trained &= !in->untrained;
+	for (int i = 0; i < g->states.n && !v; i++)
+		if (strcmp(g->states.v[i]->name, name) == 0)
+			v = g->states.v[i];
+	if (!v) {
+		v = graph_state(g, name, t, trained);
+		v->loc = in->term->loc;
+	} else if (!dims_equal(v->rank, v->dims, t->rank, t->dims)) {
+		struct value want = {.rank = t->rank};
+
+		memcpy(want.dims, t->dims, sizeof want.dims);
+		diag_invalid(in->b->diag, in->term->loc,
+		    "%s would be %s here and is %s in another term of these modules", name,
+		    dims_text(g->arena, &want), dims_text(g->arena, v));
+		return NULL;
+	}
+	v->trainable |= trained;
 	return v;
 }
 
@@ -310,7 +334,7 @@ loss_update(const struct loss_in *in, struct value *state, struct value *next)
 {
 	struct update u = {state, next};
 
-	if (!in->eval && next)
+	if (!in->eval && next && state && !distill_updated(in->b->g, state))
 		vec_push(in->b->g->arena, &in->b->g->updates, u);
 }
 

@@ -21,10 +21,13 @@ struct loss_in {
 	int nteachers;
 	struct value **teachers;
 	const char **teacher_names;
+	const struct value **teacher_origins; /* the same in the teachers' own graphs */
+	struct value *mask;		   /* f32 [rows,T]: 1 for tokens that count; NULL: all do */
 	struct value *target;		   /* in its own type; NULL: the task has none */
 	const struct distill_field *field; /* of the target */
 	struct value *valid;		   /* f32 [rows]: 1 where a row counts; NULL: all do */
 	bool eval;			   /* parameters of adaptors still exist, nothing trains */
+	bool untrained;			   /* what is made now is another term's to train */
 	int64_t seed;
 	int64_t batch, first_row; /* of the step; which of its rows the first one is */
 	int64_t samples;	  /* of the training set; 0: not known */
@@ -81,11 +84,13 @@ struct value *one_hot(struct build *, struct value *logits, struct value *labels
 /* number of labels outside the classes that are not the ignored one; f32 rank 0 */
 struct value *labels_outside(const struct loss_in *);
 
-/* ---- numbers drawn anew for each batch, others for each `what` of the term */
+/* ---- numbers drawn anew for each batch, others for each `what` of the term;
+ * in evaluation always the same */
 struct value *loss_uniform(const struct loss_in *, const char *what, int rank, const int64_t *dims); /* [0,1) */
 struct value *loss_normal(const struct loss_in *, const char *what, int rank, const int64_t *dims);
 
-/* ---- what a term has of its own: states adaptor.TERM.WHAT, no part of the export */
+/* ---- what a term has of its own: states adaptor.TERM.WHAT, no part of the export; with
+ * `modules: NAME` adaptor.NAME.WHAT.  Terms that name the same have the same. */
 /* Trained with the student; drawn uniformly from +-bound by seed and name. */
 struct value *loss_parameter(
     const struct loss_in *, const char *what, int rank, const int64_t *dims, double bound);
@@ -109,8 +114,10 @@ struct value *b_unit_rows(struct build *, struct value *, double least);
  * SIDE.weight, SIDE.bias, of further layers SIDE1.weight... */
 struct value *loss_embedding(const struct loss_in *, const char *side, int layer, struct value *x);
 
-/* Student and teacher features to one shape: adaptor of the term, pooling.
- * False: reported. */
+/* Student and teacher features to one shape by the term's adaptor, whose states begin with
+ * `what`; all pairs; the first student's and a teacher's.  False: reported. */
+bool adapt_pair(const struct loss_in *, const char *what, struct loss_pair *);
+bool adapt_pairs(const struct loss_in *, int *n, struct loss_pair **);
 bool adapt(const struct loss_in *, struct value *teacher, struct value **s, struct value **t);
 
 /* ---- small formulas */

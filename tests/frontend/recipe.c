@@ -92,7 +92,7 @@ terms_and_stages(void **state)
 		    r->terms[1].weight.end == 5 && r->terms[1].weight.curve == DIAL_COSINE);
 	assert_int_equal(r->terms[1].nteachers, 2);
 	assert_string_equal(r->terms[1].teachers[1], "other.y");
-	assert_string_equal(r->terms[2].adaptor, "auto");
+	assert_int_equal(r->terms[2].adaptor.kind, ADAPTOR_AUTO);
 	assert_int_equal(r->nstages, 2);
 	assert_string_equal(s[0].name, "stage1");
 	assert_int_equal(s[0].update.optimizer.kind, OPT_SGD);

@@ -126,6 +126,38 @@ place_of(const char *word, const char *words)
 	die("no choice is called %s", word);
 }
 
+static double
+said_number(const char *settings, const char *key, double otherwise)
+{
+	char s[64];
+
+	return said(settings, key, s, sizeof s) ? dial_of(s).from : otherwise;
+}
+
+/* A word, or "declared" with the adaptor's keys beside it. */
+static struct adaptor
+adaptor_of(const char *settings, const char *word)
+{
+	struct adaptor a = {.kind = ADAPTOR_DECLARED};
+	char s[64];
+
+	for (int i = 0; adaptor_names[i]; i++)
+		if (strcmp(word, adaptor_names[i]) == 0)
+			return (struct adaptor){.kind = (enum adaptor_kind)(ADAPTOR_AUTO + i)};
+	require(strcmp(word, "declared") == 0);
+	a.kernel = (int64_t)said_number(settings, "conv", 0);
+	a.stride = (int64_t)said_number(settings, "stride", 1);
+	a.transposed = said_number(settings, "transpose", 0) != 0;
+	a.bias = said_number(settings, "bias", 1) != 0;
+	a.batch_norm = said_number(settings, "bn", 0) != 0;
+	a.relu = said_number(settings, "relu", 0) != 0;
+	a.tokens = said_number(settings, "tokens", 0) != 0;
+	for (int i = 0; said(settings, "resize", s, sizeof s) && resize_names[i]; i++)
+		if (strcmp(s, resize_names[i]) == 0)
+			a.resize = (enum resize)i;
+	return a;
+}
+
 static void
 set_term(struct problem *p, const char *loss, const char *settings)
 {
@@ -147,7 +179,7 @@ set_term(struct problem *p, const char *loss, const char *settings)
 	if (said(settings, "reduction", word, sizeof word))
 		p->term.reduction = arena_strdup(arena, word);
 	if (said(settings, "adaptor", word, sizeof word))
-		p->term.adaptor = arena_strdup(arena, word);
+		p->term.adaptor = adaptor_of(settings, word);
 	for (int i = 0; i < l->nsettings; i++) {
 		const struct loss_setting *s = &l->settings[i];
 
@@ -203,6 +235,29 @@ operands(struct problem *p, char letter, const struct shape *shape, struct value
 	return n;
 }
 
+/* The teachers' tensors in a graph of theirs. */
+static void
+normed(struct problem *p)
+{
+	struct graph *g = graph_create(arena, "teacher");
+	struct build b = build_at(g, &p->d, LOC_NONE, NULL);
+
+	p->in.teacher_origins = arena_array(arena, const struct value *, MOST);
+	for (int k = 0; k < p->in.nteachers; k++) {
+		const struct value *t = p->in.teachers[k];
+		struct value *op[5] = {graph_input(g, "x", DT_f32, t->rank, t->dims)};
+
+		for (int i = 1; i < 5; i++) {
+			struct tensor *v = tensor_new(arena, DT_f32, 1, &t->dims[1]);
+
+			for (int64_t c = 0; c < t->dims[1]; c++)
+				dtype_put_f(DT_f32, v->data, c, i < 3 ? noise(i == 1 ? "scale" : "shift", c) : 1);
+			op[i] = graph_const(g, NULL, v);
+		}
+		p->in.teacher_origins[k] = b_op(&b, OP_BatchNormalization, 5, op, 0, NULL);
+	}
+}
+
 static bool
 build(struct problem *p, const struct loss_case *c, bool eval, struct loss *l)
 {
@@ -234,6 +289,10 @@ build(struct problem *p, const struct loss_case *c, bool eval, struct loss *l)
 		p->in.field = &p->field;
 		p->in.target = graph_input(p->g, "y", p->field.dtype, y->rank, y->dims);
 	}
+	if (c->mask.rank)
+		p->in.mask = graph_input(p->g, "mask", DT_f32, c->mask.rank, c->mask.dims);
+	if (c->normed)
+		normed(p);
 	if (eval)
 		p->in.valid = graph_input(p->g, "valid", DT_f32, 1, &rows);
 	return loss_build(&p->in, l);
@@ -283,8 +342,7 @@ open_states(struct problem *p)
 	g->states.n = 0;
 }
 
-/* (-1, 1), the same for the same name and place */
-static double
+double
 noise(const char *name, int64_t i)
 {
 	uint64_t z = 1469598103934665603u;
@@ -309,6 +367,8 @@ fed(const struct problem *p, const struct value *v, int64_t i)
 		return dtype_get_f(v->dtype, v->data->data, i);
 	if (strcmp(v->name, "valid") == 0)
 		return i < p->keep;
+	if (strcmp(v->name, "mask") == 0)
+		return i * 5 % 3 != 0;
 	if (strcmp(v->name, "y") == 0)
 		return c->classes == 0		 ? 0.5 + 0.5 * noise("y", i)
 		       : c->ignore && i % 3 == 1 ? 255
@@ -393,6 +453,7 @@ given_of(const struct problem *p)
 	for (int i = 0; i < g.nt; i++)
 		g.t[i] = seen(p, p->in.teacher_names[i], p->keep);
 	g.target = seen(p, "y", p->keep);
+	g.mask = seen(p, "mask", p->keep);
 	g.index = arena_array(arena, int64_t, index.n + 1);
 	for (int64_t i = 0; i < index.n; i++)
 		g.index[i] = (int64_t)index.v[i];
@@ -406,6 +467,15 @@ given_of(const struct problem *p)
 		}
 	}
 	return g;
+}
+
+bool
+has_state(const struct given *g, const char *name)
+{
+	for (int i = 0; i < g->nstates; i++)
+		if (strcmp(g->states[i].name, name) == 0)
+			return true;
+	return false;
 }
 
 const struct dense *
@@ -560,6 +630,12 @@ check_gradients(struct problem *p)
 		if (!differences(held.g, 0, held.feed, k, want, &p->d))
 			die("%s: %s", p->c->name, p->d.text.s);
 		worst = relative_error(n, out[first + i]->f, want, &at);
+		/* where a kink lies within the step, a shorter one */
+		for (int64_t last = -1; !(worst < 1e-6) && at != last;) {
+			last = at;
+			require(difference_at(held.g, 0, held.feed, k, at, 1.0 / 256, &want[at], &p->d));
+			worst = relative_error(n, out[first + i]->f, want, &at);
+		}
 		if (!(worst < 1e-6))
 			complain(p, "gradient of %s[%d] is %.9g, differences say %.9g",
 			    p->wrt[i]->name, (int)at, out[first + i]->f[at], want[at]);
@@ -629,9 +705,11 @@ refused(const struct loss_refusal *r)
 int
 main(int argc, char **argv)
 {
-	const struct loss_case *const families[] = {soft_cases, relation_cases, memory_cases, feature_cases};
+	const struct loss_case *const families[] = {soft_cases, relation_cases, memory_cases, feature_cases,
+	    transfer_cases, transformer_cases};
 	const struct loss_refusal *const refusals[] = {
-	    soft_refusals, relation_refusals, memory_refusals, feature_refusals};
+	    soft_refusals, relation_refusals, memory_refusals, feature_refusals, transfer_refusals,
+	    transformer_refusals};
 	const char *only = NULL;
 	bool bless = false;
 	int ran = 0, failed = 0;

@@ -29,7 +29,7 @@ struct dense { int rank; int64_t dims[AXES], n; double *v; };
 struct given {
 	const struct loss_case *c;
 	int ns, nt, rows;
-	struct dense s[MOST], t[MOST], target;
+	struct dense s[MOST], t[MOST], target, mask;
 	int nstates;
 	struct { const char *name; struct dense d; } *states; /* as they were before the step */
 	bool training;
@@ -41,8 +41,11 @@ bool is_word(const struct given *, const char *key, const char *is);
 /* "1 0 2" of them into v, at most `most`; how many there are.  Of "1 0 | 2 1" that part, or the
  * last one. */
 int numbers(const struct given *, const char *key, int part, double *v, int most);
-/* State adaptor.t.NAME of the term. */
+/* State adaptor.t.NAME of the term; is there one? */
 const struct dense *trained(const struct given *, const char *name);
+bool has_state(const struct given *, const char *name);
+/* (-1, 1), the same for the same name and place: what inputs are fed. */
+double noise(const char *name, int64_t i);
 /* x [rows, ...] times weight [out, in] plus bias, by those states of the name given. */
 struct dense linear(const struct given *, const struct dense *x, const char *name);
 struct dense room(int rank, const int64_t *dims); /* zeroed; dies with the case */
@@ -50,7 +53,7 @@ struct dense room(int rank, const int64_t *dims); /* zeroed; dies with the case 
 struct loss_case {
 	const char *name, *loss, *settings; /* as a recipe writes a term's keys: "p: 2, mode: paper" */
 	double (*want)(const struct given *);
-	struct shape student[MOST], teacher[MOST], target;
+	struct shape student[MOST], teacher[MOST], target, mask;
 	int64_t classes; /* the target's are labels 0..classes-1 (ignore: the last); 0: numbers in 0..1 */
 	bool ignore;
 	double scale;	 /* students and teachers are noise in +-scale; 0: 1 */
@@ -58,6 +61,7 @@ struct loss_case {
 	/* the state after the step into d, which holds what it was; false: it is none of the known */
 	bool (*next)(const struct given *, const char *state, struct dense *d);
 	bool batch_only; /* is about the batch's statistics: no evaluation form to compare */
+	bool normed;	 /* teacher k comes from a batch normalisation: scale noise "scale", shift "shift" */
 };
 /* What a term that cannot be is told. */
 struct loss_refusal {
@@ -66,7 +70,9 @@ struct loss_refusal {
 	int64_t classes;
 };
 /* A family's table, ended by a row without a name. */
-extern const struct loss_case soft_cases[], relation_cases[], memory_cases[], feature_cases[];
-extern const struct loss_refusal soft_refusals[], relation_refusals[], memory_refusals[], feature_refusals[];
+extern const struct loss_case soft_cases[], relation_cases[], memory_cases[], feature_cases[],
+    transfer_cases[], transformer_cases[];
+extern const struct loss_refusal soft_refusals[], relation_refusals[], memory_refusals[], feature_refusals[],
+    transfer_refusals[], transformer_refusals[];
 
 #endif
