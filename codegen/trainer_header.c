@@ -52,6 +52,10 @@ origin(const char *input)
 {
 	return str_starts(input, "$teacher.") ? "output of the teacher for these rows"
 	       : str_starts(input, "$pair.")  ? "what each row is mixed with"
+	       : str_starts(input, "$dial.")
+		   ? "a number that changes in training, as the recipe's curve has it now"
+	       : str_starts(input, "$task.")
+		   ? "weight of the task now; the recipe's method finds it after epochs"
 	       : strcmp(input, "$mix") == 0   ? "each row's own share in the mixture, 1: all"
 	       : strcmp(input, "$index") == 0 ? "which training sample each row is, from 0"
 					      : "as the data file has it";

@@ -110,7 +110,8 @@ trainer_feed(const struct trainer_library *l, const char *input, int64_t *slot)
 	} slots[] = {{"$lr", AT_LR}, {"$momentum", AT_MOMENTUM}, {"$step", AT_STEP},
 	    {"$micro", AT_MICRO}, {"$micros", AT_MICROS}, {"$seed", AT_SEED}, {"$valid", AT_VALID}};
 
-	if (input[0] != '$' || str_starts(input, "$teacher.") || str_starts(input, "$pair.") ||
+	if (input[0] != '$' || str_starts(input, "$teacher.") || str_starts(input, "$dial.") ||
+	    str_starts(input, "$task.") || str_starts(input, "$pair.") ||
 	    strcmp(input, "$mix") == 0 || strcmp(input, "$index") == 0)
 		return FEED_POINTER;
 	for (size_t i = 0; i < sizeof slots / sizeof *slots; i++)

@@ -13,6 +13,8 @@ sed '/^cache:/d' cached.yaml >live.yaml
 
 # averaged weights, two batches an update
 sed 's/optimizer: .*/optimizer: {adam: {lr: 0.005}}\n  ema: {decay: 0.9}\n  accumulate: 2/' live.yaml >averaged.yaml
+# a weight that changes: the step takes its value
+sed 's/weight: 0.7/weight: {from: 0.7, to: 0, over: [0, 4]}/' live.yaml >dialed.yaml
 
 cat >use.c <<'C'
 /* use SAME_AS STEPS SEED OUT: that many steps on the file's rows in order, all weights to OUT */
@@ -30,9 +32,16 @@ cat >use.c <<'C'
 #ifdef CACHED
 #define T , y
 #define TY float y[KD_BATCH * 10];
+#elif defined DIALED /* 0.7 to 0 over four epochs of six batches */
+#define T , &weight
+#define TY float weight = 0;
+#define TURN(i) weight = (float)(0.7 + (0 - 0.7) * (i / 6.0 / 4));
 #else
 #define T
 #define TY
+#endif
+#ifndef TURN
+#define TURN(i)
 #endif
 static unsigned char image[64 * 784], label[64], good[64];
 /* a parallel-for that goes backwards */
@@ -64,6 +73,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < steps; i++) {
 		rows("data/train-images-idx3-ubyte", 16, 784, i, image);
 		rows("data/train-labels-idx1-ubyte", 8, 1, i, label);
+		TURN(i)
 #ifdef CACHED
 		CHECK(kd_teacher_big(work, image, y) == KD_OK);
 #endif
@@ -119,9 +129,10 @@ int main(int argc, char **argv)
 C
 cflags="-g -Wall -Wextra -Werror -std=c11"
 grep -qa __asan_init "$RETORT" || cflags="$cflags -fsanitize=address,undefined"
-for kind in live cached averaged; do
+for kind in live cached averaged dialed; do
 	define=-DLIVE steps=3
 	[ $kind = cached ] && define=-DCACHED
+	[ $kind = dialed ] && define=-DDIALED
 	[ $kind = averaged ] && define=-DWINDOW=2 steps=6
 	expect 0 'libkd.a' "$RETORT" distill $kind.yaml -o $kind --build-only --emit=exe,static,shared --name=kd
 	expect 0 '' $kind/train --no-shuffle --steps 3 --seed 5 --lr 0.005 --out $kind.out

@@ -270,7 +270,7 @@ const struct rt_trainer retort_trainer = {
 static const struct rt_stage two_stages[] = {
     {&train_program, "name warm\nepochs 2\nlr 0.05\nschedule constant\n", 0, NULL, NULL},
     {&train_program,
-	"name main\nepochs 3\nlr 0.1\nschedule multistep gamma 0.1\nmilestones 1 2\nwarmup_epochs 0.5\n", 0, NULL},
+	"name main\nepochs 3\nlr 0.1\nschedule multistep gamma 0.1\nmilestones 1 2\nwarmup_epochs 0.5\n", 0, NULL, NULL},
 };
 
 static const struct rt_program cached_program = {
