@@ -93,6 +93,7 @@ import_once(struct job *j, const struct recipe_model *m, bool states, bool train
 	struct import_opts io = {.states = states, .training = training, .model_name = NULL};
 	struct input_shape *shapes = arena_array(j->d->arena, struct input_shape, m->ninputs + 1);
 
+	io.own_batches = true; /* an input has the rows of the sets that feed it */
 	input_shapes(j, m, whole, &io, shapes);
 	io.default_dim = whole ? j->batch : 0;
 	return onnx_import(j->d->arena, m->path, &io, &j->d->diag);

@@ -13,6 +13,7 @@ struct import_opts {
 	 * from rank on: as the file says (so rank may be less than the input's) */
 	int nshapes;
 	const struct input_shape { const char *input; int rank; int64_t dims[MAX_RANK]; } *shapes;
+	bool own_batches;        /* given sizes of axis 0 may differ though the file gives them one symbol */
 	/* Inputs whose values are at hand (a run, a test case): constants, so that they may
 	 * decide shapes.  They are no inputs of the graph. */
 	int nvalues;

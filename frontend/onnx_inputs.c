@@ -62,6 +62,8 @@ learn_symbols(struct dims_in *di, const Onnx__ValueInfoProto *v)
 		    !*onnx_str(dim->dim_param))
 			continue;
 		before = (intptr_t)map_get(di->given, dim->dim_param);
+		if (before && before - 1 != size && i == 0 && di->im->opts->own_batches)
+			continue;
 		if (before && before - 1 != size)
 			return diag_invalid(di->im->d, loc,
 			    "axis %zu is given size %lld, but \"%s\" is %lld in another input", i,

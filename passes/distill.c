@@ -200,6 +200,30 @@ choose(struct distiller *x, struct value **params, int *group, int *n)
 	return true;
 }
 
+/* What should train and cannot, in one message. */
+static void
+warn_of_idle(struct distiller *x, int n, struct value *const *params, struct value *const *grads)
+{
+	const struct value *first = NULL;
+	struct str s = {0};
+	int idle = 0;
+
+	for (int i = 0; i < n; i++) {
+		if (grads[i])
+			continue;
+		first = first ? first : params[i];
+		if (idle++ < 12)
+			str_addf(&s, "%s\"%s\"", idle > 1 ? ", " : "", params[i]->name);
+	}
+	if (idle > 12)
+		str_addf(&s, " and %d more", idle - 12);
+	if (idle)
+		diag_warn(x->diag, first->loc,
+		    "parameter%s %s receive%s no gradient: no term depends on %s; `frozen` says that this is meant",
+		    idle > 1 ? "s" : "", s.s, idle > 1 ? "" : "s", idle > 1 ? "them" : "it");
+	str_free(&s);
+}
+
 static bool
 train(struct distiller *x, struct value *loss)
 {
@@ -213,13 +237,10 @@ train(struct distiller *x, struct value *loss)
 
 	if (!choose(x, params, group, &n) || !distill_gradients(x, loss, n, params, grads))
 		return false;
-	for (int i = 0; i < n; i++) {
+	for (int i = 0; i < n; i++)
 		any |= grads[i] != NULL;
-		if (!grads[i] && !x->d->partial)
-			diag_note(x->diag, params[i]->loc,
-			    "parameter \"%s\" receives no gradient and stays as it is",
-			    params[i]->name);
-	}
+	if (any && !x->d->partial)
+		warn_of_idle(x, n, params, grads);
 	if (!any)
 		return diag_invalid(x->diag, LOC_NONE,
 		    n ? "no term depends on any parameter of the student"

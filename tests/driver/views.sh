@@ -87,6 +87,41 @@ expect 0 '' more/train --out two/b --threads 2 --until 1
 expect 0 '' more/train --out two/b --threads 1 --resume
 same two/a/student.onnx two/b/student.onnx
 
+# two sets feed two inputs of other types; the file calls both batches N
+cat >two.onnxtxt <<-'TXT'
+	<ir_version: 8, opset_import: ["" : 16]>
+	two (float[N,28,28] x, int64[N,4] ids) => (float[N,10] digit, float[N,3] kind)
+	<float[12,784] e = {0.01}, float[9,12] table = {0.02}, float[12,12] trunk = {0.03}, float[10,12] a = {0.04}, float[3,12] b = {0.05}>
+	{
+	  f = Flatten (x)
+	  h = Gemm <transB = 1> (f, e)
+	  g = Gather (table, ids)
+	  m = ReduceMean <axes = [1], keepdims = 0> (g)
+	  th = Gemm <transB = 1> (h, trunk)
+	  tm = Gemm <transB = 1> (m, trunk)
+	  digit = Gemm <transB = 1> (th, a)
+	  kind = Gemm <transB = 1> (tm, b)
+	}
+TXT
+awk 'BEGIN {OFS = ","; print "a,b,c,d,y"; for (i = 0; i < 90; i++) print i % 9, i % 3, (i + 1) % 9, i % 7, i % 3}' >data/words.csv
+for turns in '' 'interleave: {digits: 1, words: 2}'; do
+	cat >sets.yaml <<-YAML
+		retort: 1
+		data:
+		  root: data
+		  sets:
+		    digits: {train: {image: train-images-idx3-ubyte, label: {file: train-labels-idx1-ubyte, classes: 10}}, batch: 50}
+		    words: {train: {ids: "words.csv:a,b,c,d", y: {file: "words.csv:y", classes: 3}}, batch: 30}
+		  $turns
+		models:
+		  student: {onnx: two.onnxtxt, init: xavier, inputs: {x: {field: image, scale: 0.01}, ids: ids}, outputs: {digit: digit, kind: kind}}
+		tasks: {digit: {head: student.digit, target: label, data: digits}, kind: {head: student.kind, target: y, data: words}}
+		terms: {d: {task: digit, loss: ce}, k: {task: kind, loss: ce}}
+		train: {epochs: 2, optimizer: {adam: {lr: 0.01}}}
+	YAML
+	expect 0 'epoch 2/2' "$RETORT" distill sets.yaml -o sets
+done
+
 recipe none 1 0.1 "$same" "t: ${same/image/picture@2}" "$term" "$noise"
 expect 2 'reads field "picture@2", which the data does not have' "$RETORT" distill none.yaml -o none
 finish
