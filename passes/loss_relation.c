@@ -205,25 +205,92 @@ relative(const struct loss_in *in, const struct distances *d)
 	return b_div(b, d->root, b_max(b, mean, b_scalar(b, DT_f32, 1e-12)));
 }
 
-/* m with a unit axis put in: "ij" -> i1j, "ij" -> ij1, "jk" -> 1jk */
+/* m with a unit axis put in */
 static struct value *
 cube(struct build *b, struct value *m, int axis)
 {
 	return m ? b_unsqueeze(b, m, axis) : NULL;
 }
 
-/* A_ijk = (G_jk + H_ij + H_ik) r_ij r_ik,  H_ij = G_ii/2 - G_ij,  r = 1/|x_i - x_j| */
-static struct value *
-angles(struct build *b, const struct distances *d)
+/* What an angle is made of, all [rows,rows]:
+ *   A_ijk = N_ijk r_ij r_ik,  N_ijk = G_jk + H_ij + H_ik,  H_ij = G_ii/2 - G_ij,  r = 1/|x_i - x_j|
+ * ht is H^T; G and r are symmetric. */
+struct angles {
+	struct value *g, *h, *ht, *r;
+};
+
+static struct angles
+angles_of(struct build *b, struct value *g, struct value *r)
 {
-	int64_t n = d->gram->dims[0], dims[2] = {n, n};
+	int64_t n = g->dims[0], dims[2] = {n, n};
 	struct value *same =
 	    b2(b, OP_eq, b_iota(b, DT_i32, 2, dims, 0), b_iota(b, DT_i32, 2, dims, 1));
-	struct value *own = sum_rows(b, b_select(b, same, d->gram, b_scalar(b, DT_f32, 0)), true);
-	struct value *h = b_sub(b, b_muls(b, own, 0.5), d->gram), *a;
+	struct value *own = sum_rows(b, b_select(b, same, g, b_scalar(b, DT_f32, 0)), false);
 
-	a = b_add(b, cube(b, d->gram, 0), b_add(b, cube(b, h, 2), cube(b, h, 1)));
-	return b_mul(b, a, b_mul(b, cube(b, d->inverse, 2), cube(b, d->inverse, 1)));
+	own = b_muls(b, own, 0.5);
+	return (struct angles){g, b_sub(b, column(b, own), g), b_sub(b, row(b, own), g), r};
+}
+
+/* Axes in these orders; no two passes over the cube read the same expression, else it would be
+ * kept in memory between them. */
+enum order { IJK, JIK, JKI };
+
+static struct value *
+numerators(struct build *b, const struct angles *a, enum order o)
+{
+	static const struct {
+		int g, first, second;
+		bool first_t, second_t;
+	} at[] = {[IJK] = {0, 2, 1, false, false},
+	    [JIK] = {1, 2, 0, true, false},
+	    [JKI] = {2, 1, 0, true, true}};
+	struct value *first = cube(b, at[o].first_t ? a->ht : a->h, at[o].first);
+	struct value *second = cube(b, at[o].second_t ? a->ht : a->h, at[o].second);
+
+	return b_add(b, cube(b, a->g, at[o].g), b_add(b, first, second));
+}
+
+static struct value *
+inverses(struct build *b, const struct angles *a, enum order o)
+{
+	int first = o == JKI ? 1 : 2, second = o == IJK ? 1 : 0;
+
+	return b_mul(b, cube(b, a->r, first), cube(b, a->r, second));
+}
+
+static struct value *
+differences(struct build *b, const struct angles *s, const struct angles *t, enum order o)
+{
+	struct value *as = b_mul(b, numerators(b, s, o), inverses(b, s, o));
+
+	return b_sub(b, as, b_mul(b, numerators(b, t, o), inverses(b, t, o)));
+}
+
+static struct value *
+clipped(struct build *b, struct value *d)
+{
+	return b_max(b, b_min(b, d, b_scalar(b, DT_f32, 1)), b_scalar(b, DT_f32, -1));
+}
+
+/* The angles' gradient, P = SL1'(As - At):
+ *   dG_jk = sum_i P r_ij r_ik,  dH_ij = 2 r_ij sum_k P r_ik,  dr_ij = 2 sum_k P N_ijk r_ik
+ * by two passes over the cube instead of cubes in memory: a sum that is 0 and has it. */
+static struct value *
+slopes(struct build *b, const struct angles *s, const struct angles *t)
+{
+	struct angles fixed =
+	    angles_of(b, b1(b, OP_stop_gradient, s->g), b1(b, OP_stop_gradient, s->r));
+	struct value *p = clipped(b, differences(b, &fixed, t, JKI)), *dg, *dh, *dr, *sum;
+	const int64_t last = 2;
+
+	dg = b_reduce(b, OP_reduce_sum, b_mul(b, p, inverses(b, &fixed, JKI)), 1, &last, false);
+	p = b_mul(b, clipped(b, differences(b, &fixed, t, IJK)), cube(b, fixed.r, 1));
+	dh = b_mul(b, b_reduce(b, OP_reduce_sum, p, 1, &last, false), fixed.r);
+	dr = b_reduce(b, OP_reduce_sum, b_mul(b, p, numerators(b, &fixed, IJK)), 1, &last, false);
+	sum = b_mul(b, dg, b_sub(b, s->g, fixed.g));
+	sum = b_add(b, sum, b_muls(b, b_mul(b, dh, b_sub(b, s->h, fixed.h)), 2));
+	sum = b_add(b, sum, b_muls(b, b_mul(b, dr, b_sub(b, s->r, fixed.r)), 2));
+	return b_reduce_all(b, OP_reduce_sum, sum);
 }
 
 static bool
@@ -238,15 +305,22 @@ static struct value *
 rkd(const struct loss_in *in, int i, struct value *s, struct value *t)
 {
 	struct build *b = in->b;
-	struct distances ds = distances(in, loss_pooled(in, s)), dt = distances(in, loss_pooled(in, t));
+	struct distances ds = distances(in, loss_pooled(in, s)),
+			 dt = distances(in, loss_pooled(in, t));
 	struct value *d = smooth_l1(b, b_sub(b, relative(in, &ds), relative(in, &dt))), *a;
+
+	struct angles as, at;
 
 	(void)i;
 	d = b_mul(b, mean_pairs(in, d), loss_dial(in, "distance"));
 	if (is_zero(in, "angle"))
 		return d;
-	a = smooth_l1(b, b_sub(b, angles(b, &ds), angles(b, &dt)));
-	a = per_rows(in, b_reduce_all(b, OP_reduce_sum, a), 3, 0);
+	as = angles_of(b, ds.gram, ds.inverse);
+	at = angles_of(b, dt.gram, dt.inverse);
+	a = b_reduce_all(b, OP_reduce_sum, smooth_l1(b, differences(b, &as, &at, JIK)));
+	if (!in->eval)
+		a = b_add(b, b1(b, OP_stop_gradient, a), slopes(b, &as, &at));
+	a = per_rows(in, a, 3, 0);
 	a = b_mul(b, a, loss_dial(in, "angle"));
 	return is_zero(in, "distance") ? a : b_add(b, d, a);
 }
