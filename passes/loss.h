@@ -101,7 +101,10 @@ struct value *loss_trained(const struct loss_in *, const char *what, struct tens
 struct value *loss_state(const struct loss_in *, const char *what, struct tensor *initial);
 void loss_update(const struct loss_in *, struct value *state, struct value *next);
 
-/* ---- relations (loss_relation.c) */
+/* ---- relations (loss_relation.c; loss_gram.c) */
+/* [rows, C, P]: channels and positions of a map [rows, C, d..] or of tokens [rows, P, C].
+ * NULL: reported. */
+struct value *loss_channels(const struct loss_in *, struct value *);
 /* Sum of f over the layers, or of one student tensor its mean over the teachers. */
 bool loss_each_pair(const struct loss_in *, struct loss *,
     struct value *(*f)(const struct loss_in *, int layer, struct value *s, struct value *t));

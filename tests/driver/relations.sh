@@ -16,13 +16,19 @@ cat >terms <<'YAML'
   cckd: {loss: cckd, student: map, teacher: big.map, dim: 16, weight: 0.3}
   crd: {task: cls, loss: crd, student: all, teacher: big.all, dim: 32, weight: 0.1}
   queue: {loss: crd, student: all, teacher: big.all, dim: 32, memory: 256, negatives: 128, weight: 0.1}
+  nst: {loss: nst, student: map, teacher: big.map, weight: 50}
+  fsp: {loss: fsp, student: [map, small], teacher: [big.first, big.map], weight: 50}
+  ickd: {loss: ickd, student: map, teacher: big.map, weight: 500}
+  cwd: {loss: cwd, student: map, teacher: big.map, temperature: 2}
+  pkd: {loss: pkd, student: map, teacher: big.map}
+  kdsvd: {loss: kdsvd, student: [map, small], teacher: [big.first, big.map], weight: 0.1}
 YAML
-sed -e 's/outputs: {cls: logits}/outputs: {cls: logits}\n    taps: {map: r, all: f}/' \
-	-e 's/outputs: {y: logits}/outputs: {y: logits}, taps: {map: r2, all: f}/' \
+sed -e 's/outputs: {cls: logits}/outputs: {cls: logits}\n    taps: {map: r, small: p, all: f}/' \
+	-e 's/outputs: {y: logits}/outputs: {y: logits}, taps: {first: r1, map: r2, all: f}/' \
 	-e '/^cache:/d' -e '/^  soft:/d' -e '/^train:/e cat terms' -e 's/epochs: 10/epochs: 8/' student.yaml >job.yaml
 expect 0 'term "crd" remembers 600 embeddings of both sides: 0.2 MB' "$RETORT" distill job.yaml -o job --build-only
 expect 0 '' job/train --out whole --threads 1
-for t in sp rkd pkt cc cckd crd queue; do
+for t in sp rkd pkt cc cckd crd queue nst fsp ickd cwd pkd kdsvd; do
 	tests=$((tests + 1))
 	sed -n "2p;\$p" whole/metrics.jsonl | sed -E "s/.*\"$t\": ([^,}]*).*/\1/" | tr '\n' ' ' >ends
 	awk '{exit !($2 < 0.97 * $1)}' ends || fail "term $t goes from $(cat ends)"

@@ -92,7 +92,8 @@ contrast(const struct given *g, const struct dense *anchor, const struct dense *
 			    all ? j
 				: (int64_t)floor(
 				      (double)n * uniform((uint32_t)j, stream_of("adaptor.t.draw"),
-						      (uint32_t)g->step, (uint32_t)g->seed));
+						      training ? (uint32_t)g->step : 0,
+						      training ? (uint32_t)g->seed : 0));
 
 			if (g->c->classes ? trained(g, "labels")->v[e] == g->target.v[i]
 					  : !queue && training && g->index[i] == e)
