@@ -243,9 +243,7 @@ mgd(const struct given *g)
 
 	for (int64_t i = 0; i < s.n; i++) {
 		uint32_t at = (uint32_t)(i / in / s.dims[1] * in + i % in);
-		uint32_t w = g->training
-				 ? drawn(at, stream_of_mask(), (uint64_t)g->step, (uint64_t)g->seed)
-				 : drawn(at, stream_of_mask(), 0, 0);
+		uint32_t w = drawn(at, stream_of_mask(), (uint64_t)g->step, (uint64_t)g->seed);
 
 		m.v[i] = (w >> 8) * 0x1p-24 >= number(g, "lambda", 0.65) ? s.v[i] : 0;
 	}
