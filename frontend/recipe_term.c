@@ -315,7 +315,7 @@ teacher_weights(
 	if (!w)
 		return;
 	what = arena_printf(y->arena, "%s.teacher_weights", what);
-	if (loss_setting_find(l, "teacher_temperature") < 0) {
+	if (loss_setting_find(l, "teacher_temperature") < 0 && (!l->features || t->nstudents > 1)) {
 		yaml_bad(y, w, "%s: loss \"%s\" weighs no teachers", what, t->loss);
 		return;
 	}

@@ -150,7 +150,9 @@ loss_mean_teacher(const struct loss_in *in)
 {
 	struct arena *a = in->b->g->arena;
 	const struct value *t = in->nteachers ? in->teachers[0] : NULL;
+	const double *w = in->term->teacher_weights;
 	struct value *sum = NULL;
+	double all = 0;
 
 	if (!t) {
 		diag_invalid(in->b->diag, in->term->loc,
@@ -165,9 +167,13 @@ loss_mean_teacher(const struct loss_in *in)
 			    dims_text(a, in->teachers[k]));
 			return NULL;
 		}
-	for (int k = 0; k < in->nteachers; k++)
-		sum = sum ? b_add(in->b, sum, in->teachers[k]) : in->teachers[k];
-	return in->nteachers == 1 ? sum : b_muls(in->b, sum, 1.0 / in->nteachers);
+	for (int k = 0; k < in->nteachers; k++) {
+		struct value *v = w ? b_muls(in->b, in->teachers[k], w[k]) : in->teachers[k];
+
+		sum = sum ? b_add(in->b, sum, v) : v;
+		all += w ? w[k] : 1;
+	}
+	return in->nteachers == 1 ? in->teachers[0] : b_muls(in->b, sum, 1 / all);
 }
 
 bool

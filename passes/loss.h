@@ -67,7 +67,7 @@ struct loss_pair {
 	const char *s_name, *t_name;
 };
 bool loss_pairs(const struct loss_in *, int *n, struct loss_pair **);
-/* The teachers' mean, of equal shapes.  NULL: reported. */
+/* The teachers' mean, by teacher_weights where given, of equal shapes.  NULL: reported. */
 struct value *loss_mean_teacher(const struct loss_in *);
 /* Teachers' tensors are as the student's?  False: reported. */
 bool loss_same_shapes(const struct loss_in *);

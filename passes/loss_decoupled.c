@@ -1,5 +1,5 @@
-/* loss_decoupled -- losses of logits that take the label's class apart, or hold whole rows
- * and columns against each other.  p^T, q^T: softmax of the teachers' (as distill_teacher.c
+/* loss_decoupled -- losses of logits that take the label's class apart, or samples of one
+ * label together.  p^T, q^T: softmax of the teachers' (as distill_teacher.c
  * fuses them) and the student's logits over T, y: the label.
  *
  *   dkd    T^2 [alpha KL(b_t || b_s) + beta KL(r_t || r_s)], b = (p_y, 1 - p_y), r: p over the
@@ -8,8 +8,8 @@
  *          without gradient (Zhou et al. 2021)
  *   tf_kd  no teacher but u = correct at y, the rest equal (Yuan et al. 2020); mode label:
  *          T^2 KL(u || q^T); code: KL(softmax(u/T) || q^1), as the authors' program has it
- *   dist   T^2 [beta (1 - mean_i r(p_i., q_i.)) + gamma (1 - mean_c r(p_.c, q_.c))], r: Pearson's
- *          correlation, along a row and along the batch (Huang et al. 2022)
+ *   cs_kd  T^2 KL(p || q^T), p: the mean of the student's own softened classes for the batch's
+ *          other samples of the label, without gradient; rows that have one (Yun et al. 2020)
  *
  * Labels to ignore leave their rows out. */
 #include "passes/loss_soft.h"
@@ -125,107 +125,50 @@ loss_tf_kd(const struct loss_in *in, struct loss *out)
 	return out->row != NULL;
 }
 
-/* ---- dist */
+/* ---- cs_kd */
 
-/* 1 where a row [rows, 1, d..] counts, else 0; NULL: all do. */
+/* f32 [rows, rows]: is j another sample of i's label that counts? */
 static struct value *
-counting(const struct loss_in *in, const struct soft *s)
+alike(const struct loss_in *in, struct value *y, struct value *counted)
 {
 	struct build *b = in->b;
-	struct value *w = soft_weight(in, s), *v = in->valid;
-	int64_t dims[MAX_RANK];
+	int64_t n = in->student->dims[0], row[2] = {1, n}, square[2] = {n, n};
+	struct value *m, *valid = in->valid;
 
-	if (!v)
-		return w;
-	for (int i = 0; i < in->student->rank; i++)
-		dims[i] = i == 0 ? in->student->dims[0] : 1;
-	v = b_reshape(b, v, in->student->rank, dims);
-	return w ? b_mul(b, w, v) : v;
-}
-
-/* Sums of v over axes, of the elements that count (w broadcasts; NULL: all), axes kept. */
-struct along {
-	struct build *b;
-	int n;
-	int64_t axes[MAX_RANK];
-	struct value *w, *count; /* how many they are, rank 0 or of the sums' dims */
-};
-
-static struct value *
-summed(const struct along *x, struct value *v)
-{
-	return b_reduce(x->b, OP_reduce_sum, x->w ? b_mul(x->b, v, x->w) : v, x->n, x->axes, true);
-}
-
-static struct value *
-centred(const struct along *x, struct value *v)
-{
-	return b_sub(x->b, v, b_div(x->b, summed(x, v), x->count));
-}
-
-/* Pearson's correlation, <p,q> / (|p| |q| + 1e-8) of the centred. */
-static struct value *
-correlation(const struct along *x, struct value *p, struct value *q)
-{
-	struct build *b = x->b;
-	struct value *tiny = b_scalar(b, DT_f32, 1e-24), *n;
-
-	p = centred(x, p);
-	q = centred(x, q);
-	n = b_mul(b, b_sqrt(b, b_max(b, summed(x, b_square(b, p)), tiny)),
-	    b_sqrt(b, b_max(b, summed(x, b_square(b, q)), tiny)));
-	return b_div(b, summed(x, b_mul(b, p, q)), b_adds(b, n, 1e-8));
-}
-
-/* 1 - mean of r, of those that count */
-static struct value *
-lack(struct build *b, struct value *r, struct value *w)
-{
-	struct value *n;
-
-	if (!r)
-		return NULL;
-	if (w) {
-		n = b_max(b, b_reduce_all(b, OP_reduce_sum, w), b_scalar(b, DT_f32, 1));
-		r = b_div(b, b_reduce_all(b, OP_reduce_sum, b_mul(b, r, w)), n);
-	} else {
-		r = b_muls(
-		    b, b_reduce_all(b, OP_reduce_sum, r), 1 / (double)dims_count(r->rank, r->dims));
-	}
-	return b_sub(b, b_scalar(b, DT_f32, 1), r);
+	m = b_cast(b, b2(b, OP_eq, y, b_reshape(b, y, 2, row)), DT_f32);
+	m = b_mul(b, m,
+	    b_cast(b,
+		b1(b, OP_not,
+		    b2(b, OP_eq, b_iota(b, DT_i32, 2, square, 0), b_iota(b, DT_i32, 2, square, 1))),
+		DT_f32));
+	if (valid)
+		m = b_mul(b, m, b_reshape(b, valid, 2, row));
+	return counted ? b_mul(b, m, b_reshape(b, counted, 2, row)) : m;
 }
 
 bool
-loss_dist(const struct loss_in *in, struct loss *out)
+loss_cs_kd(const struct loss_in *in, struct loss *out)
 {
 	struct build *b = in->b;
-	struct along row = {.b = b, .n = 1, .axes = {CLASS_AXIS}}, column = {.b = b};
-	struct soft s;
-	struct value *w, *q, *v, *has;
-	int64_t rows = 1;
+	struct tau t = tau_of(in, "temperature");
+	struct value *counted, *y = labels_of(in, &counted), *m, *n, *p, *l;
 
-	if (!soft_logits(in, 0, &s))
+	if (!y)
 		return false;
-	if (s.ts.v && s.ts.v->rank)
+	if (in->student->rank != 2)
 		return diag_invalid(b->diag, in->term->loc,
-		    "dist holds columns of the batch against each other, which dynamic_temperature "
-		    "would soften row by row");
-	w = counting(in, &s);
-	has = s.c.has ? b_cast(b, s.c.has, DT_f32) : NULL;
-	for (int i = 0; i < in->student->rank; i++)
-		if (i != CLASS_AXIS) {
-			column.axes[column.n++] = i;
-			rows *= in->student->dims[i];
-		}
-	row.count = b_scalar(b, DT_f32, (double)s.c.n);
-	row.w = has;
-	column.w = w;
-	column.count = w ? b_max(b, b_reduce_all(b, OP_reduce_sum, w), b_scalar(b, DT_f32, 1))
-			 : b_scalar(b, DT_f32, (double)rows);
-	q = b_exp(b, s.ls);
-	v = b_mul(b, lack(b, correlation(&row, s.p, q), w), loss_dial(in, "beta"));
-	q = lack(b, correlation(&column, s.p, q), has);
-	v = b_add(b, v, b_mul(b, q, loss_dial(in, "gamma")));
-	out->total = v ? tau_scale(in, v, s.ts, s.tt) : NULL;
-	return out->total != NULL;
+		    "%s is %s: cs_kd pairs samples, of logits [rows, classes]", in->student_name,
+		    dims_text(b->g->arena, in->student));
+	l = b_log_softmax(b, tau_divide(b, in->student, t), CLASS_AXIS);
+	m = alike(in, y, counted);
+	n = sum_kept(b, m);
+	p = b_contract(b, "ij,jc->ic", m, b_stop_gradient(b, b_exp(b, l)));
+	p = b_div(b, p, b_max(b, n, b_scalar(b, DT_f32, 1)));
+	out->row = sum_kept(b, b_mul(b, p, b_sub(b, soft_log(b, p), l)));
+	out->row = tau_scale(in, out->row, t, t);
+	out->weight = b_min(b, n, b_scalar(b, DT_f32, 1));
+	if (counted)
+		out->weight = b_mul(
+		    b, out->weight, b_reshape(b, counted, 2, (const int64_t[]){m->dims[0], 1}));
+	return out->row && out->weight;
 }
