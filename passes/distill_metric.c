@@ -130,12 +130,13 @@ static bool
 sum_loss(struct metric_in *m, struct loss *l)
 {
 	struct distill_term own = *m->o->in.term;
+	const char *task = own.name;
 	struct loss_in in = m->o->in;
 
 	for (int i = m->x->d->nterms - 1; i >= 0; i--) {
 		const struct distill_term *t = &m->x->d->terms[i];
 
-		if (t->task && strcmp(t->task, own.name) == 0 && t->nteachers == 0 &&
+		if (t->task && strcmp(t->task, task) == 0 && t->nteachers == 0 &&
 		    t->nstudents == 0 && loss_info[loss_find(t->loss)].target != LOSS_NO)
 			own = *t;
 	}
