@@ -145,7 +145,7 @@ cosines(const struct dense *z, double *g)
 				ii += pow(z->v[i * c + k], 2);
 				jj += pow(z->v[j * c + k], 2);
 			}
-			g[i * n + j] = ij / sqrt(ii * jj);
+			g[i * n + j] = ij / sqrt(ii * jj) / (double)c;
 		}
 }
 
@@ -170,7 +170,7 @@ skd(const struct given *g)
 			}
 			for (int64_t k = 0; k < n; k++)
 				cov += (d[i * n + k] - mi) * (d[j * n + k] - mj) / (double)(n - 1);
-			a[i][j] = cov + (i == j ? 0.1 : 0);
+			a[i][j] = cov + (i == j ? number(g, "ridge", 0.1) : 0);
 			a[i][n + j] = i == j;
 		}
 	for (int64_t i = 0; i < n; i++) {
@@ -720,7 +720,7 @@ const struct loss_case soft_cases[] = {
 	{"dist_map", "dist_map", "channel: 2", dist_map, .student = {SHAPE(4, 3, 2, 3)}, .teacher = {SHAPE(4, 3, 2, 3)}},
 	{"dist_map_two", "dist_map", "teacher_weights: 1 3", dist_map, .student = {SHAPE(4, 3, 2, 3)}, .teacher = {SHAPE(4, 3, 2, 3), SHAPE(4, 3, 2, 3)}},
 	{"srd", "srd", "exponent: ~3", srd, .student = {SHAPE(7, 3)}, .teacher = {SHAPE(7, 4)}},
-	{"skd", "skd", "", skd, .student = {SHAPE(7, 5)}, .teacher = {SHAPE(7, 5)}},
+	{"skd", "skd", "ridge: 0.01", skd, .student = {SHAPE(7, 5)}, .teacher = {SHAPE(7, 5)}},
 	{"bce", "bce", "", bce, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}, .scale = 2},
 	{"bce_weights", "bce", "temperature: 2, teacher_temperature: 3, teacher_weights: 1 2", bce, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5), SHAPE(6, 5)}, .scale = 2},
 	{"bce_known", "bce", "pos_weight: 3", bce, .student = {SHAPE(6, 5)}, .target = SHAPE(6, 5), .classes = 2, .ignore = true, .scale = 2},
