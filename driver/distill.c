@@ -552,6 +552,8 @@ say_what_is_where(struct job *j)
 		printf(" lib%s.so", name);
 	if (j->r->emit_exe)
 		printf(" %s", name);
+	if (j->r->saliency.method)
+		printf(" %s %s.h lib%s.a lib%s.so", j->r->saliency.name, j->r->saliency.name, j->r->saliency.name, j->r->saliency.name);
 	puts(" metrics.jsonl report.html checkpoints/");
 }
 

@@ -187,7 +187,7 @@ fill_records(struct job *j, const struct recipe_model *m, struct distill_model *
 		const struct recipe_record *r = &m->records[i];
 		struct distill_record *o = &out->records[i];
 
-		*o = (struct distill_record){.name = r->name, .n = r->nfiles, .weights = r->weights, .evaluated = true};
+		*o = (struct distill_record){.name = r->name, .n = r->nfiles, .weights = r->weights, .evaluated = true, .probabilities = r->probabilities};
 		o->fields = arena_array(a, const char *, r->nfiles + 1);
 		for (int k = 0; k < r->nfiles; k++)
 			o->fields[k] = recipe_record_field(a, m, r, k);

@@ -38,7 +38,8 @@ struct recipe_input {            /* feeds one ONNX input of a model */
 };
 struct recipe_name { const char *name, *onnx; int line; };  /* outputs and taps */
 /* An output of a teacher that is known by files: the weighted mean of nfiles of each split. */
-struct recipe_record { const char *name; int nfiles; const char **file[3]; double *weights; int line; }; /* train, val, test; NULL: none */
+struct recipe_record { const char *name; int nfiles; const char **file[3]; double *weights; int line; /* train, val, test; NULL: none */
+                       bool probabilities; };                   /* not logits but what softmax makes of them */
 struct recipe_model {
 	const char *name, *path;
 	int line;

@@ -74,8 +74,9 @@ record(struct ydoc *y, ynode *n, const char *name, const char *what, const char 
 		yaml_bad(y, n, "%s: a teacher without \"onnx\" has files for outputs: {file: NAME.npy}", what);
 		return o;
 	}
-	if (!YAML_KEYS(y, n, what, "file", "weights"))
+	if (!YAML_KEYS(y, n, what, "file", "weights", "probabilities"))
 		return o;
+	o.probabilities = yaml_bool(y, n, "probabilities", false);
 	file = yaml_get(y, n, "file");
 	if (yaml_is_map(file) && YAML_KEYS(y, file, arena_printf(y->arena, "%s.file", what), "train", "val", "test")) {
 		for (int k = 0; k < 3; k++)

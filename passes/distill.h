@@ -28,6 +28,7 @@ struct distill_model {
 	struct distill_name { const char *name, *onnx; struct loc loc; } *names;
 	int nrecords;            /* a teacher without a model (graph NULL): its outputs are fields */
 	struct distill_record { const char *name; int n; const char **fields; const double *weights; /* their mean */
+	                        bool probabilities;          /* of which the logarithm is taken */
 	                        bool evaluated; /* every split that is evaluated has them */ } *records;
 	bool cached;             /* teacher whose outputs arrive as $teacher.NAME.OUT: */
 	int nwhat; const char *const *what; /* those listed as TEACHER.NAME; 0: all */

@@ -511,6 +511,9 @@ recorded(struct distiller *x, const struct made *m, const char *name, struct loc
 		out->v = out->v ? b_add(&b, out->v, v) : v;
 		out->rows = distill_field_rows(x->d, &x->d->fields[i]);
 	}
+	/* an answer that cannot be is one in 1e12 */
+	if (r->probabilities && out->v)
+		out->v = b_log(&b, b_max(&b, out->v, b_scalar(&b, DT_f32, 1e-12)));
 	return out->v != NULL;
 }
 
