@@ -124,7 +124,8 @@ recipe_record_field(struct arena *a, const struct recipe_model *m, const struct 
 }
 
 static void
-add_to(struct arena *a, struct recipe_split *s, int split, const struct recipe_model *m, const struct recipe_record *o)
+add_to(struct arena *a, struct recipe_split *s, int split, const struct recipe_model *m, const struct recipe_record *o, struct diag *d,
+    struct loc loc)
 {
 	struct recipe_field *f;
 
@@ -132,6 +133,10 @@ add_to(struct arena *a, struct recipe_split *s, int split, const struct recipe_m
 		return;
 	f = arena_array(a, struct recipe_field, s->n + o->nfiles);
 	memcpy(f, s->fields, sizeof *f * (size_t)s->n);
+	for (int i = 0; i < o->nfiles; i++)
+		for (int k = 0; k < s->n; k++)
+			if (strcmp(f[k].name, recipe_record_field(a, m, o, i)) == 0)
+				diag_invalid(d, loc, "field \"%s\" of the data has the name of a teacher's output; rename one of them", f[k].name);
 	for (int i = 0; i < o->nfiles; i++)
 		f[s->n++] = (struct recipe_field){.name = recipe_record_field(a, m, o, i), .file = o->file[split][i],
 		                                  .line = o->line, .recorded = true};
@@ -151,7 +156,7 @@ add_fields(struct arena *a, struct recipe *r, const struct recipe_model *m, stru
 			if (o->file[k] && !split[k]->n)
 				diag_invalid(d, loc, "teacher output \"%s.%s\" has files for %s, and the data has no files of that split%s",
 				    m->name, o->name, split_keys[k], split[k]->from ? "; val is taken from train, and so are the teacher's" : "");
-			add_to(a, split[k], k, m, o);
+			add_to(a, split[k], k, m, o, d, loc);
 		}
 }
 

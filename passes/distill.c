@@ -156,9 +156,16 @@ build_losses(struct distiller *x)
 	if (x->d->nterms == 0)
 		ok = diag_invalid(
 		    x->diag, LOC_NONE, "the recipe has no terms: nothing to train for");
-	for (int i = 0; i < x->d->nterms; i++)
-		if (!x->eval || distill_evaluated(x, &x->d->terms[i]))
-			ok &= build_term(x, &x->d->terms[i]);
+	for (int i = 0; i < x->d->nterms; i++) {
+		const struct distill_term *t = &x->d->terms[i];
+
+		if (!x->eval || distill_evaluated(x, t))
+			ok &= build_term(x, t);
+		else
+			diag_note(x->diag, t->loc,
+			    "term \"%s\" is no part of evaluations: the files of its teacher are not of every split",
+			    t->name);
+	}
 	for (int i = 0; i < x->d->ntasks; i++)
 		ok &= distill_metrics(x, &x->d->tasks[i]);
 	if (ok && x->outside)

@@ -356,6 +356,19 @@ at_hand(const struct distiller *x, const char *teacher)
 	return false;
 }
 
+/* Has the task a teacher whose files are not of every split? */
+static bool
+is_recorded(const struct distiller *x, const struct distill_task *task)
+{
+	for (int i = 0; i < x->d->nterms; i++) {
+		const struct distill_term *t = &x->d->terms[i];
+
+		if (t->task && strcmp(t->task, task->name) == 0 && !distill_evaluated(x, t))
+			return true;
+	}
+	return false;
+}
+
 /* num and den of a mean; false: reported. */
 static bool
 mean(struct distiller *x, const struct distill_task *task, const struct distill_metric *m, int id,
@@ -372,8 +385,8 @@ mean(struct distiller *x, const struct distill_task *task, const struct distill_
 	struct loss l = {0};
 
 	if (taught && !m->teacher && !from) {
-		/* a stage without this teacher has no such number */
-		return !x->eval || diag_invalid(x->diag, task->loc,
+		/* a stage without this teacher has no such number, nor an evaluation without its files */
+		return !x->eval || is_recorded(x, task) || diag_invalid(x->diag, task->loc,
 				       "metric %s of task \"%s\": no term of it has a teacher for "
 				       "the head; write "
 				       "{%s: TEACHER.OUTPUT}",

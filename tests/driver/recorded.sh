@@ -59,6 +59,10 @@ almost p.losses quarter.losses 1e-5
 # without files of the test split its term is no part of that split's loss
 tests=$((tests + 1))
 grep -q test.loss one/out/metrics.jsonl && ! grep -q test.term.soft one/out/metrics.jsonl || fail "a term without a teacher was evaluated"
+sed 's/metrics: \[accuracy\]/metrics: [accuracy, agreement]/' one.yaml >agree.yaml
+expect 0 'term "soft" is no part of evaluations' "$RETORT" distill agree.yaml -o agree --build-only
+sed 's/metrics: \[accuracy\]/metrics: [accuracy, {agreement: big.y}]/' one.yaml >agree.yaml
+expect 2 'is needed in evaluations' "$RETORT" distill agree.yaml -o agree --build-only
 # and a run that was stopped goes on
 expect 0 '' one/train --out one/part --epochs 3 --until 1
 expect 0 '' one/train --out one/part --epochs 3 --resume
