@@ -244,6 +244,27 @@ group(struct ydoc *y, ynode *n, const struct optimizer *base, struct param_group
 	optimizer_keys(y, n, &g->optimizer);
 }
 
+/* dot_delta: momenta of labels and teachers apart */
+static void
+two_momenta(struct ydoc *y, ynode *stage, const struct update_rule *u)
+{
+	const struct optimizer *o = &u->optimizer;
+	ynode *at = yaml_get(y, stage, "optimizer");
+
+	for (int i = 0; i < u->ngroups; i++)
+		if (u->groups[i].optimizer.dot_delta != o->dot_delta)
+			yaml_bad(y, at, "dot_delta is of all groups or none");
+	if (o->dot_delta <= 0)
+		return;
+	if (o->momentum - o->dot_delta < 0 || o->momentum + o->dot_delta >= 1)
+		yaml_bad(y, at, "momentum - dot_delta and momentum + dot_delta, %g and %g, must lie in [0, 1)",
+		    o->momentum - o->dot_delta, o->momentum + o->dot_delta);
+	if (o->nesterov > 0 || o->dampening > 0 || u->clip_value > 0 || u->clip_norm > 0 || u->accumulate > 1)
+		yaml_bad(y, at, "dot_delta goes without nesterov, dampening, clip and accumulate");
+	if (yaml_get(y, stage, "task_gradients"))
+		yaml_bad(y, at, "dot_delta tells labels and teachers apart and goes without task_gradients");
+}
+
 static void
 update(struct ydoc *y, ynode *stage, struct update_rule *u)
 {
@@ -277,6 +298,7 @@ update(struct ydoc *y, ynode *stage, struct update_rule *u)
 			yaml_bad(y, ema, "decay %g must lie between 0 and 1", u->ema_decay);
 	}
 	u->accumulate = yaml_int(y, stage, "accumulate", 1, 1, 1 << 20);
+	two_momenta(y, stage, u);
 }
 
 /* ---- schedule */
@@ -384,6 +406,8 @@ momentum(struct ydoc *y, ynode *stage, struct recipe_stage *st)
 	for (i = 0; i < st->schedule.nkeys; i++)
 		if (strcmp(st->schedule.keys[i].key, "cycle_momentum") == 0)
 			st->update.cycle_momentum = st->schedule.keys[i].value > 0;
+	if (st->update.cycle_momentum && o->dot_delta > 0)
+		yaml_bad(y, yaml_get(y, stage, "schedule"), "dot_delta goes without cycle_momentum");
 	if (st->update.cycle_momentum && o->momentum <= 0 && !has_betas(o->kind))
 		yaml_bad(y, yaml_get(y, stage, "schedule"),
 		    "cycle_momentum needs an optimizer with a momentum above 0 or betas");

@@ -14,7 +14,7 @@ enum optimizer_kind {
 /* A kind reads those of its rows in optimizer.def; flags are 0 or 1. */
 struct optimizer {
 	enum optimizer_kind kind;
-	double lr, momentum, dampening, nesterov, weight_decay;
+	double lr, momentum, dampening, nesterov, weight_decay, dot_delta;
 	double beta1, beta2, eps, amsgrad, momentum_decay;
 	double alpha, centered, lr_decay, initial_accumulator_value, rho;
 };

@@ -265,6 +265,9 @@ train(struct distiller *x, struct value *loss)
 	}
 	if (x->d->update.cycle_momentum)
 		in.momentum = distill_input(g, "$momentum", DT_f64, 0, NULL);
+	if (x->d->update.optimizer.dot_delta > 0 &&
+	    !(in.distilled = distill_from_teachers(x, n, params, grads)))
+		return false;
 	return update_build(g, &x->d->update, &in, n, params, group, grads, x->diag) &&
 	       distill_task_updates(x, &in);
 }

@@ -47,6 +47,7 @@ struct distiller {
 	VEC(struct weighed_term) terms;
 	struct task_part *tasks; /* by task */
 	struct value *rest;	 /* of the loss: what belongs to no task */
+	struct value *taught;	 /* terms with teachers, weighted, where the optimiser tells them apart */
 };
 
 /* A value of a model and the rows it is about. */
@@ -115,6 +116,9 @@ struct value *distill_total(struct distiller *); /* the terms so far: the step's
 /* Of the total, the tasks' together as the recipe says; params become what stands for them. */
 bool distill_gradients(
     struct distiller *, struct value *total, int n, struct value **params, struct value **grads);
+/* Takes out of grads what comes from teachers' terms, for momenta of their own; NULL: reported. */
+struct value **distill_from_teachers(
+    struct distiller *, int n, struct value **params, struct value **grads);
 /* Outputs grad_share.TERM: the norm of each term's gradient. */
 bool distill_shares(struct distiller *, struct value *total, int n, struct value **params);
 bool distill_task_updates(struct distiller *, const struct update_inputs *); /* after those of the parameters */

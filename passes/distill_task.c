@@ -164,12 +164,29 @@ balance_loc(const struct distiller *x)
 	return x->d->balance.loc;
 }
 
+/* The terms that learn from teachers, by all their weights; NULL: none. */
+static struct value *
+taught(struct distiller *x)
+{
+	struct build b = distill_build(x, LOC_NONE);
+	struct value *sum = NULL;
+
+	for (int i = 0; i < x->terms.n; i++) {
+		const struct weighed_term *t = &x->terms.v[i];
+
+		if (t->term->nteachers > 0)
+			sum = plus(&b, sum,
+			    times(&b, t->loss, t->task < 0 ? NULL : x->tasks[t->task].weight));
+	}
+	return sum;
+}
+
 /* The losses that a step differentiates apart: of each task, plain and weighted, and
  * what belongs to none; they stand as outputs while the graph is rewritten. */
 struct apart {
 	int n;
 	int *task;
-	struct value **loss, **weighted, *rest, *total;
+	struct value **loss, **weighted, *total, *rest, *taught; /* the last two may be NULL */
 };
 
 static void
@@ -197,7 +214,10 @@ held(struct apart *a, int i)
 {
 	if (i < 2 * a->n)
 		return i < a->n ? &a->loss[i] : &a->weighted[i - a->n];
-	return i == 2 * a->n ? &a->total : a->rest && i == 2 * a->n + 1 ? &a->rest : NULL;
+	i -= 2 * a->n;
+	if (i > 0 && !a->rest)
+		i++;
+	return i == 0 ? &a->total : i == 1 ? &a->rest : i == 2 && a->taught ? &a->taught : NULL;
 }
 
 /* What no term reads of the student is not differentiated either. */
@@ -402,6 +422,8 @@ distill_gradients(
 		if (learned && x->tasks[k].state)
 			p[all++] = x->tasks[k].state;
 	take_apart(x, total, &a);
+	if (x->d->update.optimizer.dot_delta > 0)
+		a.taught = taught(x);
 	if (!narrow(x, &a, all, p))
 		return false;
 	if (x->d->balance.gradients == GRADIENTS_sum)
@@ -410,6 +432,7 @@ distill_gradients(
 		ok = mixed(x, &a, all, p, dp);
 	if (ok && x->d->balance.weights == TASKS_gradnorm)
 		ok = gradnorm(x, &a, n, p);
+	x->taught = a.taught;
 	memcpy(params, p, sizeof *p * (size_t)n);
 	memcpy(grads, dp, sizeof *dp * (size_t)n);
 	for (int k = 0, i = n; k < x->d->ntasks && ok; k++)
@@ -418,6 +441,20 @@ distill_gradients(
 			x->tasks[k].gradient = dp[i++];
 		}
 	return ok;
+}
+
+struct value **
+distill_from_teachers(struct distiller *x, int n, struct value **params, struct value **grads)
+{
+	struct build b = build_at(x->g, x->diag, LOC_NONE, "grad");
+	struct value **d = arena_array(x->scratch, struct value *, n + 1);
+
+	if (x->taught && !grad_build(x->g, x->taught, n, params, d, x->diag))
+		return NULL;
+	for (int i = 0; i < n; i++)
+		if (d[i])
+			grads[i] = b_sub(&b, grads[i], d[i]);
+	return d;
 }
 
 /* ---- the terms' shares */

@@ -90,7 +90,12 @@ bool grad_build(struct graph *, struct value *loss, int n, struct value *const *
 bool update_groups(const struct update_rule *, int n, struct value *const *params, int *group, struct diag *);
 /* lr: f32, step: i64 that counts updates from 1; micro, micros: i64, which step of how many
  * the window of accumulation is at (NULL without); momentum: f64, or NULL.  All rank-0 graph inputs. */
-struct update_inputs { struct value *lr, *step, *micro, *micros, *momentum; };
+struct update_inputs {
+	struct value *lr, *step, *micro, *micros, *momentum;
+	/* by parameter, of gradients that only SGD with dot_delta tells apart: the part that comes from
+	 * teachers, which is not in grads; NULL: none */
+	struct value *const *distilled;
+};
 /* Adds slot states NAME:SLOT and the updates; group NULL: none.  grads are replaced by
  * what the rules got. */
 bool update_build(struct graph *, const struct update_rule *, const struct update_inputs *, int n,

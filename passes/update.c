@@ -26,6 +26,7 @@ struct rule {
 	struct value *correct1, *correct2; /* f64: 1 - beta1^t, sqrt(1 - beta2^t) */
 	struct value *
 	    momentum; /* f64: stands for momentum and beta1 in this update; NULL: the settings do */
+	struct value *distilled; /* the parameter's gradient from teachers; NULL: none */
 	struct value *owner;   /* the group's first parameter: names slots of the whole group */
 	struct value *product; /* f64: NAdam's product of mu, this update's included */
 };
@@ -141,6 +142,21 @@ lr_over(struct rule *r, struct value *f64)
 
 /* ---- the rules */
 
+/* Zhao et al. 2022, DOT: two momenta, v = (mu-delta)*v + g of the labels and u = (mu+delta)*u
+ * + d of the teachers;  w -= lr * (v + u) */
+static struct value *
+apart(struct rule *r, struct value *p, struct value *g)
+{
+	struct build *b = r->b;
+	const struct optimizer *o = r->o;
+	struct value *v = slot(r, p, "momentum"), *u = slot(r, p, "momentum_kd");
+	struct value *d = r->distilled ? r->distilled : b_zeros_like(b, p);
+
+	v = kept(r, v, b_add(b, b_muls(b, v, o->momentum - o->dot_delta), g));
+	u = kept(r, u, b_add(b, b_muls(b, u, o->momentum + o->dot_delta), d));
+	return stepped(r, p, r->lr, b_add(b, v, u));
+}
+
 /* torch.optim.SGD: g += wd*w;  u = mu*u + (1-dampening)*g, the first time u = g;
  * w -= lr * (nesterov ? g + mu*u : u) */
 static struct value *
@@ -150,6 +166,8 @@ update_sgd(struct rule *r, struct value *p, struct value *g)
 	const struct optimizer *o = r->o;
 
 	g = decayed(r, p, g);
+	if (o->dot_delta > 0)
+		return apart(r, p, g);
 	if (o->momentum != 0) {
 		struct value *u = slot(r, p, "momentum");
 		struct value *now =
@@ -564,6 +582,7 @@ update_build(struct graph *g, const struct update_rule *u, const struct update_i
 		b.loc.maker = "update";
 		if (!r->owner)
 			r->owner = params[i];
+		r->distilled = in->distilled ? in->distilled[i] : NULL;
 		if (grads[i]) {
 			next = rules[r->o->kind](r, params[i], grads[i]);
 			update_to(&b, &w, params[i], next);

@@ -41,7 +41,7 @@ timeless() { sed -E 's/"(seconds|data_wait|data_cpu)": [^,}]*//g' "$1"; }
 
 AUXILIARY=
 run() { # run NAME LINES LOGGED
-	recipe "$2" >"$1.yaml"
+	[ -e "$1.yaml" ] || recipe "$2" >"$1.yaml"
 	expect 0 '' "$RETORT" distill "$1.yaml" -o "$1" --build-only -q
 	expect 0 '' "$1/train" --out "$1/whole" --threads 1
 	for t in 0.05 0.1 0.2; do
@@ -68,6 +68,15 @@ run mgda '  task_gradients: {method: mgda, normalize: norm}
   task_weights: dwa
   accumulate: 2' '"task_factor.cls"'
 
+# momenta of labels and teachers apart
+recipe '' | sed -e 's/^tasks:/  teachers: {t: {onnx: s.onnxtxt, inputs: {image: {field: image, scale: 0.0039}}, outputs: {y: logits}}}\ntasks:/' \
+	-e 's/^train:/  c: {task: cls, loss: kd, teacher: t.y}\ntrain:/' >undotted.yaml
+sed 's/momentum: 0.9/momentum: 0.9, dot_delta: 0.075/' undotted.yaml >dot.yaml
+run dot '' '"terms"'
+run undotted '' '"terms"'
+sed 's/dot_delta: 0.075/dot_delta: 0.2/' dot.yaml >wrong.yaml
+expect 2 'must lie in [0, 1)' "$RETORT" distill wrong.yaml -o x
+
 # two weights of three epochs back: their sum stays
 tests=$((tests + 1))
 sed -nE 's/.*"task_weight.cls": ([0-9.]+), "task_weight.odd": ([0-9.]+).*/\1 \2/p' dwa/whole/metrics.jsonl |
@@ -75,7 +84,7 @@ sed -nE 's/.*"task_weight.cls": ([0-9.]+), "task_weight.odd": ([0-9.]+).*/\1 \2/
 	fail "weights of dwa"
 # all of them came to something else
 tests=$((tests + 1))
-[ "$(cat ./*/whole/student.onnx | wc -l)" -gt 0 ] && [ "$(sha1sum ./*/whole/student.onnx | cut -c1-40 | sort -u | wc -l)" -eq 8 ] ||
+[ "$(cat ./*/whole/student.onnx | wc -l)" -gt 0 ] && [ "$(sha1sum ./*/whole/student.onnx | cut -c1-40 | sort -u | wc -l)" -eq 10 ] ||
 	fail "two ways gave the same student"
 
 # a head that only helps

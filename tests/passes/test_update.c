@@ -313,6 +313,42 @@ optimizers(void **state)
 		}
 }
 
+/* ---- DOT: the gradient of teachers is 0.4 of the test's, that of labels the rest */
+static void
+dot_apart(void **state)
+{
+	struct problem p;
+	double w[15], v[15] = {0}, u[15] = {0};
+	struct value *grads[NPARAM], *taught[NPARAM];
+	struct build b;
+
+	(void)state;
+	set_up(&p, DT_f64);
+	p.rule.optimizer = (struct optimizer){.kind = OPT_SGD, .lr = 0.03125, .momentum = 0.75, .dot_delta = 0.125, .weight_decay = 0.25};
+	b = build_at(p.g, &p.d, LOC_NONE, NULL);
+	for (int k = 0; k < NPARAM; k++) {
+		taught[k] = b_muls(&b, p.grad[k], 0.4);
+		grads[k] = b_muls(&b, p.grad[k], 0.6);
+	}
+	p.in.distilled = taught;
+	assert_true(update_build(p.g, &p.rule, &p.in, NPARAM, p.param, NULL, grads, &p.d));
+	for (int64_t j = 0; j < 15; j++)
+		w[j] = weight(&p, 0, j);
+	for (int t = 1; t <= 5; t++) {
+		for (int64_t j = 0; j < 15; j++) {
+			double g = gradient(&p, 0, j, t);
+
+			v[j] = (0.75 - 0.125) * v[j] + 0.6 * g + 0.25 * w[j];
+			u[j] = (0.75 + 0.125) * u[j] + 0.4 * g;
+			w[j] -= 0.03125 * (v[j] + u[j]);
+		}
+		step(&p, t, 0, 1, 1);
+		for (int64_t j = 0; j < 15; j++)
+			near("DOT", weight(&p, 0, j), w[j], 1e-13);
+	}
+	tear_down(&p);
+}
+
 /* ---- LAMB and Lion: their papers' algorithms, written out */
 static void
 lamb_by_hand(const struct problem *p, int k, int t, double *w, double *m, double *v)
@@ -615,7 +651,7 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(optimizers),
+	    cmocka_unit_test(optimizers), cmocka_unit_test(dot_apart),
 	    cmocka_unit_test(lamb_and_lion),
 	    cmocka_unit_test(lamb_of_zeros),
 	    cmocka_unit_test(clipping),
