@@ -12,7 +12,7 @@ struct job_set {
 	const char *name;
 	const struct recipe_split *train, *val, *test;
 	int64_t batch, limit, first_row, share;
-	int64_t samples;         /* for training, those of val taken from it included */
+	int64_t first_sample, samples; /* for training, those of val taken from it included; how many come before, of other sets */
 	const struct recipe_sampler *sampler;
 	const struct job_field *balanced; /* by its classes; NULL: it is not */
 	int line;

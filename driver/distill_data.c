@@ -390,6 +390,7 @@ job_read_data(struct job *j)
 
 		if (set->limit > 0 && set->limit < set->samples)
 			set->samples = set->limit;
+		set->first_sample = j->samples;
 		j->samples += set->samples;
 	}
 	if (j->d->diag.errors == 0) {

@@ -362,7 +362,6 @@ job_import(struct job *j)
 	}
 	ds->name = r->name;
 	ds->batch = j->batch;
-	ds->samples = j->samples;
 	ds->mixed = j->mixed;
 	ds->partial = j->partial;
 	ds->seed = j->d->o.seed >= 0 ? j->d->o.seed : r->seed;
@@ -370,7 +369,7 @@ job_import(struct job *j)
 	ds->nsets = j->nsets;
 	ds->sets = arena_array(a, struct distill_set, j->nsets);
 	for (int i = 0; i < j->nsets; i++)
-		ds->sets[i] = (struct distill_set){j->sets[i].name, j->sets[i].first_row, j->sets[i].batch};
+		ds->sets[i] = (struct distill_set){j->sets[i].name, j->sets[i].first_row, j->sets[i].batch, j->sets[i].first_sample, j->sets[i].samples};
 	ds->ntasks = r->ntasks;
 	ds->tasks = arena_array(a, struct distill_task, r->ntasks + 1);
 	for (int i = 0; i < r->ntasks; i++)

@@ -52,10 +52,10 @@ struct distill_task { const char *name, *head, *target; double weight; int nmetr
                       const char *set; /* the data set whose rows it is about; NULL: those of its target field */ };
 /* Several data sets in one batch: their rows, in order.  Fields that several sets
  * have hold all rows (rows 0), a field of one set its rows. */
-struct distill_set { const char *name; int64_t first_row, rows; };
+struct distill_set { const char *name; int64_t first_row, rows; int64_t first_sample, samples; /* of the training data, all sets; 0: not known */ };
 struct distill {
 	const char *name;
-	int64_t batch, seed, samples; /* samples: of the training set, 0: not known */
+	int64_t batch, seed;
 	int nfields; struct distill_field *fields;
 	struct distill_model student;
 	int nteachers; struct distill_model *teachers;

@@ -226,6 +226,21 @@ token_mask(struct distiller *x, struct build *b, const struct distill_term *t, s
 	return v ? b_cast(b, take_rows(b, v, have, r), DT_f32) : NULL;
 }
 
+/* The training samples that the rows are drawn from: those of the sets they lie in. */
+static void
+samples_of(const struct distill *d, struct rows r, struct loss_in *in)
+{
+	for (int i = 0; i < d->nsets; i++) {
+		const struct distill_set *s = &d->sets[i];
+
+		if (s->first_row >= r.end || s->first_row + s->rows <= r.first)
+			continue;
+		if (in->samples == 0)
+			in->first_sample = s->first_sample;
+		in->samples = s->first_sample + s->samples - in->first_sample;
+	}
+}
+
 bool
 distill_operands(
     struct distiller *x, struct build *b, const struct distill_term *t, struct operands *o)
@@ -296,7 +311,7 @@ distill_operands(
 	o->in.seed = x->d->seed;
 	o->in.batch = x->d->batch;
 	o->in.first_row = r.first;
-	o->in.samples = x->d->samples;
+	samples_of(x->d, r, &o->in);
 	o->in.accumulate = x->d->update.accumulate;
 	o->in.valid = x->eval ? distill_valid_rows(x, b, r) : NULL;
 	return o->in.student != NULL;

@@ -206,7 +206,9 @@ loss_index(const struct loss_in *in)
 	int64_t rows = in->student->dims[0], batch = in->batch ? in->batch : rows, one = 1;
 	struct value *all = distill_input(in->b->g, "$index", DT_i64, 1, &batch);
 
-	return rows == batch ? all : b_slice(in->b, all, &in->first_row, &rows, &one);
+	if (rows != batch)
+		all = b_slice(in->b, all, &in->first_row, &rows, &one);
+	return in->first_sample ? b_adds(in->b, all, (double)-in->first_sample) : all;
 }
 
 /* ---- draws */

@@ -30,7 +30,7 @@ struct loss_in {
 	bool untrained;			   /* what is made now is another term's to train */
 	int64_t seed;
 	int64_t batch, first_row; /* of the step; which of its rows the first one is */
-	int64_t samples;	  /* of the training set; 0: not known */
+	int64_t first_sample, samples; /* for training, of the sets that the rows are of; 0: not known */
 	int64_t accumulate;	  /* batches of an update; 0 and 1: one */
 };
 
@@ -73,7 +73,7 @@ struct value *loss_mean_teacher(const struct loss_in *);
 bool loss_same_shapes(const struct loss_in *);
 /* The target as f32 in the shape of the student.  NULL: reported. */
 struct value *loss_float_target(const struct loss_in *);
-/* Which sample of the training set each row is, i64 [rows]. */
+/* Which of these samples each row is, from 0, i64 [rows]. */
 struct value *loss_index(const struct loss_in *);
 
 /* i32 [rows, 1, d...] from an integer field for logits of `like`, reported where it

@@ -38,6 +38,15 @@ expect 0 '' job/train --out cut --steps 30 --threads 2
 expect 0 '' job/train --out cut --resume --threads 1
 same whole/student.onnx cut/student.onnx
 expect 0 '' job/train --bench-steps 2
+# two sets in one batch: each term remembers the samples of its own
+sed -e '/^  train: {image/c\  sets:\n    a: {train: {xa: train-images-idx3-ubyte, ya: {file: train-labels-idx1-ubyte, classes: 10}}, batch: 32}\n    b: {train: {xb: test-images-idx3-ubyte, yb: {file: test-labels-idx1-ubyte, classes: 10}}, batch: 16}' \
+	-e '/^  test: /d' -e '/^  batch:/d' -e 's/image: {field: image, scale: \([0-9.]*\)}/image: [{field: xa, scale: \1}, {field: xb, scale: \1}]/' \
+	-e 's/^  cls: .*/  ta: {head: student.cls, target: ya, data: a}\n  tb: {head: student.cls, target: yb, data: b}/' \
+	-e '/^  \(sp\|rkd\|pkt\|cc\|cckd\|queue\|nst\|fsp\|ickd\|cwd\|pkd\|kdsvd\): /d' -e 's/^  hard: .*/  ha: {task: ta, loss: ce}\n  hb: {task: tb, loss: ce}/' \
+	-e 's/^  crd: {task: cls\(.*\)/  ca: {task: ta\1\n  cb: {task: tb\1/' job.yaml >sets.yaml
+expect 0 'term "cb" remembers 100 embeddings' "$RETORT" distill sets.yaml -o sets --build-only
+expect 0 'term "ca" remembers 600 embeddings' "$RETORT" distill sets.yaml -o sets --epochs 2
+
 mkdir more && ./draw more 700 100
 expect 2 'a term remembers each of 600 training samples, the data has 700' job/train --data more --out no
 

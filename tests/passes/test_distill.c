@@ -769,7 +769,7 @@ metrics_of_values(void **state)
 static void
 several_sets(void **state)
 {
-	struct distill_set sets[2] = {{"first", 0, 4}, {"second", 4, 2}};
+	struct distill_set sets[2] = {{"first", 0, 4, 0, 0}, {"second", 4, 2, 0, 0}};
 	struct distill_field field[4];
 	struct distill_input in[3];
 	struct distill_task task[2];
