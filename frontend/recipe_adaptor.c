@@ -87,3 +87,47 @@ recipe_adaptor(struct ydoc *y, ynode *term, const char *what, struct recipe_term
 		t->mask = yaml_text(y, mask);
 	}
 }
+
+static const char *
+modules_of(const struct recipe_term *t)
+{
+	return t->modules ? t->modules : t->name;
+}
+
+/* A paraphraser that nothing has trained is noise. */
+static bool
+paraphrased(const struct recipe *r, int stages, const struct recipe_term *t)
+{
+	for (int i = 0; i <= stages; i++) {
+		const struct recipe_stage *st = &r->stages[i];
+		const struct recipe_term *terms = st->nterms ? st->terms : r->terms;
+
+		for (int k = 0; k < (st->nterms ? st->nterms : r->nterms); k++)
+			if (strcmp(terms[k].loss, "ft_paraphrase") == 0 &&
+			    strcmp(modules_of(&terms[k]), modules_of(t)) == 0)
+				return true;
+	}
+	return false;
+}
+
+void
+recipe_check_modules(const struct recipe *r, struct diag *d)
+{
+	for (int i = 0; i < r->nstages; i++) {
+		const struct recipe_stage *st = &r->stages[i];
+		const struct recipe_term *terms = st->nterms ? st->terms : r->terms;
+
+		for (int k = 0; k < (st->nterms ? st->nterms : r->nterms); k++) {
+			const struct recipe_term *t = &terms[k];
+			struct loc loc = LOC_FILE(r->path);
+
+			loc.line = t->line;
+			if (strcmp(t->loss, "ft") == 0 && !paraphrased(r, i, t))
+				diag_note(d, loc,
+				    "term \"%s\": no term ft_paraphrase trains its paraphraser, in "
+				    "this stage or "
+				    "before, under the name \"%s\" of its modules",
+				    t->name, modules_of(t));
+		}
+	}
+}

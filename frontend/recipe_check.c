@@ -420,5 +420,6 @@ recipe_check(const struct recipe *r, struct arena *a, struct diag *d)
 			diag_invalid(d, at(&c, 0), "cache: no teacher is called \"%s\"%s",
 			    r->cached[i], hint(&c, &teachers, r->cached[i]));
 	check_cache(&c);
+	recipe_check_modules(r, d);
 	check_monitor(&c);
 }

@@ -32,6 +32,7 @@ struct dial recipe_dial(
 void recipe_balance(struct ydoc *, ynode *stage, const struct recipe *, struct recipe_stage *);
 void recipe_check_balance(const struct recipe *, const struct recipe_stage *, struct diag *);
 void recipe_adaptor(struct ydoc *, ynode *term, const char *what, struct recipe_term *); /* recipe_adaptor.c */
+void recipe_check_modules(const struct recipe *, struct diag *);
 void recipe_train(struct ydoc *, ynode *, struct recipe *);
 
 /* recipe_search.c: the document gets the values of this point; false: reported */

@@ -7,7 +7,7 @@
  *                                the student's resized to the teacher's (resize:)
  *   [N,Cs] -> [N,Ct]             linear
  *   [N,Cs,d..] -> [N,Ct,d..]     1x1 convolution
- *   [N,T,Cs] -> [N,T,Ct]         linear on the last axis
+ *   [N,T,Cs] -> [N,T,Ct]         linear on the last axis; tokens: also where T differ
  *
  * fitnet is the regressor of RepDistiller's FitNet (ConvReg): by shape a 3x3 convolution of
  * stride 2 (Hs = 2 Ht), a transposed 4x4 one (2 Hs = Ht) or one of 1 + Hs - Ht, then batch
@@ -98,10 +98,15 @@ same_rank(const struct loss_in *in, struct loss_pair *p, bool tokens)
 			    "square, with or without one in front");
 		return *deep != NULL;
 	}
-	if (tokens && p->s->rank == 3) {
-		p->s = b_transpose(b, p->s, (const int64_t[]){0, 2, 1});
-		p->t = b_transpose(b, p->t, (const int64_t[]){0, 2, 1});
-	}
+	return true;
+}
+
+/* [N,T,C] as [N,C,T], and back */
+static bool
+turn(struct build *b, struct loss_pair *p)
+{
+	p->s = b_transpose(b, p->s, (const int64_t[]){0, 2, 1});
+	p->t = b_transpose(b, p->t, (const int64_t[]){0, 2, 1});
 	return p->s && p->t;
 }
 
@@ -166,13 +171,7 @@ static bool
 inferred(const struct loss_in *in, const char *what, enum adaptor_kind kind, struct loss_pair *p)
 {
 	struct conv_form f = conv_form(p->t->dims[1], 1, 1, true);
-	bool tokens = p->s->rank == 3 && p->s->dims[1] == p->t->dims[1] &&
-		      (p->s->dims[2] != p->t->dims[2] || kind == ADAPTOR_LINEAR);
 
-	if (tokens) {
-		p->s = module_linear(in, what, p->s, 2, p->t->dims[2]);
-		return p->s != NULL;
-	}
 	if (!b_same_sizes(in->b, &p->s, &p->t))
 		return false;
 	if (p->s->dims[1] == p->t->dims[1] && kind == ADAPTOR_AUTO)
@@ -204,9 +203,21 @@ adapt_pair(const struct loss_in *in, const char *what, struct loss_pair *p)
 		return mismatch(in, p, "adaptor: none needs equal shapes; say adaptor: auto");
 	if (!same_rank(in, p, a.tokens))
 		return false;
-	if (a.kind >= ADAPTOR_FITNET)
-		return declared(in, what, &a, p);
-	return inferred(in, what, a.kind, p);
+	if (p->s->rank == 3) {
+		bool aligned = p->s->dims[1] == p->t->dims[1]; /* token by token */
+
+		a.tokens |= aligned && (p->s->dims[2] != p->t->dims[2] || a.kind == ADAPTOR_LINEAR);
+		if (a.tokens && aligned && (a.kind == ADAPTOR_AUTO || a.kind == ADAPTOR_LINEAR)) {
+			p->s = module_linear(in, what, p->s, 2, p->t->dims[2]);
+			return p->s != NULL;
+		}
+	}
+	a.tokens &= p->s->rank == 3;
+	if (a.tokens && !turn(in->b, p))
+		return false;
+	if (!(a.kind >= ADAPTOR_FITNET ? declared(in, what, &a, p) : inferred(in, what, a.kind, p)))
+		return false;
+	return !a.tokens || turn(in->b, p);
 }
 
 bool

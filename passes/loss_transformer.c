@@ -83,10 +83,14 @@ loss_hidden(const struct loss_in *in, struct loss *out)
 {
 	enum { MSE, COSINE, CLS };
 	struct build *b = in->b;
+	struct distill_term term = *in->term;
+	struct loss_in tokens = *in;
 	int mode = loss_choice(in, "mode"), n;
 	struct loss_pair *p;
 
-	if (!adapt_pairs(in, &n, &p))
+	tokens.term = &term;
+	term.adaptor.tokens = true;
+	if (!adapt_pairs(&tokens, &n, &p))
 		return false;
 	for (int i = 0; i < n; i++) {
 		struct value *s = p[i].s, *t = p[i].t, *row, *m = NULL;

@@ -118,6 +118,8 @@ ft 0.2 >ft.yaml
 ft 0 >unpainted.yaml
 expect 0 '' "$RETORT" distill ft.yaml -o ft
 expect 0 '' "$RETORT" distill unpainted.yaml -o unpainted
+sed 's/modules: factors/modules: factor/' ft.yaml >lost.yaml
+expect 0 'no term ft_paraphrase trains its paraphraser' "$RETORT" distill lost.yaml -o lost --build-only
 less "$(value ft factors 4)" "$(value ft factors 1)" "paraphraser"
 tests=$((tests + 3))
 [ "$(value unpainted factors 4)" = "$(value unpainted factors 1)" ] || fail "a rate of 0 moves the paraphraser"
@@ -130,7 +132,7 @@ recipe 'terms:
   hint: {loss: hint, student: m1, teacher: big.m2, adaptor: fitnet}
   mgd: {loss: mgd, student: m2, teacher: big.m2, weight: 0.1}
   vid: {loss: vid, student: m1, teacher: big.m1}
-train: {epochs: 6, accumulate: 2, optimizer: {adam: {lr: 0.005}}}
+train: {epochs: 6, accumulate: 2, optimizer: {adam: {lr: 0.005}}, groups: [{match: "adaptor.*", lr_scale: 2}]}
 emit: {onnx: true}' >all.yaml
 expect 0 '' "$RETORT" distill all.yaml -o all --build-only -q
 expect 0 '' all/train --out whole --threads 1

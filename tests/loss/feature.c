@@ -142,6 +142,24 @@ hint_to_tokens(const struct given *g)
 	    convolved(g, g->s[0], "", 1, 0), resized(tokens(g->t[0], 4, 4), 2, 2, 'a'));
 }
 
+/* [N,T,C] as [N,C,1,T] */
+static struct dense
+as_row(struct dense x)
+{
+	return tokens(x, 1, x.dims[1]);
+}
+
+/* tokens through 1x1 and batch normalisation, as channels; 6 of them averaged to 3 */
+static double
+hint_tokens_declared(const struct given *g)
+{
+	struct dense s = as_row(g->s[0]), t = as_row(g->t[0]);
+
+	if (is_word(g, "resize", "avg"))
+		s = resized(s, 1, t.dims[3], 'a');
+	return mean_square(normalized(g, convolved(g, s, "", 1, 0), "bn."), t);
+}
+
 static double
 hint_pooled(const struct given *g)
 {
@@ -345,6 +363,8 @@ const struct loss_case feature_cases[] = {
 	{"hint_declared", "hint", "adaptor: declared, conv: 3, resize: nearest", hint_nearest, .student = {SHAPE(6, 2, 2, 2)}, .teacher = {SHAPE(6, 3, 4, 4)}},
 	{"hint_bilinear", "hint", "adaptor: declared, bn: 1, relu: 1, resize: bilinear", hint_bilinear, .student = {SHAPE(8, 2, 3, 3)}, .teacher = {SHAPE(8, 2, 4, 4)}},
 	{"hint_tokens", "hint", "", hint_tokens, .student = {SHAPE(6, 7, 2)}, .teacher = {SHAPE(6, 3, 2, 3)}},
+	{"hint_tokens_declared", "hint", "adaptor: declared, conv: 1, bn: 1", hint_tokens_declared, .student = {SHAPE(8, 4, 2)}, .teacher = {SHAPE(8, 4, 3)}},
+	{"hint_tokens_resized", "hint", "adaptor: declared, conv: 1, bn: 1, tokens: 1, resize: avg", hint_tokens_declared, .student = {SHAPE(8, 8, 2)}, .teacher = {SHAPE(8, 4, 3)}},
 	{"hint_to_tokens", "hint", "", hint_to_tokens, .student = {SHAPE(6, 2, 2, 2)}, .teacher = {SHAPE(6, 16, 3)}},
 	{"hint_pooled", "hint", "", hint_pooled, .student = {SHAPE(6, 2, 3, 3)}, .teacher = {SHAPE(6, 4)}},
 	{"at", "at", "", at, .student = {SHAPE(6, 2, 4, 4), SHAPE(6, 3, 2, 2)}, .teacher = {SHAPE(6, 4, 3, 3), SHAPE(6, 2, 4, 4)}},
