@@ -2,6 +2,7 @@
  * class of each of the teacher's, -1: none] z_j <- z_i of the class i that goes to j; where
  * several go to one, of all of them z_j <- log of the sum of softmax(z)_i.  Classes of the
  * student that the teacher has not get a logit that no softmax sees. */
+#include "passes/loss_module.h"
 #include "passes/loss_soft.h"
 
 static const struct distill_class_map *
@@ -13,9 +14,9 @@ map_of(const struct loss_in *in, int k)
 }
 
 static bool
-same_classes(const struct loss_in *in, int k)
+same_classes(const struct loss_in *in, int k, const struct value *t)
 {
-	const struct value *s = in->student, *t = in->teachers[k];
+	const struct value *s = in->student;
 	struct arena *a = in->b->g->arena;
 
 	if (dims_equal(s->rank, s->dims, t->rank, t->dims))
@@ -28,14 +29,15 @@ same_classes(const struct loss_in *in, int k)
 		    in->teacher_names[k], (long long)t->dims[1], in->student_name,
 		    (long long)s->dims[1], in->term->loss);
 	return diag_invalid(in->b->diag, in->term->loc,
-	    "%s is %s, %s is %s: loss %s needs equal shapes", in->teacher_names[k], dims_text(a, t),
-	    in->student_name, dims_text(a, s), in->term->loss);
+	    "%s is %s, %s is %s: loss %s needs equal shapes%s", in->teacher_names[k],
+	    dims_text(a, t), in->student_name, dims_text(a, s), in->term->loss,
+	    t->rank == s->rank && s->rank > 2 ? ", or resize: bilinear" : "");
 }
 
 static bool
-map_fits(const struct loss_in *in, int k, const struct distill_class_map *m)
+map_fits(const struct loss_in *in, int k, const struct value *t, const struct distill_class_map *m)
 {
-	const struct value *s = in->student, *t = in->teachers[k];
+	const struct value *s = in->student;
 	int64_t used = 0;
 
 	if (t->rank != s->rank || m->n != t->dims[1])
@@ -50,6 +52,9 @@ map_fits(const struct loss_in *in, int k, const struct distill_class_map *m)
 			    (long long)i, in->teacher_names[k], (long long)m->to[i],
 			    in->student_name, (long long)s->dims[1]);
 	}
+	for (int i = 2; i < s->rank; i++)
+		if (s->dims[i] != t->dims[i])
+			return same_classes(in, k, t);
 	return used || diag_invalid(in->b->diag, in->term->loc,
 			   "class_map sends no class of %s to one of %s", in->teacher_names[k],
 			   in->student_name);
@@ -100,21 +105,36 @@ classes_of_all(const struct loss_in *in)
 	return classes_with(in, count);
 }
 
+/* With `resize`: the teacher's positions brought to the student's. */
+static struct value *
+placed(const struct loss_in *in, struct value *t)
+{
+	static const enum resize how[] = {0, RESIZE_AVG, RESIZE_NEAREST, RESIZE_BILINEAR};
+	int i = loss_setting_find(&loss_info[loss_find(in->term->loss)], "resize");
+
+	i = i < 0 ? 0 : loss_choice(in, "resize");
+	if (i == 0 || t->rank != in->student->rank || t->rank < 3)
+		return t;
+	return b_resize_like(in->b, t, in->student, how[i]);
+}
+
 struct value *
 class_mapped(const struct loss_in *in, int k, struct classes *c)
 {
 	const struct distill_class_map *m = map_of(in, k);
 	struct build *b = in->b;
-	struct value *t = in->teachers[k];
+	struct value *t = placed(in, in->teachers[k]);
 	int64_t n = in->student->dims[1], dims[2] = {n, m ? m->n : 0};
 	struct tensor *matrix;
 	char from[MAX_RANK + 1] = {0}, to[MAX_RANK + 1] = {0};
 	int64_t *count;
 
 	*c = (struct classes){.n = n};
+	if (!t)
+		return NULL;
 	if (!m)
-		return same_classes(in, k) ? t : NULL;
-	if (!map_fits(in, k, m))
+		return same_classes(in, k, t) ? t : NULL;
+	if (!map_fits(in, k, t, m))
 		return NULL;
 	count = arena_array(b->g->arena, int64_t, n + 1);
 	matrix = tensor_new(b->g->arena, DT_f32, 2, dims);

@@ -420,6 +420,10 @@ soft_logits(const struct loss_in *in, unsigned how, struct soft *s)
 		s->merged |= x.c[k].merged;
 	}
 	s->c = classes_of_all(in);
+	if (s->c.n < 2)
+		return diag_invalid(in->b->diag, in->term->loc,
+		    "%s has one class to compare, whose softmax is always 1; of yes and no use bce",
+		    in->student_name);
 	temperatures(in, z, s);
 	s->z = classes_only(in->b, &s->c, in->student, NO_CLASS);
 	if (loss_flag(in, "standardize"))

@@ -287,6 +287,27 @@ standardize(const struct row *r, const bool *has, double *z)
 		z[c] = (z[c] - mean) / (sqrt(var) + 1e-7);
 }
 
+/* The teacher's map by PyTorch's bilinear interpolation at the student's positions. */
+static struct dense
+resized(const struct dense *t, const struct dense *s)
+{
+	int64_t h = s->dims[2], w = s->dims[3], th = t->dims[2], tw = t->dims[3];
+	struct dense r = room(4, (int64_t[]){t->dims[0], t->dims[1], h, w});
+
+	for (int64_t n = 0; n < t->dims[0] * t->dims[1]; n++)
+		for (int64_t i = 0; i < h; i++)
+			for (int64_t j = 0; j < w; j++) {
+				double y = fmax(((double)i + 0.5) * (double)th / (double)h - 0.5, 0), x = fmax(((double)j + 0.5) * (double)tw / (double)w - 0.5, 0);
+				int64_t y0 = (int64_t)y, x0 = (int64_t)x, y1 = y0 + 1 < th ? y0 + 1 : y0, x1 = x0 + 1 < tw ? x0 + 1 : x0;
+				const double *v = t->v + n * th * tw;
+				double top = v[y0 * tw + x0] * (1 - x + (double)x0) + v[y0 * tw + x1] * (x - (double)x0);
+				double low = v[y1 * tw + x0] * (1 - x + (double)x0) + v[y1 * tw + x1] * (x - (double)x0);
+
+				r.v[(n * h + i) * w + j] = top * (1 - y + (double)y0) + low * (y - (double)y0);
+			}
+	return r;
+}
+
 /* map[i]: where class i of a teacher goes */
 static void
 read_teacher(const struct given *g, const struct logits *t, int k, int64_t i, int64_t at_k, const double *map,
@@ -418,7 +439,8 @@ row_of(const struct given *g, int64_t i, int64_t k, double temperature)
 		r.y = r.y == 255 ? -1 : r.y;
 	}
 	for (int t = 0; t < g->nt; t++) {
-		struct logits z = logits(&g->t[t]);
+		struct dense at_positions = is_word(g, "resize", "bilinear") ? resized(&g->t[t], &g->s[0]) : g->t[t];
+		struct logits z = logits(&at_positions);
 		int nmap = numbers(g, "class_map", t, map, CLASSES);
 
 		read_teacher(g, &z, t, i, k, nmap ? map : NULL, nmap, &r);
@@ -701,6 +723,7 @@ const struct loss_case soft_cases[] = {
 	{"kd_classes_each", "kd", "class_map: 2 0 -1 | 3 -1 2, standardize: true", kd, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 3), SHAPE(6, 3)}, .scale = 3},
 	{"kd_classes_shift", "kd", "class_map: 4 0 3 | 3 1 2, probability_shift: true, fusion: entropy", kd, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 3), SHAPE(6, 3)}, .target = SHAPE(6), .classes = 5, .scale = 3},
 	{"wsld_classes", "wsld", "class_map: 4 0 3 1 | 3 1 2 2", wsld, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 4), SHAPE(6, 4)}, .target = SHAPE(6), .classes = 5, .scale = 3},
+	{"kd_resized", "kd", "resize: bilinear", kd, .student = {SHAPE(4, 3, 2, 4)}, .teacher = {SHAPE(4, 3, 3, 3)}, .scale = 3},
 	{"soft_ce", "soft_ce", "tau_squared: false", soft_ce, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}, .scale = 3},
 	{"soft_ce_sum", "soft_ce", "teacher_temperature: 1, reduction: sum", soft_ce, .batch_only = true, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5), SHAPE(6, 5)}, .scale = 3},
 	{"logit_mse", "logit_mse", "temperature: 2", logit_mse, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}, .scale = 3},
@@ -735,6 +758,8 @@ const struct loss_refusal soft_refusals[] = {
 	{"kd", "class_map: 0 1 2 5", "sends class 3 of t0 to 5, s0 has 5 classes", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 4)}},
 	{"kd", "class_map: -1 -1 -1 -1", "sends no class of t0", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 4)}},
 	{"kd", "class_map: 0 1 2 | 2 3 -1, fuse: logits", "their logits have no mean", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 3), SHAPE(6, 3)}},
+	{"kd", "", "needs equal shapes, or resize: bilinear", .student = {SHAPE(4, 3, 2, 4)}, .teacher = {SHAPE(4, 3, 3, 3)}},
+	{"kd", "", "s0 has one class to compare", .student = {SHAPE(6, 1)}, .teacher = {SHAPE(6, 1)}},
 	{"kd", "annealing: 0.5", "loss kd needs a target", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}},
 	{"dkd", "", "s0 has 2 classes: dkd needs at least 3", .student = {SHAPE(6, 2)}, .teacher = {SHAPE(6, 2)}, .target = SHAPE(6), .classes = 2},
 	{"dist", "dynamic_temperature: flsw", "row by row", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}},
