@@ -21,8 +21,7 @@ struct recording {
 	int64_t first[64];       /* of each of these, its rows in a batch */
 	int nfeeds;
 	struct feed *feeds;
-	struct tensor **out;     /* [sets * outputs]: all samples */
-	unsigned char *row;
+	struct outfile *out;     /* [sets * outputs] */
 };
 
 static const struct recipe_split *
@@ -139,86 +138,88 @@ fill(struct recording *x, int64_t step)
 	return true;
 }
 
+/* TEACHER.OUTPUT.SPLIT.npy; of a teacher that reads several sets TEACHER.OUTPUT.SET.SPLIT.npy */
+static bool
+begin(struct recording *x, int split, int k, int output)
+{
+	struct driver *d = x->j->d;
+	const struct rt_tensor *t = &x->s.rt->outputs[output];
+	struct outfile *f = &x->out[k * x->s.rt->noutputs + output];
+	int64_t dims[MAX_RANK];
+	const char *set = x->nsets > 1 ? arena_printf(d->arena, ".%s", x->j->sets[x->sets[k]].name) : "";
+	const char *path = arena_printf(d->arena, "%s/%s%s.%s.npy", x->j->out, t->name, set, split_names[split]);
+
+	memcpy(dims, t->dims, sizeof *dims * (size_t)t->rank);
+	dims[0] = rows_of(x, x->sets[k]);
+	if (!outfile_open(&d->diag, f, path))
+		return false;
+	npy_begin(f->f, DT_f32, t->rank, dims);
+	if (!d->o.quiet)
+		printf("%s %s\n", path, shape_text(d->arena, t->rank, dims));
+	return true;
+}
+
+/* What the batch's samples got, those beyond the end left out. */
 static void
 take(struct recording *x, int64_t step)
 {
 	for (int o = 0; o < x->s.rt->noutputs; o++)
 		for (int k = 0; k < x->nsets; k++) {
-			struct tensor *t = x->out[k * x->s.rt->noutputs + o];
-			int64_t batch = x->j->sets[x->sets[k]].batch, n = t->dims[0] - step * batch;
-			size_t row = t->bytes / (size_t)t->dims[0];
+			const struct rt_tensor *t = &x->s.rt->outputs[o];
+			int64_t batch = x->j->sets[x->sets[k]].batch, n = rows_of(x, x->sets[k]) - step * batch;
+			size_t row = (size_t)(t->bytes / t->dims[0]);
 			const unsigned char *from = x->s.base[3 + x->s.rt->ninputs + o];
 
 			n = n < batch ? n : batch;
 			if (n > 0)
-				memcpy((unsigned char *)t->data + (size_t)(step * batch) * row, from + (size_t)x->first[k] * row, (size_t)n * row);
+				fwrite(from + (size_t)x->first[k] * row, row, (size_t)n, x->out[k * x->s.rt->noutputs + o].f);
 		}
 }
 
 static bool
-run(struct recording *x, struct arena *a)
+run(struct recording *x, int split)
 {
+	struct driver *d = x->j->d;
 	int64_t steps = 0;
+	bool ok = true;
+	int n = 0;
 
-	x->out = arena_array(a, struct tensor *, x->nsets * x->s.rt->noutputs + 1);
+	x->out = arena_array(d->arena, struct outfile, x->nsets * x->s.rt->noutputs + 1);
 	for (int k = 0; k < x->nsets; k++) {
 		int64_t rows = rows_of(x, x->sets[k]), batch = x->j->sets[x->sets[k]].batch;
 
 		steps = (rows + batch - 1) / batch > steps ? (rows + batch - 1) / batch : steps;
-		for (int o = 0; o < x->s.rt->noutputs; o++) {
-			const struct rt_tensor *t = &x->s.rt->outputs[o];
-			int64_t dims[MAX_RANK];
-
-			memcpy(dims, t->dims, sizeof *dims * (size_t)t->rank);
-			dims[0] = rows;
-			x->out[k * x->s.rt->noutputs + o] = tensor_new(a, DT_f32, t->rank, dims);
+		for (int o = 0; ok && o < x->s.rt->noutputs; o++) {
+			ok = begin(x, split, k, o);
+			n += ok;
 		}
 	}
-	for (int64_t step = 0; step < steps; step++) {
-		if (!fill(x, step) || !session_run(x->j->d, &x->s))
-			return false;
-		take(x, step);
+	for (int64_t step = 0; ok && step < steps; step++) {
+		ok = fill(x, step) && session_run(d, &x->s);
+		if (ok)
+			take(x, step);
 	}
-	return true;
-}
-
-/* TEACHER.OUTPUT.SPLIT.npy; of a teacher that reads several sets TEACHER.OUTPUT.SET.SPLIT.npy */
-static bool
-write_out(struct recording *x, struct arena *a, int split)
-{
-	struct driver *d = x->j->d;
-
-	for (int k = 0; k < x->nsets; k++)
-		for (int o = 0; o < x->s.rt->noutputs; o++) {
-			const struct tensor *t = x->out[k * x->s.rt->noutputs + o];
-			const char *name = x->s.rt->outputs[o].name, *path;
-
-			path = x->nsets > 1 ? arena_printf(a, "%s/%s.%s.%s.npy", x->j->out, name, x->j->sets[x->sets[k]].name, split_names[split])
-			                    : arena_printf(a, "%s/%s.%s.npy", x->j->out, name, split_names[split]);
-			if (!npy_write(path, t, &d->diag))
-				return false;
-			if (!d->o.quiet)
-				printf("%s %s\n", path, shape_text(a, t->rank, t->dims));
-		}
-	return true;
+	for (int i = 0; i < n; i++)
+		if (ok)
+			ok = outfile_commit(&d->diag, &x->out[i]);
+		else
+			outfile_abort(&x->out[i]);
+	return ok;
 }
 
 static bool
 one_split(struct recording *x, int split)
 {
-	struct arena *a;
 	bool ok = true;
 
 	for (int i = 0; i < x->nsets; i++)
 		if (!split_of(&x->j->sets[x->sets[i]], split)->n)
 			return true;
-	a = arena_create();
 	for (int i = 0; ok && i < x->nfeeds; i++)
 		ok = open_feed(x, &x->feeds[i], split);
-	ok = ok && run(x, a) && write_out(x, a, split);
+	ok = ok && run(x, split);
 	for (int i = 0; i < x->nfeeds; i++)
 		rt_data_close(&x->feeds[i].array);
-	arena_destroy(a);
 	return ok;
 }
 

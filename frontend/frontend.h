@@ -86,5 +86,6 @@ bool onnx_value_read(struct arena *, const char *path, enum onnx_kind, const cha
 /* npy.c: NumPy arrays */
 struct tensor *npy_read(struct arena *, const char *path, struct diag *);
 bool npy_write(const char *path, const struct tensor *, struct diag *);
+void npy_begin(FILE *, enum dtype, int rank, const int64_t *dims); /* the head; the elements follow, row by row */
 
 #endif

@@ -364,40 +364,45 @@ from_strings(struct arena *a, const struct tensor *t, const char **code)
 	return u;
 }
 
-static bool
-write_as(const char *path, const struct tensor *t, const char *code, struct diag *d)
+static void
+write_head(FILE *f, const char *code, int rank, const int64_t *dims)
 {
-	struct outfile f;
-	struct str s = {0};
 	unsigned char head[10] = "\x93NUMPY\x01";
-	size_t len;
-	bool ok;
-	int i;
+	struct str s = {0};
 
 	str_addf(&s, "{'descr': '%s%s', 'fortran_order': False, 'shape': (",
 	    code[1] == '1' && !code[2] ? "|" : "<", code);
-	for (i = 0; i < t->rank; i++)
-		str_addf(&s, "%lld%s", (long long)t->dims[i],
-		    t->rank == 1      ? ","
-		    : i + 1 < t->rank ? ", "
-				      : "");
+	for (int i = 0; i < rank; i++)
+		str_addf(&s, "%lld%s", (long long)dims[i], rank == 1 ? "," : i + 1 < rank ? ", " : "");
 	str_add(&s, "), }");
 	while ((sizeof head + s.n + 1) % 64)
 		str_add(&s, " ");
 	str_add(&s, "\n");
-	len = s.n;
-	head[8] = (unsigned char)(len & 255);
-	head[9] = (unsigned char)(len >> 8);
-	ok = outfile_open(d, &f, path);
-	if (ok) {
-		fwrite(head, 1, sizeof head, f.f);
-		fwrite(s.s, 1, s.n, f.f);
-		if (t->bytes)
-			fwrite(t->data, 1, t->bytes, f.f);
-		ok = outfile_commit(d, &f);
-	}
+	head[8] = (unsigned char)(s.n & 255);
+	head[9] = (unsigned char)(s.n >> 8);
+	fwrite(head, 1, sizeof head, f);
+	fwrite(s.s, 1, s.n, f);
 	str_free(&s);
-	return ok;
+}
+
+void
+npy_begin(FILE *f, enum dtype dtype, int rank, const int64_t *dims)
+{
+	require(code_of(dtype));
+	write_head(f, code_of(dtype), rank, dims);
+}
+
+static bool
+write_as(const char *path, const struct tensor *t, const char *code, struct diag *d)
+{
+	struct outfile f;
+
+	if (!outfile_open(d, &f, path))
+		return false;
+	write_head(f.f, code, t->rank, t->dims);
+	if (t->bytes)
+		fwrite(t->data, 1, t->bytes, f.f);
+	return outfile_commit(d, &f);
 }
 
 bool

@@ -185,12 +185,17 @@ set_of(struct recipe *r, const struct recipe_model *m, struct arena *a, struct d
 void
 recipe_record_fields(struct arena *a, struct recipe *r, struct diag *d)
 {
+	struct loc loc = LOC_FILE(r->path);
+
 	for (int i = 0; i < r->nteachers; i++) {
 		const struct recipe_model *m = &r->teachers[i];
 		struct recipe_set *s = NULL;
 
 		if (!m->nrecords)
 			continue;
+		loc.line = m->line;
+		if (m->data && !r->nsets)
+			diag_invalid(d, loc, "teacher \"%s\": \"data\" names one of several data sets, and there is one only", m->name);
 		if (r->nsets && !(s = set_of(r, m, a, d)))
 			continue;
 		add_fields(a, r, m, s ? (struct recipe_split *const[3]){&s->train, &s->val, &s->test}
