@@ -113,7 +113,7 @@ loss_vid(const struct loss_in *in, struct loss *out)
 		ct = p[i].t->dims[1];
 		a = tensor_new(b->g->arena, DT_f32, 1, &ct);
 		for (int64_t c = 0; c < ct; c++)
-			dtype_put_f(DT_f32, a->data, c, log(expm1(init - eps)));
+			dtype_put_f(DT_f32, a->data, c, init - eps + log(-expm1(eps - init)));
 		mu = regressed(in, p[i].s, ct, n, i);
 		v = b_softplus(b, loss_trained(in, layer_name(in, n, i, "log_scale"), a));
 		v = channels(b, b_adds(b, v, eps), p[i].t->rank);
@@ -205,7 +205,8 @@ margin_of_norm(const struct loss_in *in, const struct value *origin)
 	double *m;
 	int64_t c;
 
-	if (!n || n->op != OP_BatchNormalization || !n->in[1]->data || !n->in[2]->data)
+	if (!n || n->op != OP_BatchNormalization || n->in[1]->kind != VAL_CONST ||
+	    n->in[2]->kind != VAL_CONST)
 		return NULL;
 	scale = n->in[1]->data;
 	shift = n->in[2]->data;
