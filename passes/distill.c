@@ -58,7 +58,8 @@ build_term(struct distiller *x, const struct distill_term *t)
 		mean = l.total;
 		den = loss_rows(&o.in);
 		num = b_mul(&b, mean, den);
-	} else if (x->d->mixed && !x->eval && o.in.target && o.in.nteachers == 0) {
+	} else if (x->d->mixed && !x->eval && o.in.target &&
+		   (o.in.nteachers == 0 || l.labels)) {
 		if (!distill_mixed_sums(x, &b, &o, &l, &num, &den))
 			return false;
 		mean = ratio(&b, num, den);

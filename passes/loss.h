@@ -40,6 +40,7 @@ struct loss_in {
  * loss takes itself, of the rows that count (loss_mean). */
 struct loss {
 	struct value *row, *weight, *total;
+	bool labels; /* it depends on the task's labels, although there are teachers */
 };
 bool loss_build(const struct loss_in *, struct loss *);
 #define LOSS(id, ...) bool loss_##id(const struct loss_in *, struct loss *);

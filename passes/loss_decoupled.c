@@ -59,6 +59,7 @@ loss_dkd(const struct loss_in *in, struct loss *out)
 	v = b_add(b, v, b_mul(b, others_part(b, &s), loss_dial(in, "beta")));
 	out->row = tau_scale(in, v, s.ts, s.tt);
 	out->weight = s.counted;
+	out->labels = true;
 	return out->row != NULL;
 }
 
@@ -88,6 +89,7 @@ loss_wsld(const struct loss_in *in, struct loss *out)
 	out->row = b_mul(b, w, b_neg(b, sum_kept(b, b_mul(b, s.p, s.ls))));
 	out->row = tau_scale(in, out->row, s.ts, s.tt);
 	out->weight = s.counted;
+	out->labels = true;
 	return out->row != NULL;
 }
 

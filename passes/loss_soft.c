@@ -94,6 +94,7 @@ reduced(const struct loss_in *in, struct value *v, const struct soft *s, struct 
 		v = b_muls(in->b, v, (double)dims_count(v->rank, v->dims));
 	out->row = v;
 	out->weight = soft_weight(in, s);
+	out->labels = s->hot != NULL;
 	return v != NULL;
 }
 
@@ -144,6 +145,7 @@ loss_logit_mse(const struct loss_in *in, struct loss *out)
 		out->row =
 		    b_muls(in->b, out->row, (double)dims_count(out->row->rank, out->row->dims));
 	out->weight = soft_weight(in, &s);
+	out->labels = s.hot != NULL;
 	return out->row != NULL;
 }
 

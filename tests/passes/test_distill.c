@@ -288,6 +288,30 @@ mixed_of(struct setup *s, int ignore)
 	return num / den;
 }
 
+/* wsld at T of rows that are mixtures: the share of either label's weight. */
+static double
+mixed_wsld_of(struct setup *s, double tau)
+{
+	struct mat z = logits(s->s.student.graph), t = logits(s->teacher[0].graph);
+	double sum = 0;
+
+	for (int i = 0; i < ROWS; i++)
+		for (int k = 0; k < 2; k++) {
+			int y = label_at((i + k) % ROWS);
+			double share = (float)(0.25 + 0.125 * (i % 4)), l[CLASSES], lt[CLASSES], h = 0, w;
+
+			log_softmax(&z.v[i * CLASSES], 1, l);
+			log_softmax(&t.v[i * CLASSES], 1, lt);
+			w = 1 - exp(-l[y] / (lt[y] - 1e-7));
+			log_softmax(&z.v[i * CLASSES], tau, l);
+			log_softmax(&t.v[i * CLASSES], tau, lt);
+			for (int c = 0; c < CLASSES; c++)
+				h -= exp(lt[c]) * l[c];
+			sum += (k ? 1 - share : share) * w * h * tau * tau;
+		}
+	return sum / ROWS;
+}
+
 static void
 term_mixed(void **state)
 {
@@ -348,6 +372,24 @@ kd_of(struct setup *s, int rows, int nteachers, double tau, bool cross_only)
 			sum += p[c] * ((cross_only ? 0 : log(p[c])) - l[c]);
 	}
 	return tau * tau * sum / rows;
+}
+
+/* Terms with teachers that read labels too: mixed as those without. */
+static void
+term_mixed_soft(void **state)
+{
+	struct setup s;
+
+	(void)state;
+	set_up(&s);
+	s.s.mixed = true;
+	s.term[0].loss = "wsld";
+	s.term[0].temperature.from = 2;
+	s.term[0].nteachers = 1;
+	CLOSE(train_term(&s), mixed_wsld_of(&s, 2));
+	s.term[0].loss = "kd"; /* no label: as it is */
+	CLOSE(train_term(&s), kd_of(&s, ROWS, 1, 2, false));
+	tear_down(&s);
 }
 
 static void
@@ -958,6 +1000,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(term_ce),
 	    cmocka_unit_test(term_mixed),
+	    cmocka_unit_test(term_mixed_soft),
 	    cmocka_unit_test(term_kd),
 	    cmocka_unit_test(term_mse_bce_cosine),
 	    cmocka_unit_test(term_hint),
