@@ -49,6 +49,12 @@ rows_of(struct job *j, const struct job_field *f)
 static void
 picture_dims(const struct recipe_input *in, int *rank, int64_t *dims)
 {
+	if (in->hwc && *rank == 4) {
+		int64_t c = dims[3];
+
+		memmove(dims + 2, dims + 1, 2 * sizeof *dims);
+		dims[1] = c;
+	}
 	if (in->channels && *rank == 3) {
 		memmove(dims + 2, dims + 1, 2 * sizeof *dims);
 		*rank = 4;
@@ -149,6 +155,7 @@ fill_model(struct job *j, const struct recipe_model *m, struct graph *g, struct 
 		                                        .mask = in->mask, .length = in->length, .filler = in->filler,
 		                                        .nnorm = in->nnorm, .mean = in->mean, .std = in->std, .npad = in->npad,
 		                                        .pad = in->pad, .channels = in->channels,
+		                                        .bgr = in->bgr, .hwc = in->hwc,
 		                                        .resize = {in->resize[0], in->resize[1]}};
 	}
 	for (int k = 0; k < g->inputs.n; k++) {

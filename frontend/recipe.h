@@ -33,6 +33,7 @@ struct recipe_input {            /* feeds one ONNX input of a model */
 	double *mean, *std;
 	int npad; int64_t *pad;  /* optional zeros around: lo.., hi.. of the sample's dims */
 	int channels;            /* 1: grey, 3: rgb, 0: the field's own */
+	bool bgr, hwc;           /* colours backwards; samples are [H,W,C] */
 	int64_t resize[2];       /* H, W; 0: the field's own */
 	int line;
 };

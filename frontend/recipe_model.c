@@ -41,16 +41,21 @@ input_normalize(struct ydoc *y, ynode *n, struct recipe_input *in)
 static void
 input_picture(struct ydoc *y, ynode *n, const char *what, struct recipe_input *in)
 {
-	static const char *const kinds[] = {"grey", "rgb"};
-	const char *channels = yaml_string(y, n, "channels", NULL);
+	static const char *const kinds[] = {"grey", "rgb", "bgr"}, *const layouts[] = {"chw", "hwc"};
+	const char *channels = yaml_string(y, n, "channels", NULL), *layout = yaml_string(y, n, "layout", "chw");
 
 	recipe_resize(y, yaml_get(y, n, "resize"), arena_printf(y->arena, "%s.resize", what), in->resize);
+	in->hwc = strcmp(layout, "hwc") == 0;
+	if (!in->hwc && strcmp(layout, "chw") != 0)
+		yaml_bad(y, yaml_get(y, n, "layout"), "%s: \"layout\" is \"%s\"%s", what, layout,
+		    yaml_hint(y, layout, 2, layouts));
 	if (!channels)
 		return;
-	in->channels = strcmp(channels, "rgb") == 0 ? 3 : 1;
+	in->bgr = strcmp(channels, "bgr") == 0;
+	in->channels = strcmp(channels, "rgb") == 0 || in->bgr ? 3 : 1;
 	if (in->channels == 1 && strcmp(channels, "grey") != 0 && strcmp(channels, "gray") != 0)
 		yaml_bad(y, yaml_get(y, n, "channels"), "%s: \"channels\" is \"%s\"%s", what, channels,
-		    yaml_hint(y, channels, 2, kinds));
+		    yaml_hint(y, channels, 3, kinds));
 }
 
 static struct recipe_input
@@ -64,7 +69,7 @@ model_input(struct ydoc *y, ynode *n, const char *onnx, const char *model)
 		return in;
 	}
 	if (!YAML_KEYS(y, n, what, "field", "scale", "offset", "normalize", "pad", "mask", "length",
-		"resize", "channels") &&
+		"resize", "channels", "layout") &&
 	    !yaml_is_map(n))
 		return in;
 	in.field = yaml_string(y, n, "field", NULL);

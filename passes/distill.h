@@ -17,6 +17,7 @@ struct distill_input {       /* graph input of a model <- data field */
 	int nnorm; const double *mean, *std;
 	int npad; const int64_t *pad;
 	int channels;            /* 1: grey, 3: colour, 0: as they are */
+	bool bgr, hwc;           /* colours backwards; samples are [H,W,C] */
 	int64_t resize[2];       /* H, W; 0: as they are */
 };
 struct distill_model {

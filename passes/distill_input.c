@@ -15,7 +15,34 @@ bad(struct build *b, const struct distill_input *in, const struct value *v, cons
 	    what, in->value->name, in->field ? in->field : "", dims_text(b->g->arena, v));
 }
 
-/* [N,H,W] or [N,1,H,W] -> three times the same; [N,3,H,W] -> [N,1,H,W]. */
+/* [N,H,W,C] -> [N,C,H,W] */
+static struct value *
+channels_first(struct build *b, const struct distill_input *in, struct value *v)
+{
+	if (v->rank == 4)
+		return b_transpose(b, v, (const int64_t[]){0, 3, 1, 2});
+	diag_invalid(b->diag, b->loc, "layout: hwc of input \"%s\": field \"%s\" is %s, samples [H,W,C] are expected",
+	    in->value->name, in->field ? in->field : "", dims_text(b->g->arena, v));
+	return NULL;
+}
+
+/* [N,3,..], the last channel first */
+static struct value *
+reversed(struct build *b, struct value *v)
+{
+	int64_t start[4] = {0}, count[4], step[4] = {1, 1, 1, 1};
+	struct value *part[3];
+
+	memcpy(count, v->dims, sizeof count);
+	count[1] = 1;
+	for (int i = 0; i < 3; i++) {
+		start[1] = 2 - i;
+		part[i] = b_slice(b, v, start, count, step);
+	}
+	return part[0] && part[1] && part[2] ? b_concat(b, 3, part, 1) : NULL;
+}
+
+/* [N,H,W] or [N,1,H,W] -> three times the same; [N,3,H,W] -> [N,1,H,W], or backwards. */
 static struct value *
 recolored(struct build *b, const struct distill_input *in, struct value *v)
 {
@@ -26,11 +53,11 @@ recolored(struct build *b, const struct distill_input *in, struct value *v)
 	if (v->rank == 3)
 		v = b_reshape(b, v, 4, (const int64_t[]){v->dims[0], 1, v->dims[1], v->dims[2]});
 	if (v->rank != 4 || (v->dims[1] != 1 && v->dims[1] != 3)) {
-		bad(b, in, v, in->channels == 1 ? "channels: grey" : "channels: rgb");
+		bad(b, in, v, in->channels == 1 ? "channels: grey" : in->bgr ? "channels: bgr" : "channels: rgb");
 		return NULL;
 	}
 	if (v->dims[1] == in->channels)
-		return v;
+		return in->bgr ? reversed(b, v) : v;
 	memcpy(dims, v->dims, sizeof dims);
 	if (in->channels == 3) {
 		dims[1] = 3;
@@ -90,6 +117,8 @@ resized(struct build *b, const struct distill_input *in, struct value *v)
 struct value *
 distill_picture(struct build *b, const struct distill_input *in, struct value *v)
 {
+	if (v && in->hwc)
+		v = channels_first(b, in, v);
 	if (v && in->channels)
 		v = recolored(b, in, v);
 	if (v && in->resize[0])

@@ -180,7 +180,7 @@ prepared(struct distiller *x, struct build *b, const struct distill_input *in, c
 	int i = distill_field_find(x, in->field, b->loc);
 	struct value *v = i < 0 ? NULL : distill_field_value(x, i);
 	const struct value *want = in->value;
-	bool plain = in->scale == 1 && in->offset == 0 && in->nnorm == 0 && !in->channels && !in->resize[0];
+	bool plain = in->scale == 1 && in->offset == 0 && in->nnorm == 0 && !in->channels && !in->resize[0] && !in->hwc;
 
 	if (!v)
 		return NULL;

@@ -44,6 +44,8 @@ recipe size 2 0.01 "${small/\[4, 4\]/[4, 5]}" '' '{hard: {task: cls, loss: ce}}'
 expect 2 '' "$RETORT" distill size.yaml -o none
 recipe colour 2 0.01 "${small/rgb/rbg}" '' '{hard: {task: cls, loss: ce}}'
 expect 2 'did you mean "rgb"?' "$RETORT" distill colour.yaml -o none
+recipe layout 2 0.01 "${small/channels: rgb/layout: hwc, channels: bgr}" '' '{hard: {task: cls, loss: ce}}'
+expect 2 'samples [H,W,C] are expected' "$RETORT" distill layout.yaml -o none
 
 # the same model as its own teacher: what differs is what they see
 cp small/student.onnx same.onnx

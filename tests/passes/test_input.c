@@ -175,6 +175,27 @@ colour_and_larger(void **state)
 	arena_destroy(a);
 }
 
+/* u8 [H,W,3] as blue, green, red planes */
+static void
+backwards(void **state)
+{
+	struct arena *a = arena_create();
+	struct picture x = given(a, 4, 5, 3), want = picture(a, 3, 4, 5); /* read as [h 4, w 5, c 3] */
+	struct setup s;
+
+	(void)state;
+	for (int64_t r = 0; r < ROWS; r++)
+		for (int64_t c = 0; c < 3; c++)
+			for (int64_t i = 0; i < 20; i++)
+				want.p[(r * 3 + c) * 20 + i] = x.p[r * 60 + i * 3 + 2 - c];
+	set_up(&s, x, 4, (int64_t[]){ROWS, 3, 4, 5});
+	s.in.hwc = s.in.bgr = true;
+	s.in.channels = 3;
+	check(&s, want);
+	tear_down(&s);
+	arena_destroy(a);
+}
+
 static void
 refused(void **state)
 {
@@ -196,6 +217,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(grey_and_smaller),
 	    cmocka_unit_test(colour_and_larger),
+	    cmocka_unit_test(backwards),
 	    cmocka_unit_test(refused),
 	};
 
