@@ -33,6 +33,9 @@ shares_open(struct run *r)
 			return oom(r);
 		if (!exec_open(&s->e, p, r))
 			return false;
+		batches_train(&r->batches, 0); /* its buffers, before the first step */
+		if (!exec_fill(&s->e, r, SPLIT_TRAIN, true))
+			return false;
 	}
 	return true;
 }
