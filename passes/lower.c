@@ -361,6 +361,14 @@ root_of(const struct lower *lo, struct value *v)
 	return v;
 }
 
+/* Does the node put rows into v, which it reads for nothing else? */
+static bool
+puts_into(const struct node *n, const struct value *v)
+{
+	return op_info[n->op].class == OC_index && n->op != OP_gather && n->in[0] == v && n->in[1] != v &&
+	       n->in[2] != v;
+}
+
 /* Collects the clusters that read v, through what is computed where it is used.
  * Within `writer` every read must be at the writer's own index: `same` turns
  * false at the first that is not. */
@@ -381,8 +389,10 @@ readers(
 			continue;
 		}
 		if (c == writer) {
-			*same &= map && u != c->anchor &&
-				 (c->kind != CL_NEST || !c->reduced || lo->small[u->out[0]->id]);
+			if (u == c->anchor)
+				*same &= puts_into(u, v);
+			else
+				*same &= map && (c->kind != CL_NEST || !c->reduced || lo->small[u->out[0]->id]);
 			continue;
 		}
 		vec_push(lo->tmp, out, c);
@@ -398,7 +408,8 @@ update_in_place(struct lower *lo, const struct update *u)
 	bool same = true;
 
 	if (u->next->kind != VAL_NODE || lo->alias[u->next->id] || u->next->layout ||
-	    lo->buf[u->next->id] || !(c = lo->cluster_of[u->next->def->id]) || c->kind == CL_OTHER)
+	    lo->buf[u->next->id] || !(c = lo->cluster_of[u->next->def->id]) ||
+	    (c->kind == CL_OTHER && !puts_into(u->next->def, u->state)))
 		return false;
 	if (c->kind == CL_NEST && !nest_fits(lo, c->nodes.v, c->nodes.n, &s))
 		die("cluster without loops");
