@@ -313,9 +313,11 @@ loss_state(const struct loss_in *in, const char *what, struct tensor *initial)
 	return own(in, what, initial, false);
 }
 
-void
-loss_fill(const struct loss_in *in, const char *what, struct tensor *t, double bound)
+struct value *
+loss_parameter(
+    const struct loss_in *in, const char *what, int rank, const int64_t *dims, double bound)
 {
+	struct tensor *t = tensor_new(in->b->g->arena, DT_f32, rank, dims);
 	uint64_t state = (uint64_t)in->seed;
 
 	for (const char *s = own_name(in, what); *s; s++)
@@ -325,15 +327,6 @@ loss_fill(const struct loss_in *in, const char *what, struct tensor *t, double b
 
 		dtype_put_f(DT_f32, t->data, i, (2 * u - 1) * bound);
 	}
-}
-
-struct value *
-loss_parameter(
-    const struct loss_in *in, const char *what, int rank, const int64_t *dims, double bound)
-{
-	struct tensor *t = tensor_new(in->b->g->arena, DT_f32, rank, dims);
-
-	loss_fill(in, what, t, bound);
 	return own(in, what, t, true);
 }
 

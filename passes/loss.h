@@ -95,8 +95,6 @@ struct value *loss_normal(const struct loss_in *, const char *what, int rank, co
 /* Trained with the student; drawn uniformly from +-bound by seed and name. */
 struct value *loss_parameter(
     const struct loss_in *, const char *what, int rank, const int64_t *dims, double bound);
-/* f32 numbers drawn so. */
-void loss_fill(const struct loss_in *, const char *what, struct tensor *, double bound);
 struct value *loss_trained(const struct loss_in *, const char *what, struct tensor *initial);
 /* Not trained; what it becomes after the step (training only). */
 struct value *loss_state(const struct loss_in *, const char *what, struct tensor *initial);

@@ -7,18 +7,22 @@
  *           p(e) = exp(<v, e>/tau) / Z,  c = K/n,  Z = n exp(1/(2 dim tau^2))
  *           -log p0/(p0 + c + 1e-7) - K mean_k log c/(pk + c + 1e-7)
  *
- *         added for both sides, mean over rows.  Z is what n p comes to on the memory's random
- *         start, whose products with a unit vector have variance 1/dim; RepDistiller measures
- *         it on the first batch.
+ *         added for both sides, mean over rows.  Z is what n p comes to for entries of random
+ *         directions, whose products with a unit vector have variance 1/dim; RepDistiller
+ *         starts with such a memory and measures Z on the first batch.
  *
  * The K others are drawn for a batch, not for a row: the products are one contraction, and no
  * [rows, K, dim] is gathered.  A row leaves out those of its own class (by the task's labels;
  * without, its own entry) and takes the mean of the rest.  K at least n: all entries.
  *
  * memory: 0  M has an entry for each training sample: after the step that of sample i becomes
- *            momentum m_i + (1 - momentum) v_i, of length 1.  A row's own entry is what a step
- *            before left; at evaluation, where samples are others, the batch's own embedding.
- * memory: n  M has the last n embeddings; a row's own entry is the batch's own embedding. */
+ *            momentum m_i + (1 - momentum) v_i, of length 1.  A row's own entry is what an
+ *            epoch before left.
+ * memory: n  M has the last n embeddings.
+ *
+ * Entries begin as 0, which is alike to nothing and has no gradient: an executable need not hold
+ * them.  Where a row has no entry (in a queue; at evaluation, whose samples are others) the other
+ * side's embedding of it takes its place. */
 #include "passes/distill_int.h"
 
 #include <math.h>
@@ -33,7 +37,7 @@ struct bank {
 	struct value *places; /* i64 [k] of the drawn; NULL: all in order */
 	struct value *index;  /* i64 [rows]: the rows' entries */
 	struct value *labels,
-	    *seen; /* f32 [rows], -2: to ignore; the memory's [n], -1: none yet; or NULL */
+	    *seen; /* 1 + class, f32 [rows] (-1: to ignore) and [n] (0: none yet); or NULL */
 };
 
 static const double least = 1e-7;
@@ -44,16 +48,11 @@ gather(struct build *b, struct value *of, const struct bank *m)
 	return m->places ? b_gather(b, of, m->places, 0) : of;
 }
 
-static struct tensor *
-start(const struct loss_in *in, const char *what, int64_t n, int64_t dim)
+/* Of zeros: nothing of it is in the executable. */
+static struct value *
+memory(const struct loss_in *in, const char *what, int rank, int64_t n, int64_t dim)
 {
-	struct tensor *t = tensor_new(in->b->g->arena, DT_f32, dim ? 2 : 1, (int64_t[]){n, dim});
-
-	if (dim)
-		loss_fill(in, what, t, sqrt(3 / (double)dim));
-	for (int64_t i = 0; i < n && !dim; i++)
-		dtype_put_f(DT_f32, t->data, i, -1);
-	return t;
+	return loss_state(in, what, tensor_new(in->b->g->arena, DT_f32, rank, (int64_t[]){n, dim}));
 }
 
 static const char *
@@ -127,13 +126,13 @@ bank_open(const struct loss_in *in, int layer, struct bank *m)
 	if (!in->eval)
 		m->index = m->queue ? queue_places(in, m) : bank_places(in, m);
 	if (in->target && in->target->rank == 1 && dtype_is_int(in->target->dtype)) {
-		m->labels = b_cast(b, in->target, DT_f32);
+		m->labels = b_adds(b, b_cast(b, in->target, DT_f32), 1);
 		if (in->field->has_ignore)
 			m->labels = b_select(b,
 			    b2(b, OP_eq, in->target,
 				b_scalar_like(b, in->target, (double)in->field->ignore)),
-			    b_scalar(b, DT_f32, -2), m->labels);
-		m->seen = loss_state(in, of_layer(in, "labels", layer), start(in, "", m->n, 0));
+			    b_scalar(b, DT_f32, -1), m->labels);
+		m->seen = memory(in, of_layer(in, "labels", layer), 1, m->n, 0);
 	}
 	return true;
 }
@@ -147,7 +146,7 @@ side(const struct loss_in *in, int layer, const char *name, struct value *x, con
 	struct side s = {.v = loss_embedding(in, name, layer, loss_pooled(in, x))};
 
 	s.v = b_unit_rows(b, s.v, 1e-12);
-	s.memory = loss_state(in, what, start(in, what, m->n, dim));
+	s.memory = memory(in, what, 2, m->n, dim);
 	s.drawn = gather(b, s.memory, m);
 	s.own = s.v;
 	if (!m->queue && !in->eval)
@@ -249,7 +248,7 @@ crd(const struct loss_in *in, int layer, struct value *xs, struct value *xt)
 		remember(in, &m, &t);
 		if (m.seen)
 			loss_update(in, m.seen,
-			    put(b, m.seen, m.index, b_max(b, m.labels, b_scalar(b, DT_f32, -1))));
+			    put(b, m.seen, m.index, b_max(b, m.labels, b_scalar(b, DT_f32, 0))));
 	}
 	return sum;
 }

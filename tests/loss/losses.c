@@ -363,6 +363,8 @@ fed(const struct problem *p, const struct value *v, int64_t i)
 	const char *dot = strrchr(v->name, '.');
 	char s[64];
 
+	if (v->data && c->start && dtype_get_f(v->dtype, v->data->data, i) == 0)
+		return c->start(v->name, i);
 	if (v->data)
 		return dtype_get_f(v->dtype, v->data->data, i);
 	if (strcmp(v->name, "valid") == 0)

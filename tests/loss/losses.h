@@ -60,6 +60,7 @@ struct loss_case {
 	int64_t samples; /* of the training set */
 	/* the state after the step into d, which holds what it was; false: it is none of the known */
 	bool (*next)(const struct given *, const char *state, struct dense *d);
+	double (*start)(const char *state, int64_t i); /* what a state that begins as 0 is before the step */
 	const char *shown; /* the golden graph's settings, where the row's make a long one */
 	bool batch_only; /* is about the batch's statistics: no evaluation form to compare */
 	bool normed;	 /* teacher k comes from a batch normalisation: scale noise "scale", shift "shift" */
