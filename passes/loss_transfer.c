@@ -400,11 +400,15 @@ loss_pad(const struct loss_in *in, struct loss *out)
 	if (!adapt_pairs(in, &n, &p))
 		return false;
 	for (int i = 0; i < n; i++) {
-		struct conv_form f = conv_form(p[i].t->dims[1], 1, 1, false);
-		struct value *v = module_norm(in, layer_name(in, n, i, "variance.bn"),
-		    module_conv(in, layer_name(in, n, i, "variance"), p[i].s, &f));
-		struct value *row = v ? b_adds(b, b_exp(b, v), loss_number(in, "eps")) : NULL;
+		struct conv_form f;
+		struct value *v, *row;
 
+		if (!are_maps(in, &p[i]))
+			return false;
+		f = conv_form(p[i].t->dims[1], 1, 1, false);
+		v = module_norm(in, layer_name(in, n, i, "variance.bn"),
+		    module_conv(in, layer_name(in, n, i, "variance"), p[i].s, &f));
+		row = v ? b_adds(b, b_exp(b, v), loss_number(in, "eps")) : NULL;
 		row = b_div(b, b_square(b, b_sub(b, p[i].t, p[i].s)), row);
 		if (!row || !add_layer(in, out, b_add(b, row, v), 1))
 			return false;
@@ -424,10 +428,13 @@ loss_mgd(const struct loss_in *in, struct loss *out)
 	if (!adapt_pairs(in, &n, &p))
 		return false;
 	for (int i = 0; i < n; i++) {
-		struct conv_form f = conv_form(p[i].t->dims[1], 3, 1, true);
 		struct value *s = p[i].s, *keep;
 		int64_t dims[MAX_RANK];
+		struct conv_form f;
 
+		if (!are_maps(in, &p[i]))
+			return false;
+		f = conv_form(p[i].t->dims[1], 3, 1, true);
 		for (int k = 0; k < s->rank; k++)
 			dims[k] = k == 1 ? 1 : s->dims[k];
 		keep = loss_uniform(in, layer_name(in, n, i, "mask"), s->rank, dims);
