@@ -277,15 +277,30 @@ imitation(const struct distiller *x, const struct distill_task *task)
 	return NULL;
 }
 
-/* maps: of the teachers' classes, as their term has them; NULL: none */
+/* The teachers as that term compares them with the student: classes mapped, maps resized. */
+static bool
+as_compared(const struct distill_term *from, struct operands *o)
+{
+	struct loss_in in = o->in;
+	struct classes c;
+
+	if (loss_setting_find(&loss_info[loss_find(from->loss)], "resize") < 0 || in.student->rank < 2)
+		return true;
+	if (in.b->diag->errors)
+		return false; /* which the term itself may have reported */
+	in.term = from;
+	for (int k = 0; k < in.nteachers; k++)
+		if (!(o->in.teachers[k] = class_mapped(&in, k, &c)))
+			return false;
+	return true;
+}
+
+/* from: the term whose teachers they are; NULL: none of a term */
 static bool
 operands(struct distiller *x, struct build *b, const struct distill_task *task, int nteachers,
-    const char *const *teachers, const struct distill_class_map *maps, struct distill_term *t,
+    const char *const *teachers, const struct distill_term *from, struct distill_term *t,
     struct operands *o)
 {
-	struct classes c;
-	bool ok;
-
 	*t = (struct distill_term){.name = task->name,
 	    .task = task->name,
 	    .loss = "ce",
@@ -293,13 +308,8 @@ operands(struct distiller *x, struct build *b, const struct distill_task *task, 
 	    .temperature = {.from = 1},
 	    .nteachers = nteachers,
 	    .teachers = teachers,
-	    .maps = maps,
 	    .loc = task->loc};
-	ok = distill_operands(x, b, t, o);
-	for (int k = 0; k < nteachers && ok && maps; k++)
-		if (maps[k].n && o->in.student->rank > 1)
-			ok = (o->in.teachers[k] = class_mapped(&o->in, k, &c)) != NULL;
-	return ok;
+	return distill_operands(x, b, t, o) && (!from || nteachers == 0 || as_compared(from, o));
 }
 
 static bool
@@ -398,7 +408,7 @@ mean(struct distiller *x, const struct distill_task *task, const struct distill_
 		m->teacher ? &m->teacher
 		: from	   ? from->teachers
 			   : NULL,
-		from && !m->teacher ? from->maps : NULL, &t, &o) ||
+		taught && !m->teacher ? from : NULL, &t, &o) ||
 	    !has_needs(x, &o, m->name, metric_info[id].needs) || !sums[id](&in, &l))
 		return false;
 	distill_sums(x, &b, o.rows, &l, &num, &den);
@@ -472,7 +482,7 @@ task_rows(struct distiller *x, const struct distill_task *task)
 	output(x, task, "scores", o.in.student);
 	output(x, task, "valid", distill_valid_rows(x, &b, o.rows));
 	if (from &&
-	    operands(x, &b, task, from->nteachers, from->teachers, from->maps, &t, &taught) &&
+	    operands(x, &b, task, from->nteachers, from->teachers, from, &t, &taught) &&
 	    teachers_fit(&taught) && taught.rows.first == o.rows.first &&
 	    taught.rows.end == o.rows.end)
 		output(x, task, "teacher", teacher(&taught.in));

@@ -6,9 +6,13 @@
 static bool
 no_target(const struct loss_in *in)
 {
+	if (!in->term->task)
+		return diag_invalid(in->b->diag, in->term->loc,
+		    "loss %s needs labels here; give the term a task with a target field",
+		    in->term->loss);
 	return diag_invalid(in->b->diag, in->term->loc,
 	    "loss %s needs a target; give task \"%s\" a target field", in->term->loss,
-	    in->term->task ? in->term->task : "");
+	    in->term->task);
 }
 
 /* The field as [rows, d...] for logits [rows, C, d...]; NULL: reported. */

@@ -760,7 +760,7 @@ const struct loss_refusal soft_refusals[] = {
 	{"kd", "class_map: 0 1 2 | 2 3 -1, fuse: logits", "their logits have no mean", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 3), SHAPE(6, 3)}},
 	{"kd", "", "needs equal shapes, or resize: bilinear", .student = {SHAPE(4, 3, 2, 4)}, .teacher = {SHAPE(4, 3, 3, 3)}},
 	{"kd", "", "s0 has one class to compare", .student = {SHAPE(6, 1)}, .teacher = {SHAPE(6, 1)}},
-	{"kd", "annealing: 0.5", "loss kd needs a target", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}},
+	{"kd", "annealing: 0.5", "loss kd needs labels here; give the term a task", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}},
 	{"dkd", "", "s0 has 2 classes: dkd needs at least 3", .student = {SHAPE(6, 2)}, .teacher = {SHAPE(6, 2)}, .target = SHAPE(6), .classes = 2},
 	{"dist", "dynamic_temperature: flsw", "row by row", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}},
 	{"logit_mse", "class_map: 0 0 1", "their logits have no sum", .student = {SHAPE(6, 2)}, .teacher = {SHAPE(6, 3)}},
