@@ -186,13 +186,13 @@ recipe 'terms:
   hard: {task: cls, loss: ce, weight: 0.1}
   hidden: {loss: hidden, student: h, teacher: big.h, mask: ids}
   cls: {loss: hidden, mode: cls, student: h, teacher: big.h}
-  mse: {loss: attention, student: scores, teacher: big.scores, mask: {field: ids, filler: 0}, weight: 0.1}
-  ce: {loss: attention, student: scores, teacher: big.scores, mask: ids, kwargs: {mode: ce}, weight: 0.1}
+  mse: {loss: attention, student: scores, teacher: big.scores, mask: {field: ids, filler: 0}}
+  ce: {loss: attention, student: scores, teacher: big.scores, mask: ids, kwargs: {mode: ce}}
   kl: {loss: attention, student: probs, teacher: big.probs, mode: kl, heads: mean}
-train: {epochs: 8, optimizer: {adam: {lr: 0.01}}}' | sed 's/inputs: {x: x}/inputs: {ids: ids}/' >tokens.yaml
+train: {epochs: 40, optimizer: {adam: {lr: 0.01}}}' | sed 's/inputs: {x: x}/inputs: {ids: ids}/' >tokens.yaml
 expect 0 '' "$RETORT" distill tokens.yaml -o tokens
 for t in hidden cls mse ce kl; do
-	less "$(value tokens $t 8)" "$(value tokens $t 1)" "$t"
+	less "$(value tokens $t 40)" "$(value tokens $t 1)" "$t"
 done
 
 # mistakes
