@@ -43,8 +43,10 @@ logged(struct ydoc *y, ynode *root, struct recipe *r)
 {
 	ynode *n = yaml_get(y, root, "log");
 
-	if (!n || (!YAML_KEYS(y, n, "log", "grad_share") && !yaml_is_map(n)))
+	if (!n || (!YAML_KEYS(y, n, "log", "grad_share", "agreement") && !yaml_is_map(n)))
 		return;
+	if (yaml_bool(y, n, "agreement", false))
+		recipe_agreement(y->arena, r);
 	r->log_line = yaml_line(n);
 	r->grad_share = yaml_bool(y, n, "grad_share", false);
 }

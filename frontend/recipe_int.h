@@ -28,6 +28,8 @@ int recipe_terms(struct ydoc *, ynode *, const struct recipe *, struct recipe_te
 /* A number, or {from, to, over, curve}; `otherwise` where the mapping does not have it. */
 struct dial recipe_dial(
     struct ydoc *, ynode *map, const char *key, double otherwise, double least, double most);
+/* recipe_metric.c: the metric agreement of every task that learns from a teacher's outputs */
+void recipe_agreement(struct arena *, struct recipe *);
 /* recipe_balance.c: after the stage's terms */
 void recipe_balance(struct ydoc *, ynode *stage, const struct recipe *, struct recipe_stage *);
 void recipe_check_balance(const struct recipe *, const struct recipe_stage *, struct diag *);

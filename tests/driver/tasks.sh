@@ -74,6 +74,11 @@ recipe '' | sed -e 's/^tasks:/  teachers: {t: {onnx: s.onnxtxt, inputs: {image: 
 sed 's/momentum: 0.9/momentum: 0.9, dot_delta: 0.075/' undotted.yaml >dot.yaml
 run dot '' '"terms"'
 run undotted '' '"terms"'
+sed 's/^tasks:/log: {agreement: true}\ntasks:/; s/epochs: 4/epochs: 1/' dot.yaml >agree.yaml
+expect 0 '' "$RETORT" distill agree.yaml -o agree -q
+expect 0 '"val.cls.agreement"' cat agree/metrics.jsonl
+tests=$((tests + 1))
+grep -q 'odd.agreement' agree/metrics.jsonl && fail "a task without a teacher agrees with one"
 sed 's/dot_delta: 0.075/dot_delta: 0.2/' dot.yaml >wrong.yaml
 expect 2 'must lie in [0, 1)' "$RETORT" distill wrong.yaml -o x
 
