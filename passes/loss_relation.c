@@ -14,6 +14,9 @@
  *   cckd  K_ij of e: <e_i, e_j>, or exp(-2g) sum_{p<=degree} (2g)^p/p! <e_i, e_j>^p:
  *         |Ks - Kt| / n^2                         Peng et al. 2019, as torchdistill
  *
+ *   hard_pairs  c_ij = cos(x_i, x_j): mean (cs - ct)^2 of the `share` n pairs i < j (one at
+ *         least) of which it is largest           PaddleSlim's mining of hard pairs
+ *
  * Layer i goes with layer i, their terms are added; of one student tensor with several
  * teachers the mean over teachers.  Rows that do not count are multiplied by 0. */
 #include "passes/loss.h"
@@ -361,6 +364,56 @@ bool
 loss_pkt(const struct loss_in *in, struct loss *out)
 {
 	return loss_each_pair(in, out, pkt);
+}
+
+/* ---- hard_pairs */
+
+/* The differences of pairs i < j of rows that count in a column, -1 elsewhere. */
+static struct value *
+pairs_of(const struct loss_in *in, struct value *d)
+{
+	struct build *b = in->b;
+	int64_t n = d->dims[0], dims[2] = {n, n};
+	struct value *i = b_iota(b, DT_i32, 2, dims, 0), *j = b_iota(b, DT_i32, 2, dims, 1);
+	struct value *pair = count_pairs(in, b_cast(b, b2(b, OP_lt, i, j), DT_f32));
+
+	pair = b2(b, OP_lt, b_scalar(b, DT_f32, 0), pair);
+	d = b_select(b, pair, b_square(b, d), b_scalar(b, DT_f32, -1));
+	return b_reshape(b, d, 2, (const int64_t[]){n * n, 1});
+}
+
+static struct value *
+hard_pairs(const struct loss_in *in, int i, struct value *s, struct value *t)
+{
+	struct build *b = in->b;
+	double share = loss_number(in, "share"), n = (double)s->dims[0];
+	int64_t most = (int64_t)fmin(fmax(floor(share * n), 1), n * n);
+	struct attr attr[2] = {{.name = "descending", .kind = ATTR_INT, .i = 1},
+	    {.name = "first", .kind = ATTR_INT, .i = most}};
+	struct value *d, *worst, *count;
+
+	(void)i;
+	s = gram(b, b_unit_rows(b, loss_pooled(in, s), 1e-12));
+	t = gram(b, b_unit_rows(b, loss_pooled(in, t), 1e-12));
+	d = pairs_of(in, b_sub(b, s, t));
+	if (!d)
+		return NULL;
+	worst = b_gather(b, b_reshape(b, d, 1, (const int64_t[]){d->dims[0]}),
+	    b_op(b, OP_sort, 1, &d, 2, attr), 0);
+	worst = b_max(b, b_scalar(b, DT_f32, 0), worst);
+	count = b1(b, OP_floor, b_muls(b, loss_rows(in), share));
+	count =
+	    b_min(b, b_max(b, count, b_scalar(b, DT_f32, 1)), b_scalar(b, DT_f32, (double)most));
+	if (in->valid)
+		worst = b_mul(b, worst,
+		    b_cast(b, b2(b, OP_lt, b_iota(b, DT_f32, 1, &most, 0), count), DT_f32));
+	return b_div(b, b_reduce_all(b, OP_reduce_sum, worst), count);
+}
+
+bool
+loss_hard_pairs(const struct loss_in *in, struct loss *out)
+{
+	return loss_each_pair(in, out, hard_pairs);
 }
 
 /* ---- cc, cckd */

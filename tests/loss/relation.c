@@ -183,6 +183,46 @@ pkt(const struct given *g)
 	return layers(g, pkt_layer);
 }
 
+/* ---- hard_pairs */
+
+static double
+hard_pairs_layer(const struct given *g, int layer, const struct dense *s, const struct dense *t)
+{
+	struct dense x = feature(g, s), y = feature(g, t), taken;
+	int64_t n = g->rows, count = (int64_t)floor(number(g, "share", 0.25) * (double)n);
+	double sum = 0;
+
+	(void)layer;
+	count = count < 1 ? 1 : count;
+	taken = room(2, (int64_t[]){n, n});
+	for (int64_t k = 0; k < count; k++) {
+		double worst = -1;
+		int64_t at = 0;
+
+		for (int64_t i = 0; i < n; i++)
+			for (int64_t j = i + 1; j < n; j++) {
+				double d =
+				    product(&x, i, j) /
+					sqrt(product(&x, i, i) * product(&x, j, j)) -
+				    product(&y, i, j) / sqrt(product(&y, i, i) * product(&y, j, j));
+
+				if (taken.v[i * n + j] == 0 && d * d > worst) {
+					worst = d * d;
+					at = i * n + j;
+				}
+			}
+		taken.v[at] = 1;
+		sum += worst;
+	}
+	return sum / (double)count;
+}
+
+static double
+hard_pairs(const struct given *g)
+{
+	return layers(g, hard_pairs_layer);
+}
+
 /* ---- cc, cckd */
 
 static double
@@ -258,6 +298,8 @@ const struct loss_case relation_cases[] = {
 	{"rkd_tokens", "rkd", "angle: 0", rkd, .student = {SHAPE(6, 2, 3)}, .teacher = {SHAPE(6, 3, 4)}},
 	{"rkd_angle", "rkd", "distance: 0", rkd, .student = {SHAPE(6, 4)}, .teacher = {SHAPE(6, 5)}},
 	{"pkt", "pkt", "", pkt, .student = {SHAPE(6, 3, 2, 2)}, .teacher = {SHAPE(6, 5)}},
+	{"hard_pairs", "hard_pairs", "", hard_pairs, .student = {SHAPE(6, 4)}, .teacher = {SHAPE(6, 5)}},
+	{"hard_pairs_more", "hard_pairs", "share: 0.5", hard_pairs, .student = {SHAPE(9, 2, 2, 2)}, .teacher = {SHAPE(9, 5)}},
 	{"cc", "cc", "dim: 3", cc, .student = {SHAPE(6, 2, 2, 2)}, .teacher = {SHAPE(6, 4)}, .scale = 1.5},
 	{"cc_layers", "cc", "dim: 3", cc, .student = {SHAPE(6, 2), SHAPE(6, 3)}, .teacher = {SHAPE(6, 4), SHAPE(6, 2)}},
 	{"cckd", "cckd", "dim: 3", cckd, .student = {SHAPE(6, 2, 2, 2)}, .teacher = {SHAPE(6, 4)}},
