@@ -725,10 +725,10 @@ refused(const struct loss_refusal *r)
 int
 main(int argc, char **argv)
 {
-	const struct loss_case *const families[] = {soft_cases, relation_cases, gram_cases, memory_cases, feature_cases,
+	const struct loss_case *const families[] = {soft_cases, correlation_cases, relation_cases, gram_cases, memory_cases, feature_cases,
 	    transfer_cases, transformer_cases};
 	const struct loss_refusal *const refusals[] = {
-	    soft_refusals, relation_refusals, gram_refusals, memory_refusals, feature_refusals, transfer_refusals,
+	    soft_refusals, correlation_refusals, relation_refusals, gram_refusals, memory_refusals, feature_refusals, transfer_refusals,
 	    transformer_refusals};
 	const char *only = NULL;
 	bool bless = false;
