@@ -61,6 +61,28 @@ any_settings(struct arena *a, const struct loss_info *l, struct distill_term *t)
 		    below(2), (enum resize)below(4)};
 }
 
+/* Maps of the teachers' classes, often as long as they are, and weights. */
+static void
+about_teachers(struct arena *a, const struct loss_in *in, struct distill_term *t)
+{
+	struct distill_class_map *m = arena_array(a, struct distill_class_map, in->nteachers + 1);
+	double *w = arena_array(a, double, in->nteachers + 1);
+
+	for (int k = 0; k < in->nteachers; k++) {
+		const struct value *v = in->teachers[k];
+		int64_t n = below(3) && v->rank > 1 ? v->dims[1] : below(6), *to = arena_array(a, int64_t, n + 1);
+
+		for (int64_t i = 0; i < n; i++)
+			to[i] = below(5) - 1;
+		m[k] = (struct distill_class_map){n, to};
+		w[k] = 1 + (double)below(3);
+	}
+	if (below(3) == 0)
+		t->maps = m;
+	if (below(3) == 0)
+		t->teacher_weights = w;
+}
+
 /* False: it failed without a word, or said something and was built. */
 static bool
 once(const struct loss_info *l)
@@ -94,6 +116,7 @@ once(const struct loss_info *l)
 		in.teacher_names[i] = arena_printf(a, "t%d", i);
 		in.teachers[i] = tensor(g, in.teacher_names[i], DT_f32, in.students[i < in.nstudents ? i : 0]);
 	}
+	about_teachers(a, &in, &t);
 	in.student = in.students[0];
 	in.student_name = in.student_names[0];
 	if (l->target != LOSS_NO && below(4)) {
