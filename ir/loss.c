@@ -6,7 +6,8 @@
 
 const char *const dial_curve_names[] = {"fixed", "linear", "cosine", "exponential", "step", NULL};
 
-const char *const adaptor_names[] = {"auto", "none", "linear", "conv1x1", "fitnet", "connector", NULL};
+const char *const adaptor_names[] = {
+    "auto", "none", "linear", "conv1x1", "fitnet", "connector", NULL};
 const char *const resize_names[] = {"smaller", "avg", "nearest", "bilinear", NULL};
 
 /* As in op.c: a row's settings counted and placed at compile time. */

@@ -15,6 +15,7 @@ struct conv_form {
 	int64_t kernel[MAX_RANK]; /* of each spatial axis */
 	int64_t stride, pad;
 	bool transposed, bias;
+	double bound; /* of the weights; 0: 1/sqrt(fan in) */
 };
 struct conv_form conv_form(
     int64_t channels, int64_t kernel, int64_t stride, bool bias); /* pad (kernel-1)/2 */

@@ -381,7 +381,7 @@ const struct loss_case feature_cases[] = {
 	{"consistency_kl", "consistency", "mode: kl, temperature: ~2", consistency, .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 5)}},
 	{"vib", "vib", "", vib, .student = {SHAPE(6, 3), SHAPE(6, 3)}},
 	{"vib_halves", "vib", "", vib, .student = {SHAPE(6, 4, 2)}},
-	{NULL},
+	{0},
 };
 const struct loss_refusal feature_refusals[] = {
 	{"hint", "adaptor: none", "adaptor: none needs equal shapes", .student = {SHAPE(6, 3)}, .teacher = {SHAPE(6, 5)}},
@@ -394,6 +394,6 @@ const struct loss_refusal feature_refusals[] = {
 	{"gram", "", "about states [N,T,C] or maps", .student = {SHAPE(6, 2)}, .teacher = {SHAPE(6, 2)}},
 	{"vib", "", "takes two tensors", .student = {SHAPE(6, 3)}},
 	{"vib", "", "need equal shapes", .student = {SHAPE(6, 3), SHAPE(6, 2)}},
-	{NULL},
+	{0},
 };
 /* clang-format on */

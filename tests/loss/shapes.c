@@ -51,14 +51,15 @@ any_settings(struct arena *a, const struct loss_info *l, struct distill_term *t)
 		if (s->kind == SETTING_CHOICE || s->kind == SETTING_FLAG)
 			v[i].from = (double)below((int64_t)s->most + 1);
 	}
-	*t = (struct distill_term){.name = "t", .loss = l->name, .values = v, .tau_squared = true, .loc = LOC_NONE};
+	*t = (struct distill_term){
+	    .name = "t", .loss = l->name, .values = v, .tau_squared = true, .loc = LOC_NONE};
 	t->weight.from = 1;
 	t->temperature.from = l->temperature;
 	if (l->features == 1)
 		t->adaptor.kind = (enum adaptor_kind)below(ADAPTOR_DECLARED + 1);
 	if (t->adaptor.kind == ADAPTOR_DECLARED)
-		t->adaptor = (struct adaptor){ADAPTOR_DECLARED, below(5), 1 + below(2), below(2), below(2), below(2), below(2),
-		    below(2), (enum resize)below(4)};
+		t->adaptor = (struct adaptor){ADAPTOR_DECLARED, below(5), 1 + below(2), below(2),
+		    below(2), below(2), below(2), below(2), (enum resize)below(4)};
 }
 
 /* Maps of the teachers' classes, often as long as they are, and weights. */
@@ -93,7 +94,8 @@ once(const struct loss_info *l)
 	struct build b;
 	struct distill_term t;
 	struct distill_field f = {.name = "y", .classes = 3, .rank = 1, .dims = {1}};
-	struct loss_in in = {.term = &t, .b = &b, .seed = 1, .batch = ROWS, .samples = 20, .eval = below(4) == 0};
+	struct loss_in in = {
+	    .term = &t, .b = &b, .seed = 1, .batch = ROWS, .samples = 20, .eval = below(4) == 0};
 	struct value *wrt[256], *grads[256], *loss;
 	struct loss out;
 	int n = 0;
@@ -103,7 +105,10 @@ once(const struct loss_info *l)
 	b = build_at(g, &d, LOC_NONE, NULL);
 	any_settings(a, l, &t);
 	in.nstudents = l->features ? 1 + (int)below(3) : 1;
-	in.nteachers = l->teachers == LOSS_NO ? 0 : (int)below(3) + (l->teachers == LOSS_MUST); /* as the recipe is checked */
+	in.nteachers =
+	    l->teachers == LOSS_NO
+		? 0
+		: (int)below(3) + (l->teachers == LOSS_MUST); /* as the recipe is checked */
 	in.students = arena_array(a, struct value *, 4);
 	in.teachers = arena_array(a, struct value *, 4);
 	in.student_names = arena_array(a, const char *, 4);
@@ -114,7 +119,8 @@ once(const struct loss_info *l)
 	}
 	for (int i = 0; i < in.nteachers; i++) {
 		in.teacher_names[i] = arena_printf(a, "t%d", i);
-		in.teachers[i] = tensor(g, in.teacher_names[i], DT_f32, in.students[i < in.nstudents ? i : 0]);
+		in.teachers[i] =
+		    tensor(g, in.teacher_names[i], DT_f32, in.students[i < in.nstudents ? i : 0]);
 	}
 	about_teachers(a, &in, &t);
 	in.student = in.students[0];
@@ -139,9 +145,11 @@ once(const struct loss_info *l)
 	if (ok != quiet || (ok && (!loss || !grad_build(g, loss, n, wrt, grads, &d)))) {
 		fprintf(stderr, "%s: %s\n", l->name, d.text.n ? d.text.s : "fails without a word");
 		for (int i = 0; i < in.nstudents; i++)
-			fprintf(stderr, "  %s %s\n", in.student_names[i], dims_text(a, in.students[i]));
+			fprintf(
+			    stderr, "  %s %s\n", in.student_names[i], dims_text(a, in.students[i]));
 		for (int i = 0; i < in.nteachers; i++)
-			fprintf(stderr, "  %s %s\n", in.teacher_names[i], dims_text(a, in.teachers[i]));
+			fprintf(
+			    stderr, "  %s %s\n", in.teacher_names[i], dims_text(a, in.teachers[i]));
 		ok = false;
 	} else {
 		graph_output(g, "loss", loss ? loss : in.student);

@@ -328,13 +328,13 @@ const struct loss_case transfer_cases[] = {
 	{"pad_map", "pad", "", pad, .student = {SHAPE(8, 2, 2, 2)}, .teacher = {SHAPE(8, 3, 2, 2)}},
 	{"mgd", "mgd", "lambda: 0.4", mgd, .student = {SHAPE(6, 2, 3, 3)}, .teacher = {SHAPE(6, 3, 3, 3)}},
 	{"reviewkd", "reviewkd", "max_channels: 2", reviewkd, .student = {SHAPE(8, 2, 4, 4), SHAPE(8, 3, 2, 2), SHAPE(8, 3)}, .teacher = {SHAPE(8, 3, 8, 8), SHAPE(8, 2, 2, 2), SHAPE(8, 4)}},
-	{NULL},
+	{0},
 };
 const struct loss_refusal transfer_refusals[] = {
 	{"vid", "", "tensors of equal rank", .student = {SHAPE(6, 2, 2, 2)}, .teacher = {SHAPE(6, 2)}},
 	{"ofd", "margin: bn", "no output of a BatchNormalization", .student = {SHAPE(8, 2, 2, 2)}, .teacher = {SHAPE(8, 2, 2, 2)}},
 	{"ft", "", "s0 is [6,2], one of 1: loss ft is about one map", .student = {SHAPE(6, 2)}, .teacher = {SHAPE(6, 2, 2, 2)}},
 	{"reviewkd", "", "shallow to deep", .student = {SHAPE(8, 2, 2)}, .teacher = {SHAPE(8, 2, 2)}},
-	{NULL},
+	{0},
 };
 /* clang-format on */

@@ -132,11 +132,11 @@ const struct loss_case transformer_cases[] = {
 	{"attention_ce", "attention", "mode: ce", attention, .student = {SHAPE(6, 2, 4, 4)}, .teacher = {SHAPE(6, 2, 4, 4)}, .mask = SHAPE(6, 4)},
 	{"attention_ce_all", "attention", "mode: ce, heads: mean", attention, .student = {SHAPE(6, 2, 4, 4)}, .teacher = {SHAPE(6, 2, 4, 4)}},
 	{"attention_kl", "attention", "mode: kl", attention, .student = {SHAPE(6, 2, 4, 4)}, .teacher = {SHAPE(6, 2, 4, 4)}, .mask = SHAPE(6, 4)},
-	{NULL},
+	{0},
 };
 const struct loss_refusal transformer_refusals[] = {
 	{"attention", "", "say heads: mean", .student = {SHAPE(6, 2, 4, 4)}, .teacher = {SHAPE(6, 3, 4, 4)}},
 	{"hidden", "", "hidden states are", .student = {SHAPE(6, 2, 4, 4)}, .teacher = {SHAPE(6, 2, 4, 4)}},
-	{NULL},
+	{0},
 };
 /* clang-format on */
