@@ -65,12 +65,33 @@ picture_dims(const struct recipe_input *in, int *rank, int64_t *dims)
 		memcpy(dims + *rank - 2, in->resize, sizeof in->resize);
 }
 
+static bool
+has_symbolic_dim(const struct value *v)
+{
+	for (int k = 0; k < v->rank; k++)
+		if (!dim_const(v->dims[k]))
+			return true;
+	return false;
+}
+
+/* Of a graph imported for the batch alone: does this input want the data's other dims? */
+static bool
+asks_data(const struct graph *g, const char *input)
+{
+	for (int i = 0; g && i < g->inputs.n; i++)
+		if (strcmp(g->inputs.v[i]->name, input) == 0)
+			return has_symbolic_dim(g->inputs.v[i]);
+	return false;
+}
+
 /* Several entries for one ONNX input are its rows one after the other. */
 static void
-input_shapes(struct job *j, const struct recipe_model *m, bool whole, struct import_opts *io, struct input_shape *shapes)
+input_shapes(struct job *j, const struct recipe_model *m, const struct graph *first, struct import_opts *io,
+             struct input_shape *shapes)
 {
 	for (int i = 0; i < m->ninputs; i++) {
 		const struct recipe_input *in = &m->inputs[i];
+		bool whole = asks_data(first, in->onnx);
 		const struct job_field *f = field_of(j, in->field);
 		struct input_shape *s = shapes;
 		int64_t dims[MAX_RANK] = {0};
@@ -94,18 +115,19 @@ input_shapes(struct job *j, const struct recipe_model *m, bool whole, struct imp
 }
 
 static struct graph *
-import_once(struct job *j, const struct recipe_model *m, bool states, bool training, bool whole)
+import_once(struct job *j, const struct recipe_model *m, bool states, bool training, const struct graph *first)
 {
 	struct import_opts io = {.states = states, .training = training, .model_name = NULL};
 	struct input_shape *shapes = arena_array(j->d->arena, struct input_shape, m->ninputs + 1);
 
 	io.own_batches = true; /* an input has the rows of the sets that feed it */
-	input_shapes(j, m, whole, &io, shapes);
-	io.default_dim = whole ? j->batch : 0;
+	input_shapes(j, m, first, &io, shapes);
+	io.default_dim = first ? j->batch : 0;
 	return onnx_import(j->d->arena, m->path, &io, &j->d->diag);
 }
 
-/* The batch goes to axis 0; where more is symbolic the data's shape decides. */
+/* The batch goes to axis 0; where an input has more that is symbolic the data's shape decides,
+ * an input of another data set takes the batch. */
 static struct graph *
 import_model(struct job *j, const struct recipe_model *m, bool states, bool training)
 {
@@ -119,11 +141,10 @@ import_model(struct job *j, const struct recipe_model *m, bool states, bool trai
 			             m->inputs[i].field);
 			return NULL;
 		}
-	g = import_once(j, m, states, training, false);
+	g = import_once(j, m, states, training, NULL);
 	for (int i = 0; g && i < g->inputs.n; i++)
-		for (int k = 0; k < g->inputs.v[i]->rank; k++)
-			symbolic |= !dim_const(g->inputs.v[i]->dims[k]);
-	return symbolic ? import_once(j, m, states, training, true) : g;
+		symbolic |= has_symbolic_dim(g->inputs.v[i]);
+	return symbolic ? import_once(j, m, states, training, g) : g;
 }
 
 static bool

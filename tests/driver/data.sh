@@ -122,10 +122,11 @@ two() {
 }
 cat >two.onnxtxt <<-'TXT'
 	<ir_version: 8, opset_import: ["" : 16]>
-	net (float[N,36] x, float[M,8] v) => (float[N,3] first, float[M,3] second)
+	net (float[N,1,36] x, float[M,8] v) => (float[N,3] first, float[M,3] second)
 	<float[3,36] w = {0}, float[3] b = {0}, float[3,8] w2 = {0}, float[3] b2 = {0}>
 	{
-	  first = Gemm <transB = 1> (x, w, b)
+	  f = Flatten <axis = 1> (x)
+	  first = Gemm <transB = 1> (f, w, b)
 	  second = Gemm <transB = 1> (v, w2, b2)
 	}
 TXT
