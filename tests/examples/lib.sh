@@ -1,12 +1,14 @@
 # Sourced by the tests of examples: the shortened run and numbers out of its table.
 . "$SOURCE/tests/driver/lib.sh"
 
-# example NAME OPTIONS...: its output in ./log; skipped without its data
+# example NAME OPTIONS...: its output in ./log; skipped without its data. DATA= (empty): it
+# makes its own.
+DATA=$SHARED/data
 example() {
 	local name=$1 status
 	shift
 	tests=$((tests + 1))
-	"$SOURCE/examples/$name/run" --data "$SHARED/data" --out "$tmp/out" --quick "$@" >log 2>&1
+	"$SOURCE/examples/$name/run" ${DATA:+--data "$DATA"} --out "$tmp/out" --quick "$@" >log 2>&1
 	status=$?
 	grep '^|' log
 	case $status in
