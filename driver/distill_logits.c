@@ -244,8 +244,8 @@ logits_write(struct job *j)
 	if (!dir_make(&j->d->diag, j->out))
 		return false;
 	for (int i = 0; i < j->dist.nteachers; i++) {
-		if (j->dist.teachers[i].nrecords)
-			continue; /* files already */
+		if (!j->r->teachers[i].path)
+			continue; /* files already, or no model before training */
 		if (!one_teacher(j, i))
 			return false;
 		n++;
