@@ -287,6 +287,32 @@ trainer_of(struct search *x, int64_t point, bool *made)
 }
 
 /* ---- one run */
+/* The monitor and the number in the last line of metrics.jsonl. */
+static bool
+last_epoch(struct search *x, const char *dir, struct result *r)
+{
+	const char *path = path_join(x->d->arena, dir, "metrics.jsonl");
+	const char *key = arena_printf(x->d->arena, "\"%s\": ", x->monitor), *at;
+	size_t n = 0;
+	void *file = file_read(&x->d->diag, path, &n);
+	char *text = file ? arena_strndup(x->d->arena, file, n) : NULL, *line;
+
+	free(file);
+	if (!text)
+		return false;
+	while (n && text[n - 1] == '\n')
+		text[--n] = 0;
+	line = strrchr(text, '\n');
+	line = line ? line + 1 : text;
+	at = strstr(line, key);
+	if (!at)
+		return diag_invalid(&x->d->diag, LOC_FILE(path), "its last line has no %s", x->monitor);
+	r->value = strtod(at + strlen(key), NULL);
+	at = strstr(line, "\"epoch\": ");
+	r->best_epoch = at ? strtoll(at + strlen("\"epoch\": "), NULL, 10) : 0;
+	return true;
+}
+
 static bool
 read_result(struct search *x, const char *dir, struct result *r)
 {
@@ -304,7 +330,7 @@ read_result(struct search *x, const char *dir, struct result *r)
 		return diag_invalid(&x->d->diag, LOC_FILE(path), "%s", wrong);
 	r->value = c.best;
 	r->best_epoch = c.best_epoch;
-	return true;
+	return !x->s->last || last_epoch(x, dir, r);
 }
 
 /* until: epochs of this run, of which the schedule knows nothing; 0: all */

@@ -105,6 +105,7 @@ struct recipe_search {
 	double minutes;          /* 0: no end */
 	int64_t eta, rounds;     /* successive halving; eta 0: none */
 	const char *monitor;     /* NULL: the first metric that has a better and a worse */
+	bool last;               /* judge: a point is its last epoch, not its best */
 	int line;
 };
 struct recipe {

@@ -204,10 +204,12 @@ grid(struct ydoc *y, ynode *search, struct recipe_search *s)
 void
 recipe_search(struct ydoc *y, ynode *root, struct recipe *r)
 {
+	static const char *const words[] = {"best", "last"};
 	ynode *n = yaml_get(y, root, "search"), *budget, *halving;
+	const char *judge;
 	struct recipe_search *s;
 
-	if (!n || (!YAML_KEYS(y, n, "search", "grid", "random", "seed", "budget", "monitor", "halving") && !yaml_is_map(n)))
+	if (!n || (!YAML_KEYS(y, n, "search", "grid", "random", "seed", "budget", "monitor", "halving", "judge") && !yaml_is_map(n)))
 		return;
 	s = r->search = arena_new(y->arena, struct recipe_search);
 	s->line = yaml_line(n);
@@ -215,6 +217,10 @@ recipe_search(struct ydoc *y, ynode *root, struct recipe *r)
 	s->random = yaml_int(y, n, "random", 0, 1, 1000000);
 	s->seed = yaml_int(y, n, "seed", 0, 0, INT64_MAX);
 	s->monitor = yaml_string(y, n, "monitor", NULL);
+	judge = yaml_string(y, n, "judge", words[0]);
+	s->last = strcmp(judge, words[1]) == 0;
+	if (!s->last && strcmp(judge, words[0]) != 0)
+		yaml_bad(y, yaml_get(y, n, "judge"), "search.judge is \"%s\"%s", judge, yaml_hint(y, judge, 2, words));
 	budget = yaml_get(y, n, "budget");
 	if (budget && (YAML_KEYS(y, budget, "search.budget", "epochs", "minutes", "runs") || yaml_is_map(budget))) {
 		s->epochs = yaml_int(y, budget, "epochs", 0, 1, 1 << 24);

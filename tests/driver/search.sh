@@ -37,6 +37,17 @@ expect 0 '' "$RETORT" distill a/best.yaml -o again --epochs 2 --no-search
 tests=$((tests + 1))
 grep -q "\"val.cls.accuracy\": $(printf %.9g "${best%% *}")[,}]" again/metrics.jsonl || fail "best.yaml does not give ${best%% *}: $(cat again/metrics.jsonl)"
 
+# judge: last: a point is what its last epoch has
+sed 's/budget: {epochs: 2}/budget: {epochs: 2}\n  judge: last/' grid.yaml >last.yaml
+"$RETORT" distill last.yaml -o l --search-only >out || fail "judge: last"
+tests=$((tests + 5))
+for p in 0 1 2 3; do
+	v=$(tail -n 1 "l/search/p000$p/metrics.jsonl" | sed 's/.*"val.cls.accuracy": \([0-9.]*\).*/\1/')
+	awk -v a="$v" -v b="$(sed -n "s/{\"point\": $p,.*\"value\": \([^,]*\).*/\1/p" l/search.jsonl)" 'BEGIN { exit !(a - b < 1e-6 && b - a < 1e-6) }' ||
+		fail "point $p is not its last epoch, $v: $(cat l/search.jsonl)"
+done
+[ "$(grep -c '"best_epoch": 2' l/search.jsonl)" -eq 4 ] || fail "$(cat l/search.jsonl)"
+
 # interrupted: what is finished is not run again, and the end is the same
 head -n 3 a/search.jsonl >cut
 printf '{"point": 2, "epo' >>cut
