@@ -58,10 +58,8 @@ struct trainer_image {
 	int ncached;
 	const struct program *const *cached;
 	const char *const *cached_key; /* of what each computes: its manifest */
-	const void *onnx;
-	size_t onnx_bytes;
-	int npatches;
-	const struct rt_patch *patches;
+	int nmodels;              /* the student first */
+	const struct rt_model *models;
 };
 bool emit_trainer(struct target *, const struct trainer_image *, const char *path, struct diag *);
 

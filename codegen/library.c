@@ -473,13 +473,35 @@ all_states(struct module *m, const struct trainer_image *im)
 	return all;
 }
 
+/* struct rt_model[]: the files, and where each state's values stand in them. */
+static LLVMValueRef
+trainer_models(struct module *m, struct blobs *b, const struct trainer_image *im)
+{
+	LLVMTypeRef patch_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->i64, m->i64}, 3, 0),
+	    type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->ptr, m->i64, m->i32, m->ptr}, 5, 0);
+	LLVMValueRef *model = arena_array(m->a, LLVMValueRef, im->nmodels + 1);
+
+	for (int k = 0; k < im->nmodels; k++) {
+		const struct rt_model *x = &im->models[k];
+		LLVMValueRef *patch = arena_array(m->a, LLVMValueRef, x->npatches + 1),
+		    onnx = blobs_add(b, m, arena_printf(m->a, "model%d_onnx", k), x->onnx, x->onnx_bytes);
+
+		for (int i = 0; i < x->npatches; i++)
+			patch[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){module_string(m, x->patches[i].state),
+				n64(m, x->patches[i].offset), n64(m, x->patches[i].bytes)}, 3, 0);
+		model[k] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){module_string(m, x->name),
+			onnx ? onnx : LLVMConstNull(m->ptr), n64(m, x->onnx_bytes), LLVMConstInt(m->i32, (unsigned long long)x->npatches, 0),
+			module_array(m, patch_type, patch, x->npatches, arena_printf(m->a, "patches%d", k))}, 5, 0);
+	}
+	return module_array(m, type, model, im->nmodels, "models");
+}
+
 static void
 trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 {
 	LLVMValueRef *stage = arena_array(m->a, LLVMValueRef, im->nstages + 1), *cached = arena_array(m->a, LLVMValueRef, im->ncached + 1),
-	    *patch = arena_array(m->a, LLVMValueRef, im->npatches + 1), v, g, onnx, eval, null = LLVMConstNull(m->ptr);
-	LLVMTypeRef stage_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->ptr, m->i32, m->ptr, m->ptr}, 5, 0),
-	    patch_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->i64, m->i64}, 3, 0);
+	    v, g, eval, null = LLVMConstNull(m->ptr);
+	LLVMTypeRef stage_type = LLVMStructTypeInContext(m->c, (LLVMTypeRef[]){m->ptr, m->ptr, m->i32, m->ptr, m->ptr}, 5, 0);
 	struct placed *at_cached = arena_array(m->a, struct placed, im->ncached + 1), *at_train = arena_array(m->a, struct placed, im->nstages + 1),
 	    at_eval = {0};
 	const struct program *all = all_states(m, im);
@@ -513,18 +535,13 @@ trainer_table(struct module *m, struct blobs *b, const struct trainer_image *im)
 	eval = im->eval ? trainer_program(m, im->eval, at_eval, constants, "eval", "") : null;
 	for (int i = 0; i < im->ncached; i++)
 		cached[i] = trainer_program(m, im->cached[i], at_cached[i], constants, arena_printf(m->a, "cached%d", i), im->cached_key[i]);
-	for (int i = 0; i < im->npatches; i++)
-		patch[i] = LLVMConstStructInContext(m->c, (LLVMValueRef[]){module_string(m, im->patches[i].state),
-			n64(m, im->patches[i].offset), n64(m, im->patches[i].bytes)}, 3, 0);
 	states = blobs_states(b, m, "all_states_init", all, &init);
-	onnx = blobs_add(b, m, "student_onnx", im->onnx, (int64_t)im->onnx_bytes);
 #define W(x) LLVMConstInt(m->i32, (unsigned long long)(x), 0)
 	v = LLVMConstStructInContext(m->c, (LLVMValueRef[]){W(RT_ABI), module_string(m, im->config), W(im->nstages),
 		module_array(m, stage_type, stage, im->nstages, "stages"), eval,
 		W(all->states.n), module_tensors(m, all, all->states.v, all->states.n, "states_of_all"), n64(m, all->state_bytes),
 		states ? states : null, n64(m, init), W(im->ncached),
-		module_array(m, m->ptr, cached, im->ncached, "cached"), onnx ? onnx : null, n64(m, (int64_t)im->onnx_bytes),
-		W(im->npatches), module_array(m, patch_type, patch, im->npatches, "patches")}, 16, 0);
+		module_array(m, m->ptr, cached, im->ncached, "cached"), W(im->nmodels), trainer_models(m, b, im)}, 14, 0);
 #undef W
 	g = LLVMAddGlobal(m->m, LLVMTypeOf(v), "retort_trainer");
 	LLVMSetInitializer(g, v);

@@ -132,30 +132,75 @@ has_state(const struct program *p, const char *name)
 	return false;
 }
 
+static bool
+in_a_program(const struct trainer_image *image, const char *state)
+{
+	bool in = has_state(image->eval, state);
+
+	for (int k = 0; k < image->nstages; k++)
+		in |= has_state(image->train[k], state);
+	for (int k = 0; k < image->nstages * image->nmore; k++)
+		in |= has_state(image->more[k], state);
+	return in;
+}
+
 /* What training holds is written at the end; parameters that no program reads keep
  * their initial value, which may be another than the file's (init: kaiming). */
 static int
-fill_patches(struct job *j, const struct trainer_image *image, unsigned char *onnx, const struct onnx_patch *patch,
-             struct rt_patch *out)
+fill_patches(struct job *j, const struct trainer_image *image, const struct distill_model *m, unsigned char *onnx, int n,
+             const struct onnx_patch *patch, struct rt_patch *out)
 {
-	const struct graph *g = j->dist.student.graph;
-	int n = 0;
+	const struct graph *g = m->graph;
+	struct arena *a = j->d->arena;
+	int count = 0;
 
-	for (int i = 0; i < image->npatches; i++) {
+	for (int i = 0; i < n; i++) {
 		const struct onnx_patch *p = &patch[i];
-		bool trained = has_state(image->eval, p->name);
+		const char *state = p->name;
 
 		for (int k = 0; k < g->states.n; k++)
-			if (strcmp(g->states.v[k]->name, p->name) == 0 && (int64_t)g->states.v[k]->data->bytes == p->bytes)
+			if (strcmp(g->states.v[k]->name, p->name) == 0 && (int64_t)g->states.v[k]->data->bytes == p->bytes) {
 				memcpy(onnx + p->offset, g->states.v[k]->data->data, (size_t)p->bytes);
-		for (int k = 0; k < image->nstages; k++)
-			trained |= has_state(image->train[k], p->name);
-		for (int k = 0; k < image->nstages * image->nmore; k++)
-			trained |= has_state(image->more[k], p->name);
-		if (trained)
-			out[n++] = (struct rt_patch){p->name, p->offset, p->bytes};
+				state = distill_state_name(a, m, g->states.v[k]);
+			}
+		if (in_a_program(image, state))
+			out[count++] = (struct rt_patch){state, p->offset, p->bytes};
 	}
-	return n;
+	return count;
+}
+
+/* The files of what is exported, each with the places of its states. */
+static bool
+export_templates(struct job *j, struct trainer_image *image)
+{
+	struct arena *a = j->d->arena;
+	int n = recipe_nmodels(j->r);
+	struct rt_model *models = arena_array(a, struct rt_model, n);
+
+	image->models = models;
+	for (int i = 0; i < n; i++) {
+		const struct recipe_model *m = recipe_model_at(j->r, i);
+		struct rt_model *to = &models[image->nmodels];
+		struct onnx_patch *patch;
+		struct rt_patch *patches;
+		const char *const *auxiliary = NULL;
+		int nauxiliary;
+		void *onnx;
+		size_t bytes;
+
+		if (!m->exported)
+			continue;
+		nauxiliary = i == 0 ? job_auxiliary(j, &auxiliary) : 0;
+		if (!onnx_export_without(m->path, nauxiliary, auxiliary, a, &onnx, &bytes, &to->npatches, &patch, &j->d->diag))
+			return false;
+		to->name = m->name;
+		to->onnx = onnx;
+		to->onnx_bytes = (int64_t)bytes;
+		to->patches = patches = arena_array(a, struct rt_patch, to->npatches + 1);
+		to->npatches = fill_patches(j, image, distill_model_at(&j->dist, i), onnx, to->npatches, patch, patches);
+		image->nmodels++;
+	}
+	return true;
 }
 
 /* ---- the trainer as a library */
@@ -244,7 +289,7 @@ emit_trainer_as_library(struct job *j, struct target *t, const struct trainer_im
 	struct diag *d = &j->d->diag;
 	struct recipe *r = j->r;
 	struct trainer_library l = {.name = trainer_name(j), .stage = r->nstages - 1, .eval = image->eval, .ncached = image->ncached,
-	                            .cached = image->cached, .nsets = j->nsets, .nweights = image->npatches, .weights = image->patches};
+	                            .cached = image->cached, .nsets = j->nsets, .nweights = image->models->npatches, .weights = image->models->patches};
 	const char **set = arena_array(a, const char *, j->nsets), **teacher = arena_array(a, const char *, image->ncached + 1);
 	int64_t *rows = arena_array(a, int64_t, j->nsets);
 	int n = 0;
@@ -281,24 +326,13 @@ emit_trainer_as_library(struct job *j, struct target *t, const struct trainer_im
 static bool
 build_trainer(struct job *j, struct target *t, const char *path)
 {
-	struct arena *a = j->d->arena;
 	struct trainer_image image = {0};
-	struct onnx_patch *patch;
-	struct rt_patch *patches;
-	const char *const *auxiliary;
-	int nauxiliary;
-	void *onnx;
 	int64_t start;
 
 	if (!build_programs(j, t, &image) || !tune_nodes_seen(j->d))
 		return false;
-	nauxiliary = job_auxiliary(j, &auxiliary);
-	if (!onnx_export_without(j->r->student.path, nauxiliary, auxiliary, a, &onnx, &image.onnx_bytes, &image.npatches, &patch, &j->d->diag))
+	if (!export_templates(j, &image))
 		return false;
-	image.onnx = onnx;
-	patches = arena_array(a, struct rt_patch, image.npatches + 1);
-	image.npatches = fill_patches(j, &image, onnx, patch, patches);
-	image.patches = patches;
 	image.config = job_config(j);
 	start = now_ns();
 	if ((j->trainer_exe && !emit_trainer(t, &image, path, &j->d->diag)) || !emit_trainer_as_library(j, t, &image))
@@ -480,14 +514,20 @@ emit_saliency(struct job *j, const char *onnx)
 	return ok;
 }
 
+static const char *
+library_name(const struct job *j, const struct recipe_model *m)
+{
+	return m == &j->r->student && j->r->library_name ? j->r->library_name : m->name;
+}
+
 static bool
-emit_student(struct job *j)
+emit_model(struct job *j, const struct recipe_model *m)
 {
 	struct driver *d = j->d;
 	struct recipe *r = j->r;
 	struct arena *a = d->arena;
-	const char *name = r->library_name ? r->library_name : "student";
-	const char *onnx = path_join(a, j->out, "student.onnx"), *manifest;
+	const char *name = library_name(j, m);
+	const char *onnx = arena_printf(a, "%s/%s.onnx", j->out, m->name), *manifest;
 	struct emitted e[] = {
 		{arena_printf(a, "%s/lib%s.a", j->out, name), EMIT_STATIC, r->emit_static},
 		{arena_printf(a, "%s/lib%s.so", j->out, name), EMIT_SHARED, r->emit_shared},
@@ -515,9 +555,36 @@ emit_student(struct job *j)
 	if (ok && r->emit_shared && !d->o.target)
 		ok = check_library(j, e[1].path, name, onnx);
 	d->diag.quiet = d->o.quiet;
-	ok = ok && emit_saliency(j, onnx);
+	ok = ok && (m != &r->student || emit_saliency(j, onnx));
 	if (ok && !r->emit_onnx)
 		unlink(onnx);
+	return ok;
+}
+
+/* Where libraries are made, models are C identifiers. */
+static bool
+check_model_names(struct job *j)
+{
+	bool ok = true, made = j->r->emit_static || j->r->emit_shared || j->r->emit_exe;
+
+	for (int i = 1; i < recipe_nmodels(j->r); i++) {
+		const struct recipe_model *m = recipe_model_at(j->r, i);
+
+		if (m->exported && made && !identifier(m->name))
+			ok = diag_invalid(&j->d->diag, job_loc(j, m->line),
+			                  "model \"%s\" is exported as a library: its name must be a C identifier, or say export: false", m->name);
+	}
+	return ok;
+}
+
+static bool
+emit_models(struct job *j)
+{
+	bool ok = true;
+
+	for (int i = 0; ok && i < recipe_nmodels(j->r); i++)
+		if (recipe_model_at(j->r, i)->exported)
+			ok = emit_model(j, recipe_model_at(j->r, i));
 	return ok;
 }
 
@@ -525,14 +592,13 @@ emit_student(struct job *j)
 static bool
 depfile(struct job *j, const char *trainer)
 {
-	const char **read = arena_array(j->d->arena, const char *, j->r->nteachers + 2);
+	const char **read = arena_array(j->d->arena, const char *, recipe_nmodels(j->r) + 1);
 	int n = 0;
 
 	read[n++] = j->r->path;
-	read[n++] = j->r->student.path;
-	for (int i = 0; i < j->r->nteachers; i++)
-		if (j->r->teachers[i].path)
-			read[n++] = j->r->teachers[i].path;
+	for (int i = 0; i < recipe_nmodels(j->r); i++)
+		if (!recipe_model_at(j->r, i)->of && recipe_model_at(j->r, i)->path)
+			read[n++] = recipe_model_at(j->r, i)->path;
 	if (!j->trainer_exe)
 		trainer = arena_printf(j->d->arena, "%s/lib%s.%s", j->out, trainer_name(j), j->r->trainer_static ? "a" : "so");
 	return model_depfile(j->d, trainer, n, read);
@@ -541,17 +607,25 @@ depfile(struct job *j, const char *trainer)
 static void
 say_what_is_where(struct job *j)
 {
-	const char *name = j->r->library_name ? j->r->library_name : "student";
-
 	if (j->d->o.quiet)
 		return;
-	printf("%s: train%s %s.h", j->out, j->r->emit_onnx ? " student.onnx" : "", name);
-	if (j->r->emit_static)
-		printf(" lib%s.a", name);
-	if (j->r->emit_shared)
-		printf(" lib%s.so", name);
-	if (j->r->emit_exe)
-		printf(" %s", name);
+	printf("%s: train", j->out);
+	for (int i = 0; i < recipe_nmodels(j->r); i++) {
+		const struct recipe_model *m = recipe_model_at(j->r, i);
+		const char *name = library_name(j, m);
+
+		if (!m->exported)
+			continue;
+		if (j->r->emit_onnx)
+			printf(" %s.onnx", m->name);
+		printf(" %s.h", name);
+		if (j->r->emit_static)
+			printf(" lib%s.a", name);
+		if (j->r->emit_shared)
+			printf(" lib%s.so", name);
+		if (j->r->emit_exe)
+			printf(" %s", name);
+	}
 	if (j->r->saliency.method)
 		printf(" %s %s.h lib%s.a lib%s.so", j->r->saliency.name, j->r->saliency.name, j->r->saliency.name, j->r->saliency.name);
 	puts(" metrics.jsonl report.html checkpoints/");
@@ -583,7 +657,7 @@ prepare(struct job *j)
 			                  j->r->nsets ? "this recipe has several sets, each with its own batch" : "at least 1");
 		j->r->batch = o->batch;
 	}
-	return job_read_data(j) && job_import(j);
+	return check_model_names(j) && job_read_data(j) && job_import(j);
 }
 
 /* Samples as they are: what is recorded is used with every draw of them. */
@@ -654,7 +728,7 @@ verb_distill(struct driver *d)
 		return false;
 	if (d->o.dry_run)
 		return true;
-	if (!emit_student(&j))
+	if (!emit_models(&j))
 		return false;
 	say_what_is_where(&j);
 	return true;

@@ -113,11 +113,12 @@ is_read(const struct recipe *r, const char *name)
 {
 	bool read = false;
 
-	for (int i = 0; i < r->student.ninputs; i++)
-		read |= r->student.inputs[i].field && strcmp(r->student.inputs[i].field, name) == 0;
-	for (int t = 0; t < r->nteachers; t++)
-		for (int i = 0; i < r->teachers[t].ninputs; i++)
-			read |= r->teachers[t].inputs[i].field && strcmp(r->teachers[t].inputs[i].field, name) == 0;
+	for (int t = 0; t < recipe_nmodels(r); t++) {
+		const struct recipe_model *m = recipe_model_at(r, t);
+
+		for (int i = 0; i < m->ninputs; i++)
+			read |= m->inputs[i].field && strcmp(m->inputs[i].field, name) == 0;
+	}
 	return read;
 }
 

@@ -84,44 +84,120 @@ asks_data(const struct graph *g, const char *input)
 	return false;
 }
 
+/* The models of the recipe by number (recipe_model_at), as graphs. */
+struct imports {
+	struct job *j;
+	struct graph **train, **eval; /* eval: NULL for a model that has but one form */
+	bool *busy;
+};
+
+static struct graph *import_at(struct imports *, int);
+
+/* What `from` of an input names, in the graph of its model; NULL: reported. */
+static const struct value *
+source_tensor(struct imports *x, const struct recipe_input *in)
+{
+	struct job *j = x->j;
+	const char *dot = strchr(in->from, '.');
+	const struct recipe_model *m = recipe_model_find(j->r, in->from, (size_t)(dot - in->from));
+	const char *onnx = NULL;
+	const struct value *v;
+	struct graph *g;
+	int at = 0;
+
+	if (!m) {
+		diag_invalid(&j->d->diag, job_loc(j, in->line), "input \"%s\" reads %s, and nothing feeds that model here", in->onnx, in->from);
+		return NULL;
+	}
+	while (recipe_model_at(j->r, at) != m)
+		at++;
+	for (int i = 0; i < m->noutputs; i++)
+		if (strcmp(m->outputs[i].name, dot + 1) == 0)
+			onnx = m->outputs[i].onnx;
+	for (int i = 0; i < m->ntaps; i++)
+		if (strcmp(m->taps[i].name, dot + 1) == 0)
+			onnx = m->taps[i].onnx;
+	g = import_at(x, at);
+	v = g && onnx ? distill_tensor(g, onnx) : NULL;
+	if (g && !v)
+		diag_invalid(&j->d->diag, job_loc(j, in->line), "input \"%s\" reads %s: %s has no tensor \"%s\"; `retort inspect` lists them",
+		             in->onnx, in->from, m->path, onnx ? onnx : "");
+	return v;
+}
+
+/* Rank and dims of what feeds an input, the batch first; false: reported. */
+static bool
+source_dims(struct imports *x, const struct recipe_input *in, int *rank, int64_t *dims)
+{
+	struct job *j = x->j;
+	const struct job_field *f = in->field ? field_of(j, in->field) : NULL;
+
+	*rank = 1;
+	dims[0] = j->batch;
+	if (in->field && !f)
+		return diag_invalid(&j->d->diag, job_loc(j, in->line),
+		                    "input \"%s\" reads field \"%s\" but data.train has none of that name", in->onnx, in->field);
+	if (f) {
+		dims[0] = rows_of(j, f);
+		*rank = 1 + (in->length ? 0 : f->rank);
+		memcpy(dims + 1, f->dims, sizeof *dims * (size_t)(*rank - 1));
+	} else if (in->noise) {
+		*rank = 1 + in->nshape;
+		memcpy(dims + 1, in->shape, sizeof *dims * (size_t)in->nshape);
+	} else {
+		const struct value *v = source_tensor(x, in);
+
+		if (!v)
+			return false;
+		*rank = v->rank;
+		memcpy(dims, v->dims, sizeof *dims * (size_t)v->rank);
+		if (v->rank < 1 || !dim_const(dims[0]))
+			return diag_invalid(&j->d->diag, job_loc(j, in->line), "input \"%s\" reads %s, whose first axis is no batch", in->onnx,
+			                    in->from);
+	}
+	picture_dims(in, rank, dims);
+	return true;
+}
+
 /* Several entries for one ONNX input are its rows one after the other. */
-static void
-input_shapes(struct job *j, const struct recipe_model *m, const struct graph *first, struct import_opts *io,
-             struct input_shape *shapes)
+static bool
+input_shapes(struct imports *x, const struct recipe_model *m, const struct graph *first, struct import_opts *io, struct input_shape *shapes)
 {
 	for (int i = 0; i < m->ninputs; i++) {
 		const struct recipe_input *in = &m->inputs[i];
 		bool whole = asks_data(first, in->onnx);
-		const struct job_field *f = field_of(j, in->field);
 		struct input_shape *s = shapes;
 		int64_t dims[MAX_RANK] = {0};
-		int rank = in->length ? 1 : 1 + f->rank;
+		int rank;
 
-		memcpy(dims + 1, f->dims, sizeof *dims * (size_t)(rank - 1));
-		picture_dims(in, &rank, dims);
+		if (!source_dims(x, in, &rank, dims))
+			return false;
 		while (s < shapes + io->nshapes && strcmp(s->input, in->onnx) != 0)
 			s++;
 		if (s == shapes + io->nshapes) {
 			io->nshapes++;
-			*s = (struct input_shape){.input = in->onnx, .rank = whole ? rank : 1};
+			*s = (struct input_shape){.input = in->onnx, .rank = whole && (!in->noise || in->nshape) ? rank : 1};
 		}
-		s->dims[0] += rows_of(j, f);
-		for (int k = 1; whole && k < rank; k++)
+		s->dims[0] += dims[0];
+		for (int k = 1; k < rank && s->rank > 1; k++)
 			s->dims[k] = dims[k];
-		for (int k = 0, n = in->npad / 2; whole && k < n && n < rank; k++) /* the last axes */
+		for (int k = 0, n = in->npad / 2; s->rank > 1 && k < n && n < rank; k++) /* the last axes */
 			s->dims[rank - n + k] += in->pad[k] + in->pad[n + k];
 	}
 	io->shapes = shapes;
+	return true;
 }
 
 static struct graph *
-import_once(struct job *j, const struct recipe_model *m, bool states, bool training, const struct graph *first)
+import_once(struct imports *x, const struct recipe_model *m, bool states, bool training, const struct graph *first)
 {
+	struct job *j = x->j;
 	struct import_opts io = {.states = states, .training = training, .model_name = NULL};
 	struct input_shape *shapes = arena_array(j->d->arena, struct input_shape, m->ninputs + 1);
 
+	if (!input_shapes(x, m, first, &io, shapes))
+		return NULL;
 	io.own_batches = true; /* an input has the rows of the sets that feed it */
-	input_shapes(j, m, first, &io, shapes);
 	io.default_dim = first ? j->batch : 0;
 	return onnx_import(j->d->arena, m->path, &io, &j->d->diag);
 }
@@ -129,22 +205,50 @@ import_once(struct job *j, const struct recipe_model *m, bool states, bool train
 /* The batch goes to axis 0; where an input has more that is symbolic the data's shape decides,
  * an input of another data set takes the batch. */
 static struct graph *
-import_model(struct job *j, const struct recipe_model *m, bool states, bool training)
+import_model(struct imports *x, const struct recipe_model *m, bool states, bool training)
 {
 	struct graph *g;
 	bool symbolic = false;
 
-	for (int i = 0; i < m->ninputs; i++)
-		if (!field_of(j, m->inputs[i].field)) {
-			diag_invalid(&j->d->diag, job_loc(j, m->inputs[i].line),
-			             "input \"%s\" reads field \"%s\" but data.train has none of that name", m->inputs[i].onnx,
-			             m->inputs[i].field);
-			return NULL;
-		}
-	g = import_once(j, m, states, training, NULL);
+	g = import_once(x, m, states, training, NULL);
 	for (int i = 0; g && i < g->inputs.n; i++)
 		symbolic |= has_symbolic_dim(g->inputs.v[i]);
-	return symbolic ? import_once(j, m, states, training, g) : g;
+	return symbolic ? import_once(x, m, states, training, g) : g;
+}
+
+static void initialize(struct job *, struct graph *, const char *how, const char *prefix);
+
+static const char *
+prefix_of(struct job *j, const struct recipe_model *m)
+{
+	return m == &j->r->student ? "" : arena_printf(j->d->arena, "%s/", m->name);
+}
+
+/* Model k's graph, those that feed it before; NULL: reported. */
+static struct graph *
+import_at(struct imports *x, int k)
+{
+	struct job *j = x->j;
+	const struct recipe_model *m = recipe_model_at(j->r, k), *of = m->of ? recipe_model_find(j->r, m->of, strlen(m->of)) : m;
+	bool states = k <= j->r->nstudents || m->of, two = states && !m->ema_of && !m->stage;
+
+	if (x->train[k] || x->busy[k])
+		return x->train[k];
+	x->busy[k] = true;
+	if (!of) {
+		diag_invalid(&j->d->diag, job_loc(j, m->line), "\"%s\" has the weights of \"%s\", and nothing feeds that model here", m->name, m->of);
+		return NULL;
+	}
+	x->train[k] = import_model(x, m, states, two);
+	x->eval[k] = x->train[k] && two ? import_model(x, m, true, false) : NULL;
+	if (two && !x->eval[k])
+		x->train[k] = NULL;
+	if (x->train[k] && states && strcmp(m->init, "onnx") != 0) {
+		initialize(j, x->train[k], m->init, prefix_of(j, of));
+		if (two)
+			initialize(j, x->eval[k], m->init, prefix_of(j, of));
+	}
+	return x->train[k];
 }
 
 static bool
@@ -172,7 +276,8 @@ fill_model(struct job *j, const struct recipe_model *m, struct graph *g, struct 
 			return diag_invalid(&j->d->diag, loc, "%s has no input \"%s\"; %s \"%s\"", m->path, in->onnx,
 			                    near ? "did you mean" : "its first is", near ? near : g->inputs.n ? names[0] : "");
 		}
-		out->inputs[i] = (struct distill_input){.value = v, .field = in->field, .scale = in->scale, .offset = in->offset,
+		out->inputs[i] = (struct distill_input){.value = v, .field = in->field, .from = in->from, .noise = in->noise, .draw = in->draw,
+		                                        .nshape = in->nshape, .shape = in->shape, .scale = in->scale, .offset = in->offset,
 		                                        .mask = in->mask, .length = in->length, .filler = in->filler,
 		                                        .nnorm = in->nnorm, .mean = in->mean, .std = in->std, .npad = in->npad,
 		                                        .pad = in->pad, .channels = in->channels,
@@ -299,7 +404,7 @@ is_norm_scale(const struct node *n, int input)
 }
 
 static void
-initialize(struct job *j, struct graph *g, const char *how)
+initialize(struct job *j, struct graph *g, const char *how, const char *prefix)
 {
 	bool xavier = strcmp(how, "xavier") == 0;
 	int64_t seed = j->d->o.seed >= 0 ? j->d->o.seed : j->r->seed;
@@ -310,7 +415,7 @@ initialize(struct job *j, struct graph *g, const char *how)
 		const struct node *n;
 		int input = 0;
 		int64_t count;
-		uint64_t key = name_key(v->name, (uint64_t)seed);
+		uint64_t key = name_key(arena_printf(g->arena, "%s%s", prefix, v->name), (uint64_t)seed);
 
 		if (!dtype_is_float(v->dtype) || !v->data)
 			continue;
@@ -361,32 +466,39 @@ job_import(struct job *j)
 	struct recipe *r = j->r;
 	struct arena *a = j->d->arena;
 	struct distill *ds = &j->dist;
-	struct graph *train = import_model(j, &r->student, true, true);
-	struct graph *eval = train ? import_model(j, &r->student, true, false) : NULL;
+	int n = recipe_nmodels(r);
+	struct imports x = {j, arena_array(a, struct graph *, n), arena_array(a, struct graph *, n), arena_array(a, bool, n)};
 
-	if (eval && fill_model(j, &r->student, train, &ds->student)) {
-		ds->student.name = "student";
-		ds->student.graph_eval = eval;
-		if (r->student.init && strcmp(r->student.init, "onnx") != 0) {
-			initialize(j, train, r->student.init);
-			initialize(j, eval, r->student.init);
-		}
-	}
+	ds->nstudents = r->nstudents;
+	ds->students = arena_array(a, struct distill_model, r->nstudents + 1);
 	ds->nteachers = r->nteachers;
 	ds->teachers = arena_array(a, struct distill_model, r->nteachers + 1);
-	for (int i = 0; i < r->nteachers; i++) {
+	for (int i = 0; i < n; i++) {
+		const struct recipe_model *m = recipe_model_at(r, i);
+		struct distill_model *to = distill_model_at(ds, i);
 		struct graph *g;
 
-		if (r->teachers[i].nrecords) {
-			fill_records(j, &r->teachers[i], &ds->teachers[i]);
+		if (m->nrecords) {
+			fill_records(j, m, to);
 			continue;
 		}
-		g = import_model(j, &r->teachers[i], false, false);
-
-		if (g && fill_model(j, &r->teachers[i], g, &ds->teachers[i]))
-			ds->teachers[i].cached = named_in(r->teachers[i].name, r->ncached, r->cached);
-		ds->teachers[i].nwhat = r->ncache_what;
-		ds->teachers[i].what = r->cache_what;
+		g = import_at(&x, i);
+		if (!g || !fill_model(j, m, g, to))
+			continue;
+		to->graph_eval = x.eval[i];
+		if (i <= r->nstudents || m->of)
+			to->prefix = prefix_of(j, m);
+		to->weights = m->shares ? WEIGHTS_SHARED : m->ema_of ? WEIGHTS_AVERAGE : m->stage ? WEIGHTS_KEPT : WEIGHTS_OWN;
+		to->decay = m->decay;
+		to->warmup = m->warmup;
+		for (int k = 0; m->of && k < n; k++)
+			if (strcmp(recipe_model_at(r, k)->name, m->of) == 0)
+				to->of = distill_model_at(ds, k);
+		if (i > r->nstudents) {
+			to->cached = named_in(m->name, r->ncached, r->cached);
+			to->nwhat = r->ncache_what;
+			to->what = r->cache_what;
+		}
 	}
 	ds->name = r->name;
 	ds->batch = j->batch;
@@ -502,12 +614,46 @@ class_maps(struct arena *a, const struct recipe_term *t)
 	return m;
 }
 
+/* Those of the models, of their own names, and the stage's. */
+static int
+frozen_patterns(struct job *j, const struct recipe_stage *st, const char *const **out)
+{
+	struct arena *a = j->d->arena;
+	VEC(const char *) list = {0};
+
+	for (int i = 0; i <= j->r->nstudents; i++) {
+		const struct recipe_model *m = recipe_model_at(j->r, i);
+
+		for (int k = 0; k < m->nfrozen; k++)
+			vec_push(a, &list, arena_printf(a, "%s%s", prefix_of(j, m), m->frozen[k]));
+	}
+	for (int i = 0; i < st->nfrozen; i++)
+		vec_push(a, &list, st->frozen[i]);
+	*out = list.v;
+	return list.n;
+}
+
+static struct distill_turn *
+turns_of(struct job *j, const struct recipe_stage *st)
+{
+	struct distill_turn *out = arena_array(j->d->arena, struct distill_turn, st->nturns + 1);
+
+	for (int i = 0; i < st->nturns; i++) {
+		const struct recipe_turn *t = &st->turns[i];
+		const char **terms = arena_array(j->d->arena, const char *, t->nterms + 1);
+
+		for (int k = 0; k < t->nterms; k++)
+			terms[k] = t->terms[k].name;
+		out[i] = (struct distill_turn){t->nterms, terms, t->ntrains, t->trains, t->times, job_loc(j, t->line)};
+	}
+	return out;
+}
+
 bool
 job_stage(struct job *j, const struct recipe_stage *st)
 {
 	const struct recipe_term *terms = st->nterms ? st->terms : j->r->terms;
-	int nterms = st->nterms ? st->nterms : j->r->nterms, nfrozen = j->r->student.nfrozen + st->nfrozen;
-	const char **frozen = arena_array(j->d->arena, const char *, nfrozen + 1);
+	int nterms = st->nterms ? st->nterms : j->r->nterms;
 	struct distill *ds = &j->dist;
 
 	ds->nterms = nterms;
@@ -515,15 +661,18 @@ job_stage(struct job *j, const struct recipe_stage *st)
 	for (int i = 0; i < nterms; i++)
 		ds->terms[i] = (struct distill_term){
 			.name = terms[i].name, .task = terms[i].task, .loss = terms[i].loss, .nstudents = terms[i].nstudents,
-			.students = terms[i].students, .values = terms[i].values, .adaptor = terms[i].adaptor, .modules = terms[i].modules, .mask = terms[i].mask, .mask_filler = terms[i].mask_filler, .reduction = terms[i].reduction, .weight = terms[i].weight,
+			.students = terms[i].students, .values = terms[i].values, .through = terms[i].through, .adaptor = terms[i].adaptor, .modules = terms[i].modules, .mask = terms[i].mask, .mask_filler = terms[i].mask_filler, .reduction = terms[i].reduction, .weight = terms[i].weight,
 			.temperature = terms[i].temperature, .tau_squared = terms[i].tau_squared,
 			.nteachers = terms[i].nteachers, .teachers = terms[i].teachers,
 			.teacher_weights = terms[i].teacher_weights, .maps = class_maps(j->d->arena, &terms[i]),
 			.loc = job_loc(j, terms[i].line)};
-	for (int i = 0; i < nfrozen; i++)
-		frozen[i] = i < j->r->student.nfrozen ? j->r->student.frozen[i] : st->frozen[i - j->r->student.nfrozen];
-	ds->nfrozen = nfrozen;
-	ds->frozen = frozen;
+	ds->nfrozen = frozen_patterns(j, st, &ds->frozen);
+	ds->ntrains = st->ntrains;
+	ds->trains = st->trains;
+	ds->nturns = st->nturns;
+	ds->turns = turns_of(j, st);
+	for (int i = 0; i < j->r->nteachers; i++)
+		ds->teachers[i].keeps = j->r->teachers[i].stage && strcmp(j->r->teachers[i].stage, st->name) == 0;
 	ds->batch_norm_frozen = st->batch_norm_frozen;
 	ds->update = st->update;
 	balance_tasks(j, st);

@@ -26,6 +26,10 @@ struct recipe_buckets { const char *field; int n; int64_t *lengths; int nfields;
 
 struct recipe_input {            /* feeds one ONNX input of a model */
 	const char *onnx, *field;
+	const char *from;        /* in place of a field: another model's tensor, MODEL.NAME */
+	const char *noise;       /* or numbers drawn anew each step: "normal", "uniform" */
+	const char *draw;        /* by what name: "MODEL.INPUT" of the model that says so */
+	int nshape; int64_t *shape; /* of one sample of the noise; 0: the ONNX input's */
 	double scale, offset;    /* x*scale + offset; 1, 0 */
 	bool mask, length;       /* not the field, but 1 where it is no filler, or how many such a row has */
 	double filler;
@@ -53,6 +57,12 @@ struct recipe_model {
 	int nrecords; struct recipe_record *records;
 	const char *data;        /* of which data set; NULL: the only one */
 	bool with_augment;       /* it stands for a sample however that is augmented */
+	/* a model without a file of its own: NULL, or whose it is */
+	const char *shares;      /* student: the weights of this one, for other inputs */
+	const char *ema_of;      /* teacher: averaged weights of this student */
+	double decay; bool warmup;
+	const char *stage, *of;  /* teacher: student `of` as that stage left it */
+	bool exported;
 };
 struct recipe_metric { const char *name, *teacher; int id; }; /* as metrics.jsonl calls it: top5, agreement, agreement.big.y */
 struct recipe_task { const char *name, *head, *target; double weight; int nmetrics; struct recipe_metric *metrics; int line; const char *data; bool auxiliary; };
@@ -73,6 +83,7 @@ struct recipe_term {
 	const char *mask;        /* field of tokens: those that are not the filler count; NULL: all */
 	double mask_filler;
 	int line;
+	bool through;            /* teacher_gradient: gradients flow into teachers too */
 };
 struct recipe_schedule {
 	const char *kind;        /* a row of runtime/schedule.def */
@@ -83,8 +94,11 @@ struct recipe_schedule {
 	int nmilestones; int64_t *milestones;
 	int line;
 };
+struct recipe_turn { int ntrains, nterms; const char **trains; struct recipe_term *terms; int64_t times; int line; };
 struct recipe_stage {
 	const char *name;
+	int ntrains; const char **trains; /* models; none: those that the terms are about */
+	int nturns; struct recipe_turn *turns; /* one after the other in every step; their terms are the stage's */
 	int64_t epochs;
 	struct update_rule update;
 	struct recipe_schedule schedule;
@@ -126,6 +140,7 @@ struct recipe {
 	struct recipe_sampler sampler;
 	struct recipe_buckets buckets;      /* field NULL: none */
 	struct recipe_model student;
+	int nstudents; struct recipe_model *students; /* besides it */
 	int nteachers; struct recipe_model *teachers;
 	int ntasks; struct recipe_task *tasks;
 	int nterms; struct recipe_term *terms;
@@ -155,6 +170,10 @@ struct recipe {
 };
 /* The field that holds file number `file` of a teacher's output: TEACHER.OUTPUT, TEACHER.OUTPUT.2 */
 const char *recipe_record_field(struct arena *, const struct recipe_model *, const struct recipe_record *, int file);
+/* The student, the other students, the teachers: one after the other. */
+int recipe_nmodels(const struct recipe *);
+struct recipe_model *recipe_model_at(const struct recipe *, int i);
+struct recipe_model *recipe_model_find(const struct recipe *, const char *name, size_t len); /* NULL: none */
 /* The recipe of a point of its search, without one; choice[i]: which value of key i. */
 struct recipe *recipe_read_point(struct arena *, const char *path, const char *data_root, const int *choice, struct diag *);
 /* The same as a file; root: where the data is, models: what the models' paths begin at (both

@@ -126,42 +126,103 @@ tensors(const struct check *c, const struct recipe_model *m)
 	return n;
 }
 
+/* "MODEL.NAME" */
 static void
-check_student(const struct check *c, const char *name, int line, const char *what)
+check_tensor(const struct check *c, const char *name, int line, const char *what, const char *kind)
 {
-	struct names have = tensors(c, &c->r->student);
+	const char *dot = strchr(name, '.'), *model = dot ? arena_strndup(c->a, name, (size_t)(dot - name)) : name;
+	const struct recipe_model *m = recipe_model_find(c->r, model, strlen(model));
+	struct names models = {0}, have;
+	int i;
 
-	if (str_starts(name, "student."))
-		name += strlen("student.");
-	if (!known(&have, name))
-		diag_invalid(c->d, at(c, line), "%s: the student has no output or tap \"%s\"%s",
-		    what, name, hint(c, &have, name));
+	if (!m) {
+		for (i = 0; i < recipe_nmodels(c->r); i++)
+			if (i > c->r->nstudents || strcmp(kind, "teacher") != 0)
+				vec_push(c->a, &models.list, recipe_model_at(c->r, i)->name);
+		diag_invalid(c->d, at(c, line), "%s: no %s is called \"%s\"%s", what, kind, model,
+		    hint(c, &models, model));
+		return;
+	}
+	kind = m == &c->r->student ? "the student" : arena_printf(c->a, "%s \"%s\"", kind, m->name);
+	have = tensors(c, m);
+	if (!dot)
+		diag_invalid(c->d, at(c, line), "%s: write which output of %s: %s.%s",
+		    what, kind, model, have.list.n ? have.list.v[0] : "OUTPUT");
+	else if (!known(&have, dot + 1))
+		diag_invalid(c->d, at(c, line), "%s: %s has no output or tap \"%s\"%s",
+		    what, kind, dot + 1, hint(c, &have, dot + 1));
 }
 
 static void
 check_teacher(const struct check *c, const char *name, int line, const char *what)
 {
-	struct names teachers = {0}, have;
-	const char *dot = strchr(name, '.'), *model;
-	int i;
+	check_tensor(c, name, line, what, "teacher");
+}
 
-	for (i = 0; i < c->r->nteachers; i++)
-		vec_push(c->a, &teachers.list, c->r->teachers[i].name);
-	model = dot ? arena_strndup(c->a, name, (size_t)(dot - name)) : name;
-	for (i = 0; i < c->r->nteachers && strcmp(c->r->teachers[i].name, model) != 0; i++)
-		;
-	if (i == c->r->nteachers) {
-		diag_invalid(c->d, at(c, line), "%s: no teacher is called \"%s\"%s", what, model,
-		    hint(c, &teachers, model));
-		return;
+/* "student.NAME", "NAME" of the student, or another model's */
+static void
+check_student(const struct check *c, const char *name, int line, const char *what)
+{
+	if (!strchr(name, '.'))
+		name = arena_printf(c->a, "student.%s", name);
+	check_tensor(c, name, line, what, "model");
+}
+
+/* ---- models that feed each other */
+static const struct recipe_model *
+source(const struct check *c, const struct recipe_input *in)
+{
+	return in->from && strchr(in->from, '.') ? recipe_model_find(c->r, in->from, strcspn(in->from, ".")) : NULL;
+}
+
+/* Is `to` among what feeds m?  path: how, for the message. */
+static bool
+leads_back(const struct check *c, const struct recipe_model *m, const struct recipe_model *to, int depth, const char **path)
+{
+	for (int i = 0; i < m->ninputs && depth < recipe_nmodels(c->r); i++) {
+		const struct recipe_model *s = source(c, &m->inputs[i]);
+
+		if (s && (s == to || leads_back(c, s, to, depth + 1, path))) {
+			*path = arena_printf(c->a, "%s reads %s%s%s", m->name, m->inputs[i].from, s == to ? "" : ", ", s == to ? "" : *path);
+			return true;
+		}
 	}
-	have = tensors(c, &c->r->teachers[i]);
-	if (!dot)
-		diag_invalid(c->d, at(c, line), "%s: write which output of teacher \"%s\": %s.%s",
-		    what, model, model, have.list.n ? have.list.v[0] : "OUTPUT");
-	else if (!known(&have, dot + 1))
-		diag_invalid(c->d, at(c, line), "%s: teacher \"%s\" has no output or tap \"%s\"%s",
-		    what, model, dot + 1, hint(c, &have, dot + 1));
+	return false;
+}
+
+static void
+check_sources(const struct check *c)
+{
+	bool told = false;
+
+	for (int k = 0; k < recipe_nmodels(c->r); k++) {
+		const struct recipe_model *m = recipe_model_at(c->r, k);
+		const char *path = NULL;
+
+		for (int i = 0; i < m->ninputs; i++)
+			if (m->inputs[i].from)
+				check_tensor(c, m->inputs[i].from, m->inputs[i].line,
+				    arena_printf(c->a, "input \"%s\" of %s", m->inputs[i].onnx, m->name), "model");
+		if (!told && leads_back(c, m, m, 0, &path))
+			told = !diag_invalid(c->d, at(c, m->line), "models: the inputs go round in a circle: %s", path);
+	}
+}
+
+/* A teacher is the student as a stage left it: that of a later stage's terms. */
+static void
+check_snapshots(const struct check *c)
+{
+	struct names stages = {0};
+
+	for (int i = 0; i < c->r->nstages; i++)
+		vec_push(c->a, &stages.list, c->r->stages[i].name);
+	for (int i = 0; i < c->r->nteachers; i++) {
+		const struct recipe_model *m = &c->r->teachers[i];
+
+		if (m->stage && !known(&stages, m->stage))
+			diag_invalid(c->d, at(c, m->line), "teacher \"%s\": no stage is called \"%s\"%s", m->name, m->stage,
+			    hint(c, &stages, m->stage));
+	}
 }
 
 /* ---- tasks and terms */
@@ -399,11 +460,12 @@ recipe_check(const struct recipe *r, struct arena *a, struct diag *d)
 		    arena_printf(a, "sets.%s.test", r->sets[i].name));
 	}
 	check_data(&c, &have);
-	check_inputs(&c, &r->student, &have);
-	for (i = 0; i < r->nteachers; i++) {
-		check_inputs(&c, &r->teachers[i], &have);
+	for (i = 0; i < recipe_nmodels(r); i++)
+		check_inputs(&c, recipe_model_at(r, i), &have);
+	for (i = 0; i < r->nteachers; i++)
 		vec_push(a, &teachers.list, r->teachers[i].name);
-	}
+	check_sources(&c);
+	check_snapshots(&c);
 	check_tasks(&c, &have);
 	check_terms(&c, r->nterms, r->terms);
 	for (i = 0; i < r->nstages; i++) {

@@ -58,6 +58,32 @@ input_picture(struct ydoc *y, ynode *n, const char *what, struct recipe_input *i
 		    yaml_hint(y, channels, 3, kinds));
 }
 
+/* field, from or noise: where the numbers come from */
+static void
+input_source(struct ydoc *y, ynode *n, const char *what, struct recipe_input *in)
+{
+	static const char *const noises[] = {"normal", "uniform"};
+	int i;
+
+	in->field = yaml_string(y, n, "field", NULL);
+	in->from = yaml_string(y, n, "from", NULL);
+	in->noise = yaml_string(y, n, "noise", NULL);
+	if ((in->field != NULL) + (in->from != NULL) + (in->noise != NULL) != 1)
+		yaml_bad(y, n, "%s names %s: a \"field\" of the data, \"from\": MODEL.NAME, or \"noise\": normal or uniform",
+		    what, in->field || in->from || in->noise ? "several sources where one is needed" : "no \"field\" or other source");
+	if (in->from && !strchr(in->from, '.'))
+		yaml_bad(y, yaml_get(y, n, "from"), "%s: \"from\" is \"%s\"; write MODEL.NAME, as student.%s", what, in->from, in->from);
+	for (i = 0; in->noise && i < 2 && strcmp(in->noise, noises[i]) != 0; i++)
+		;
+	if (i == 2)
+		yaml_bad(y, yaml_get(y, n, "noise"), "\"noise\" is \"%s\"%s", in->noise, yaml_hint(y, in->noise, 2, noises));
+	if (yaml_get(y, n, "shape") && !in->noise)
+		yaml_bad(y, yaml_get(y, n, "shape"), "%s: \"shape\" is of noise", what);
+	in->nshape = yaml_ints(y, n, "shape", &in->shape, 1, 1 << 24);
+	if (in->nshape >= MAX_RANK)
+		yaml_bad(y, yaml_get(y, n, "shape"), "%s: \"shape\" has %d axes, at most %d are possible", what, in->nshape, MAX_RANK - 1);
+}
+
 static struct recipe_input
 model_input(struct ydoc *y, ynode *n, const char *onnx, const char *model)
 {
@@ -68,18 +94,19 @@ model_input(struct ydoc *y, ynode *n, const char *onnx, const char *model)
 		in.field = yaml_text(y, n);
 		return in;
 	}
-	if (!YAML_KEYS(y, n, what, "field", "scale", "offset", "normalize", "pad", "mask", "length",
-		"resize", "channels", "layout") &&
+	if (!YAML_KEYS(y, n, what, "field", "from", "noise", "shape", "scale", "offset", "normalize", "pad", "mask",
+		"length", "resize", "channels", "layout") &&
 	    !yaml_is_map(n))
 		return in;
-	in.field = yaml_string(y, n, "field", NULL);
+	input_source(y, n, what, &in);
+	in.draw = arena_printf(y->arena, "%s.%s", model, onnx);
 	in.mask = yaml_get(y, n, "mask") != NULL;
 	in.length = yaml_get(y, n, "length") != NULL;
 	in.filler = yaml_number(y, n, in.mask ? "mask" : "length", 0, -1e15, 1e15);
 	if (in.mask && in.length)
 		yaml_bad(y, n, "%s is either the \"mask\" of the field or its \"length\"", what);
-	if (!in.field)
-		yaml_bad(y, n, "%s names no \"field\" of the data", what);
+	if ((in.mask || in.length) && !in.field)
+		yaml_bad(y, n, "%s: \"mask\" and \"length\" are of a \"field\"", what);
 	in.scale = yaml_number(y, n, "scale", 1, -INFINITY, INFINITY);
 	in.offset = yaml_number(y, n, "offset", 0, -INFINITY, INFINITY);
 	input_normalize(y, n, &in);
@@ -159,13 +186,48 @@ check_twice(struct ydoc *y, const struct recipe_model *m)
 
 /* ---- models */
 static void
-model(struct ydoc *y, ynode *n, const char *name, bool student, const struct recipe *r,
-    struct recipe_model *m)
+weights(struct ydoc *y, ynode *n, const struct recipe *r, const char *what, struct recipe_model *m)
+{
+	const char *path = yaml_string(y, n, "onnx", NULL), *whose = m->shares ? "shares" : m->ema_of ? "ema_of" : "stage";
+
+	if (m->of && path)
+		yaml_bad(y, yaml_get(y, n, "onnx"), "%s has both \"onnx\" and \"%s\"", what, whose);
+	else if (path)
+		m->path = path_join(y->arena, r->dir, path);
+	else if (!m->of)
+		yaml_bad(y, n, "%s names no \"onnx\" file", what);
+}
+
+static void
+initial(struct ydoc *y, ynode *n, struct recipe_model *m)
 {
 	static const char *const inits[] = {"onnx", "kaiming", "xavier"};
-	const char *what = arena_printf(y->arena, "models.%s%s", student ? "" : "teachers.", name),
-		   *path;
 	int i;
+
+	m->init = yaml_string(y, n, "init", "onnx");
+	for (i = 0; i < 3 && strcmp(inits[i], m->init) != 0; i++)
+		;
+	if (i == 3)
+		yaml_bad(y, yaml_get(y, n, "init"), "\"init\" is \"%s\"%s", m->init,
+		    yaml_hint(y, m->init, 3, inits));
+	m->nfrozen = yaml_strings(y, n, "frozen", &m->frozen);
+}
+
+static bool
+model_keys(struct ydoc *y, ynode *n, const char *what, const char *group)
+{
+	if (!group)
+		return YAML_KEYS(y, n, what, "onnx", "inputs", "outputs", "taps", "frozen", "init");
+	if (strcmp(group, "students") == 0)
+		return YAML_KEYS(y, n, what, "onnx", "shares", "inputs", "outputs", "taps", "frozen", "init", "export");
+	return YAML_KEYS(y, n, what, "onnx", "ema_of", "decay", "warmup", "stage", "of", "inputs", "outputs", "taps", "export");
+}
+
+/* group: "students", "teachers"; NULL: the student */
+static void
+model(struct ydoc *y, ynode *n, const char *name, const char *group, const struct recipe *r, struct recipe_model *m)
+{
+	const char *what = arena_printf(y->arena, "models.%s%s%s", group ? group : "", group ? "." : "", name);
 
 	*m = (struct recipe_model){.name = name, .line = yaml_line(n), .init = "onnx"};
 	if (!yaml_is_map(n)) {
@@ -173,70 +235,154 @@ model(struct ydoc *y, ynode *n, const char *name, bool student, const struct rec
 		    y, n, "%s must be a mapping with \"onnx\", \"inputs\" and \"outputs\"", what);
 		return;
 	}
-	if (!student && recipe_recorded(y, n)) {
+	if (group && strcmp(group, "teachers") == 0 && recipe_recorded(y, n)) {
 		recipe_teacher_record(y, n, r, m);
 		return;
 	}
-	if (student)
-		YAML_KEYS(y, n, what, "onnx", "inputs", "outputs", "taps", "frozen", "init");
-	else
-		YAML_KEYS(y, n, what, "onnx", "inputs", "outputs", "taps");
-	path = yaml_string(y, n, "onnx", NULL);
-	if (path)
-		m->path = path_join(y->arena, r->dir, path);
-	else
-		yaml_bad(y, n, "%s names no \"onnx\" file", what);
-	model_inputs(y, n, m);
+	model_keys(y, n, what, group);
+	m->shares = yaml_string(y, n, "shares", NULL);
+	m->ema_of = yaml_string(y, n, "ema_of", NULL);
+	m->stage = yaml_string(y, n, "stage", NULL);
+	m->of = m->shares ? m->shares : m->ema_of ? m->ema_of : m->stage ? yaml_string(y, n, "of", "student") : NULL;
+	if (m->ema_of && m->stage)
+		yaml_bad(y, n, "%s is either an average (\"ema_of\") or what a stage left (\"stage\")", what);
+	if (!m->ema_of && (yaml_get(y, n, "decay") || yaml_get(y, n, "warmup")))
+		yaml_bad(y, n, "%s: \"decay\" and \"warmup\" are of \"ema_of\"", what);
+	m->decay = yaml_number(y, n, "decay", 0.999, 0, 1);
+	m->warmup = yaml_bool(y, n, "warmup", false);
+	weights(y, n, r, what, m);
+	m->exported = yaml_bool(y, n, "export", !group || (strcmp(group, "students") == 0 && !m->shares));
+	if (m->shares && m->exported)
+		yaml_bad(y, n, "%s has the weights of \"%s\", which is exported", what, m->shares);
+	if (m->exported && group && strcmp(group, "teachers") == 0 && !m->of)
+		yaml_bad(y, n, "%s: a teacher that stays as it is cannot be exported", what);
+	if (!m->of || yaml_get(y, n, "inputs"))
+		model_inputs(y, n, m);
 	m->noutputs = names(y, n, "outputs", &m->outputs);
 	m->ntaps = names(y, n, "taps", &m->taps);
 	check_twice(y, m);
-	if (m->noutputs + m->ntaps == 0 && !yaml_get(y, n, "outputs"))
+	initial(y, n, m);
+	if (m->noutputs + m->ntaps == 0 && !yaml_get(y, n, "outputs") && !m->of)
 		yaml_bad(y, n, "%s names no outputs: {NAME OF YOURS: ONNX OUTPUT}", what);
-	if (!student)
+}
+
+int
+recipe_nmodels(const struct recipe *r)
+{
+	return 1 + r->nstudents + r->nteachers;
+}
+
+struct recipe_model *
+recipe_model_at(const struct recipe *r, int i)
+{
+	struct recipe *w = (struct recipe *)(uintptr_t)r;
+
+	return i == 0 ? &w->student : i <= r->nstudents ? &w->students[i - 1] : &w->teachers[i - 1 - r->nstudents];
+}
+
+struct recipe_model *
+recipe_model_find(const struct recipe *r, const char *name, size_t len)
+{
+	for (int i = 0; i < recipe_nmodels(r); i++) {
+		struct recipe_model *m = recipe_model_at(r, i);
+
+		if (m->name && strncmp(m->name, name, len) == 0 && !m->name[len])
+			return m;
+	}
+	return NULL;
+}
+
+static struct recipe_model *
+group_of_models(struct ydoc *y, ynode *models, const char *key, struct recipe *r, int *n)
+{
+	ynode *map = yaml_get(y, models, key);
+	struct recipe_model *list;
+
+	*n = 0;
+	if (!map)
+		return NULL;
+	if (!yaml_is_map(map)) {
+		yaml_bad(y, map, "\"%s\" must be a mapping from a name of yours to a model", key);
+		return NULL;
+	}
+	list = arena_array(y->arena, struct recipe_model, yaml_count(map) + 1);
+	for (int i = 0; i < yaml_count(map); i++) {
+		const char *name = yaml_key(y, map, i);
+
+		if (!*name || strpbrk(name, "./") || strcmp(name, "student") == 0)
+			yaml_bad(y, yaml_key_node(y, map, i), "a %.*s cannot be called \"%s\"", (int)strlen(key) - 1, key, name);
+		model(y, yaml_value(y, map, i), name, key, r, &list[i]);
+		for (int k = 0; k < i; k++)
+			if (strcmp(list[k].name, name) == 0)
+				yaml_bad(y, yaml_key_node(y, map, i), "%.*s \"%s\" is given twice", (int)strlen(key) - 1, key, name);
+	}
+	*n = yaml_count(map);
+	return list;
+}
+
+/* What a model with the weights of another takes from it: file, names, and inputs that it
+ * has none of its own for. */
+static void
+inherit(struct ydoc *y, const struct recipe *r, struct recipe_model *m)
+{
+	const char *key = m->shares ? "shares" : m->ema_of ? "ema_of" : "of", *names_of[64], *near;
+	struct recipe_model *base = recipe_model_find(r, m->of, strlen(m->of));
+	struct loc loc = LOC_FILE(y->path);
+	int n = 0;
+
+	loc.line = m->line;
+	for (int i = 0; i <= r->nstudents && n < 64; i++)
+		if (recipe_model_at(r, i) != m && !recipe_model_at(r, i)->of)
+			names_of[n++] = recipe_model_at(r, i)->name;
+	for (int i = 0; i < r->nteachers; i++)
+		if (base == &r->teachers[i])
+			base = NULL;
+	if (!base || base->of || base == m) {
+		near = str_nearest(m->of, names_of, n);
+		diag_invalid(y->diag, loc, "models: \"%s\" of %s is \"%s\", which is no student%s%s%s", key, m->name, m->of,
+		    near ? "; did you mean \"" : n ? "; there is \"" : "", near ? near : n ? names_of[0] : "", near || n ? "\"" : "");
 		return;
-	m->nfrozen = yaml_strings(y, n, "frozen", &m->frozen);
-	m->init = yaml_string(y, n, "init", "onnx");
-	for (i = 0; i < 3 && strcmp(inits[i], m->init) != 0; i++)
-		;
-	if (i == 3)
-		yaml_bad(y, yaml_get(y, n, "init"), "\"init\" is \"%s\"%s", m->init,
-		    yaml_hint(y, m->init, 3, inits));
+	}
+	m->path = base->path;
+	m->init = base->init;
+	if (!m->ninputs) {
+		m->ninputs = base->ninputs;
+		m->inputs = base->inputs;
+	}
+	if (!m->noutputs && !m->ntaps) {
+		m->noutputs = base->noutputs;
+		m->outputs = base->outputs;
+		m->ntaps = base->ntaps;
+		m->taps = base->taps;
+	}
 }
 
 bool
 recipe_models(struct ydoc *y, ynode *root, struct recipe *r)
 {
-	ynode *models = yaml_get(y, root, "models"), *student, *teachers;
-	int i, k;
+	ynode *models = yaml_get(y, root, "models"), *student;
 
 	if (!models)
 		return yaml_bad(y, root, "the recipe has no \"models\"");
-	if (!YAML_KEYS(y, models, "models", "student", "teachers") && !yaml_is_map(models))
+	if (!YAML_KEYS(y, models, "models", "student", "students", "teachers") && !yaml_is_map(models))
 		return false;
+	r->student.name = "student";
 	student = yaml_get(y, models, "student");
 	if (student)
-		model(y, student, "student", true, r, &r->student);
+		model(y, student, "student", NULL, r, &r->student);
 	else
 		yaml_bad(y, models, "\"models\" has no \"student\"");
-	teachers = yaml_get(y, models, "teachers");
-	if (!teachers)
-		return true;
-	if (!yaml_is_map(teachers))
-		return yaml_bad(
-		    y, teachers, "\"teachers\" must be a mapping from a name of yours to a model");
-	r->nteachers = yaml_count(teachers);
-	r->teachers = arena_array(y->arena, struct recipe_model, r->nteachers + 1);
-	for (i = 0; i < r->nteachers; i++) {
-		const char *name = yaml_key(y, teachers, i);
+	r->students = group_of_models(y, models, "students", r, &r->nstudents);
+	r->teachers = group_of_models(y, models, "teachers", r, &r->nteachers);
+	for (int i = 0; i < r->nteachers; i++) {
+		const char *name = r->teachers[i].name;
+		const struct recipe_model *first = recipe_model_find(r, name, strlen(name));
 
-		if (strchr(name, '.') || strcmp(name, "student") == 0)
-			yaml_bad(y, yaml_key_node(y, teachers, i),
-			    "a teacher cannot be called \"%s\"", name);
-		for (k = 0; k < i; k++)
-			if (strcmp(r->teachers[k].name, name) == 0)
-				yaml_bad(y, yaml_key_node(y, teachers, i),
-				    "teacher \"%s\" is given twice", name);
-		model(y, yaml_value(y, teachers, i), name, false, r, &r->teachers[i]);
+		if (first && first != &r->teachers[i])
+			yaml_bad(y, yaml_get(y, models, "teachers"), "\"%s\" is the name of a student and of a teacher", name);
 	}
+	for (int i = 1; i < recipe_nmodels(r); i++)
+		if (recipe_model_at(r, i)->of)
+			inherit(y, r, recipe_model_at(r, i));
 	return true;
 }

@@ -253,7 +253,7 @@ static bool
 term_keys(struct ydoc *y, ynode *n, const char *what, const struct loss_info *l)
 {
 	static const char *const common[] = {"task", "loss", "weight", "temperature", "tau_squared",
-	    "teacher", "teachers", "student", "students", "adaptor", "modules", "mask", "reduction",
+	    "teacher", "teachers", "teacher_gradient", "student", "students", "adaptor", "modules", "mask", "reduction",
 	    "kwargs", "teacher_weights", "class_map"};
 	enum { NCOMMON = sizeof common / sizeof *common };
 	int count = NCOMMON;
@@ -430,7 +430,8 @@ term(struct ydoc *y, ynode *n, const char *name, int line, struct recipe_term *t
 		if (str_starts(t->students[i], "student."))
 			t->students[i] += strlen("student.");
 	t->nteachers = tensors(y, n, what, "teacher", "teachers", &t->teachers);
-	t->weight = recipe_dial(y, n, "weight", 1, 0, INFINITY);
+	t->through = yaml_bool(y, n, "teacher_gradient", false);
+	t->weight = recipe_dial(y, n, "weight", 1, -INFINITY, INFINITY);
 	t->temperature = recipe_dial(y, n, "temperature", l->temperature, 1e-6, INFINITY);
 	t->tau_squared = yaml_bool(y, n, "tau_squared", true);
 	term_choice(y, n, "reduction", &t->reduction, 3, reductions);

@@ -433,6 +433,83 @@ early_stop(struct ydoc *y, ynode *stage, struct recipe *r)
 }
 
 static void
+known_models(struct ydoc *y, ynode *n, const struct recipe *r, int count, const char **list)
+{
+	const char **known = arena_array(y->arena, const char *, r->nstudents + 1);
+
+	for (int i = 0; i <= r->nstudents; i++)
+		known[i] = recipe_model_at(r, i)->name;
+	for (int i = 0; i < count; i++) {
+		int k = 0;
+
+		while (k <= r->nstudents && strcmp(known[k], list[i]) != 0)
+			k++;
+		if (k > r->nstudents)
+			yaml_bad(y, yaml_get(y, n, "trains"), "\"trains\": no student is called \"%s\"%s", list[i],
+			    yaml_hint(y, list[i], r->nstudents + 1, known));
+	}
+}
+
+/* The terms of all turns, each once, are the stage's. */
+static void
+add_terms(struct ydoc *y, struct recipe_stage *st, const struct recipe_turn *t)
+{
+	struct recipe_term *all = arena_array(y->arena, struct recipe_term, st->nterms + t->nterms + 1);
+	int n = st->nterms;
+
+	memcpy(all, st->terms, sizeof *all * (size_t)n);
+	for (int i = 0; i < t->nterms; i++) {
+		int k = 0;
+
+		while (k < n && strcmp(all[k].name, t->terms[i].name) != 0)
+			k++;
+		if (k == n)
+			all[n++] = t->terms[i];
+	}
+	st->terms = all;
+	st->nterms = n;
+}
+
+static void
+turns(struct ydoc *y, ynode *stage, const struct recipe *r, struct recipe_stage *st)
+{
+	ynode *n = yaml_get(y, stage, "turns");
+
+	if (!n)
+		return;
+	if (!yaml_is_list(n) || !yaml_count(n)) {
+		yaml_bad(y, n, "\"turns\" must be a list of {trains: [MODEL, ..], terms: [TERM, ..]}");
+		return;
+	}
+	if (yaml_get(y, stage, "terms") || yaml_get(y, stage, "trains"))
+		yaml_bad(y, n, "\"terms\" and \"trains\" are the turns' where a stage has \"turns\"");
+	if (st->update.accumulate > 1)
+		yaml_bad(y, n, "\"turns\" and \"accumulate\" cannot be had together: every turn is an update");
+	if (yaml_get(y, stage, "task_weights") || yaml_get(y, stage, "task_gradients"))
+		yaml_bad(y, n, "\"turns\" have no \"task_weights\" and no \"task_gradients\": a turn is the sum of its terms");
+	st->nturns = yaml_count(n);
+	st->turns = arena_array(y->arena, struct recipe_turn, st->nturns);
+	for (int i = 0; i < st->nturns; i++) {
+		ynode *t = yaml_item(y, n, i), *terms;
+		const char *what = arena_printf(y->arena, "turns[%d]", i);
+		struct recipe_turn *out = &st->turns[i];
+
+		*out = (struct recipe_turn){.line = yaml_line(t), .times = 1};
+		if (!YAML_KEYS(y, t, what, "trains", "terms", "times") && !yaml_is_map(t))
+			continue;
+		out->ntrains = yaml_strings(y, t, "trains", &out->trains);
+		known_models(y, t, r, out->ntrains, out->trains);
+		out->times = yaml_int(y, t, "times", 1, 1, 64);
+		terms = yaml_get(y, t, "terms");
+		if (terms)
+			out->nterms = recipe_terms(y, terms, r, &out->terms);
+		if (!out->nterms)
+			yaml_bad(y, t, "%s has no \"terms\"", what);
+		add_terms(y, st, out);
+	}
+}
+
+static void
 stage(struct ydoc *y, ynode *n, struct recipe *r, struct recipe_stage *st)
 {
 	const char *what = arena_printf(
@@ -441,7 +518,7 @@ stage(struct ydoc *y, ynode *n, struct recipe *r, struct recipe_stage *st)
 	ynode *terms;
 
 	*st = (struct recipe_stage){.line = yaml_line(n)};
-	if (!YAML_KEYS(y, n, what, "name", "epochs", "optimizer", "schedule", "terms", "frozen",
+	if (!YAML_KEYS(y, n, what, "name", "epochs", "optimizer", "schedule", "terms", "trains", "turns", "frozen",
 		"groups", "clip", "ema", "accumulate", "batch_norm", "early_stop", "task_weights", "task_gradients") &&
 	    !yaml_is_map(n))
 		return;
@@ -463,6 +540,9 @@ stage(struct ydoc *y, ynode *n, struct recipe *r, struct recipe_stage *st)
 	if (terms)
 		st->nterms = recipe_terms(y, terms, r, &st->terms);
 	recipe_balance(y, n, r, st);
+	st->ntrains = yaml_strings(y, n, "trains", &st->trains);
+	known_models(y, n, r, st->ntrains, st->trains);
+	turns(y, n, r, st);
 	early_stop(y, n, r);
 }
 

@@ -34,6 +34,14 @@ weighted(const struct operands *o, struct value *mean)
 
 /* Is the task's target the class that the loss is about? */
 static bool
+graph_has_output(const struct graph *g, const char *name)
+{
+	for (int i = 0; i < g->outputs.n; i++)
+		if (strcmp(g->output_names.v[i], name) == 0)
+			return true;
+	return false;
+}
+
 reads_labels(const struct distill_term *t)
 {
 	const struct loss_info *l = &loss_info[loss_find(t->loss)];
@@ -71,12 +79,41 @@ build_term(struct distiller *x, const struct distill_term *t)
 		return false;
 	if (x->eval)
 		distill_output_sums(x, name, num, den);
-	else
+	else if (!graph_has_output(x->g, name)) /* an earlier turn's */
 		graph_output(x->g, name, mean);
 	return distill_add_term(x, &b, t, o.task, weighted(&o, mean));
 }
 
 /* ---- the graphs */
+
+/* No model is cloned yet. */
+static void
+fresh_models(struct distiller *x)
+{
+	for (int i = 0; i < x->nmade; i++) {
+		struct made *m = &x->made[i];
+
+		*m = (struct made){.m = m->m, .src = m->src ? m->src : m->m->graph, .student = i <= x->d->nstudents, .trained = m->trained};
+	}
+}
+
+/* What the stage trains runs in training form; the rest, and everything else's, in
+ * inference form. */
+static void
+choose_forms(struct distiller *x)
+{
+	bool *trains = arena_array(x->scratch, bool, x->nmade);
+
+	for (int i = 0; i < x->d->nturns || i == 0; i++)
+		distill_trains(x, x->d->nturns ? &x->d->turns[i] : NULL, trains);
+	for (int i = 0; i < x->nmade; i++) {
+		struct made *m = &x->made[i], *holder = m->m->weights == WEIGHTS_SHARED ? distill_made(x, m->m->of->name) : m;
+
+		m->trained = trains[holder - x->made];
+		if ((x->eval || x->d->batch_norm_frozen || !m->trained) && m->m->graph_eval)
+			m->src = m->m->graph_eval;
+	}
+}
 
 static void
 start(struct distiller *x, struct arena *a, const struct distill *d, const char *what, bool eval,
@@ -85,12 +122,12 @@ start(struct distiller *x, struct arena *a, const struct distill *d, const char 
 	*x = (struct distiller){.d = d, .diag = diag, .eval = eval, .scratch = arena_create()};
 	x->g = graph_create(a, arena_printf(a, "%s.%s", d->name ? d->name : "distill", what));
 	x->field = arena_array(x->scratch, struct value *, d->nfields + 1);
-	x->student = (struct made){.m = &d->student, .src = d->student.graph, .student = true};
-	if ((eval || d->batch_norm_frozen) && d->student.graph_eval)
-		x->student.src = d->student.graph_eval;
-	x->teachers = arena_array(x->scratch, struct made, d->nteachers + 1);
-	for (int i = 0; i < d->nteachers; i++)
-		x->teachers[i] = (struct made){.m = &d->teachers[i], .src = d->teachers[i].graph};
+	x->nmade = 1 + d->nstudents + d->nteachers;
+	x->made = arena_array(x->scratch, struct made, x->nmade);
+	for (int i = 0; i < x->nmade; i++)
+		x->made[i].m = i == 0 ? &d->student : i <= d->nstudents ? &d->students[i - 1] : &d->teachers[i - 1 - d->nstudents];
+	fresh_models(x);
+	choose_forms(x);
 }
 
 /* Drops what nothing reads, inputs too. */
@@ -132,34 +169,48 @@ clone_teachers(struct distiller *x)
 		if (m->nrecords)
 			continue;
 		for (int t = 0; t < x->d->nterms; t++)
-			for (int k = 0; k < x->d->terms[t].nteachers; k++) {
+			for (int k = 0; k < x->d->terms[t].nteachers && distill_in_turn(x, &x->d->terms[t]); k++) {
 				const char *name = x->d->terms[t].teachers[k];
 
 				read |= strncmp(name, m->name, len) == 0 && name[len] == '.' &&
 					!distill_cached(m, name + len + 1);
 			}
 		if (read)
-			ok &= distill_clone(x, &x->teachers[i]);
+			ok &= distill_clone(x, &x->made[1 + x->d->nstudents + i]);
 	}
 	return ok;
 }
 
-static struct value *
-build_losses(struct distiller *x)
+static bool
+check_names(struct distiller *x)
 {
-	bool ok = distill_check_names(x, &x->student);
+	bool ok = true;
 
-	for (int i = 0; i < x->d->nteachers; i++)
-		ok &= distill_check_names(x, &x->teachers[i]);
-	ok = ok && (clone_teachers(x) & distill_clone(x, &x->student));
-	if (!ok)
-		return NULL;
+	for (int i = 0; i < x->nmade; i++)
+		ok &= distill_check_names(x, &x->made[i]);
 	if (x->d->nterms == 0)
 		ok = diag_invalid(
 		    x->diag, LOC_NONE, "the recipe has no terms: nothing to train for");
-	for (int i = 0; i < x->d->nterms; i++) {
+	return ok;
+}
+
+/* The weighted sum of the terms of the turn at hand; metrics: of the tasks too. */
+static struct value *
+build_losses(struct distiller *x, bool metrics)
+{
+	bool ok = clone_teachers(x);
+
+	x->tasks = NULL;
+	x->rest = NULL;
+	x->terms.n = 0;
+	for (int i = 0; i <= x->d->nstudents && !x->turn; i++)
+		if (x->made[i].trained)
+			ok &= distill_clone(x, &x->made[i]);
+	for (int i = 0; i < x->d->nterms && ok; i++) {
 		const struct distill_term *t = &x->d->terms[i];
 
+		if (!distill_in_turn(x, t))
+			continue;
 		if (!x->eval || distill_evaluated(x, t))
 			ok &= build_term(x, t);
 		else
@@ -167,10 +218,8 @@ build_losses(struct distiller *x)
 			    "term \"%s\" is no part of evaluations: the files of its teacher are not of every split",
 			    t->name);
 	}
-	for (int i = 0; i < x->d->ntasks; i++)
+	for (int i = 0; i < x->d->ntasks && metrics; i++)
 		ok &= distill_metrics(x, &x->d->tasks[i]);
-	if (ok && x->outside)
-		graph_output(x->g, "check.labels", x->outside);
 	return ok ? distill_total(x) : NULL;
 }
 
@@ -189,12 +238,15 @@ static bool
 choose(struct distiller *x, struct value **params, int *group, int *n)
 {
 	struct graph *g = x->g;
+	struct build b = build_at(g, x->diag, LOC_NONE, "update");
 	const struct update_rule *u = &x->d->update;
+	bool *trains = arena_array(x->scratch, bool, x->nmade);
 	int all = 0;
 
+	distill_trains(x, x->turn, trains);
 	for (int i = 0; i < g->states.n; i++)
-		if (g->states.v[i]->trainable && !distill_updated(g, g->states.v[i]))
-			params[all++] = g->states.v[i];
+		if (g->states.v[i]->trainable && distill_trains_state(x, trains, g->states.v[i]))
+			params[all++] = state_now(&b, g->states.v[i]);
 	if (!update_groups(u, all, params, group, x->diag))
 		return false;
 	*n = 0;
@@ -241,6 +293,7 @@ train(struct distiller *x, struct value *loss)
 	struct value **grads = arena_array(x->scratch, struct value *, total + 1);
 	int *group = arena_array(x->scratch, int, total + 1);
 	struct update_inputs in = {0};
+	struct build at = build_at(g, x->diag, LOC_NONE, "update");
 	bool any = false;
 
 	if (!choose(x, params, group, &n) || !distill_gradients(x, loss, n, params, grads))
@@ -255,6 +308,8 @@ train(struct distiller *x, struct value *loss)
 		      : "the student has no parameter to train");
 	in.lr = distill_input(g, "$lr", DT_f32, 0, NULL);
 	in.step = distill_input(g, "$step", DT_i64, 0, NULL);
+	if (x->d->update.accumulate < 2)
+		in.step = distill_step(x, &at, in.step);
 	if (x->d->update.accumulate > 1) {
 		struct build b = build_at(g, x->diag, LOC_NONE, "update");
 
@@ -273,20 +328,54 @@ train(struct distiller *x, struct value *loss)
 	       distill_task_updates(x, &in);
 }
 
+/* An output that later turns add to. */
+static void
+add_output(struct distiller *x, const char *name, struct value *v)
+{
+	struct build b = distill_build(x, LOC_NONE);
+
+	for (int i = 0; i < x->g->outputs.n; i++)
+		if (strcmp(x->g->output_names.v[i], name) == 0) {
+			x->g->outputs.v[i] = b_add(&b, x->g->outputs.v[i], v);
+			return;
+		}
+	graph_output(x->g, name, v);
+}
+
+/* One turn: the models as the turns before left them, its terms, its updates. */
+static bool
+take_turn(struct distiller *x, bool first)
+{
+	struct value *loss;
+
+	fresh_models(x);
+	x->outside = NULL;
+	loss = build_losses(x, first);
+	if (!loss)
+		return false;
+	if (x->outside)
+		add_output(x, "check.labels", x->outside);
+	if (x->repeat == 0)
+		add_output(x, "loss", loss);
+	return train(x, loss);
+}
+
 struct graph *
 distill_train_graph(struct arena *a, const struct distill *d, struct diag *diag)
 {
 	struct distiller x;
-	struct value *loss;
 	bool ok;
 
 	start(&x, a, d, "train", false, diag);
-	loss = build_losses(&x);
-	ok = loss != NULL;
-	if (ok) {
-		graph_output(x.g, "loss", loss);
-		ok = train(&x, loss);
+	ok = check_names(&x);
+	if (d->nturns == 0)
+		ok = ok && take_turn(&x, true);
+	for (int i = 0; i < d->nturns; i++) {
+		x.turn = &d->turns[i];
+		for (x.repeat = 0; ok && x.repeat < x.turn->times; x.repeat++)
+			ok = take_turn(&x, i == 0 && x.repeat == 0);
 	}
+	ok = ok && distill_follow(&x, distill_input(x.g, "$step", DT_i64, 0, NULL));
 	return finish(&x, ok);
 }
 
@@ -317,7 +406,9 @@ distill_eval_graph(struct arena *a, const struct distill *d, struct diag *diag)
 	bool ok;
 
 	start(&x, a, d, "eval", true, diag);
-	loss = build_losses(&x);
+	loss = check_names(&x) ? build_losses(&x, true) : NULL;
+	if (loss && x.outside)
+		graph_output(x.g, "check.labels", x.outside);
 	if (loss) {
 		struct build b = distill_build(&x, LOC_NONE);
 
@@ -377,13 +468,13 @@ distill_infer_graph(struct arena *a, const struct distill *d, struct diag *diag)
 	bool ok;
 
 	start(&x, a, d, "infer", true, diag);
-	ok = distill_clone(&x, &x.student);
+	ok = distill_clone(&x, &x.made[0]);
 	for (int i = 0; ok && i < d->student.noutputs; i++) {
 		const struct distill_name *n = &d->student.names[i];
-		struct value *v = distill_named(&x, &x.student, n->name, n->loc);
+		struct value *v = distill_named(&x, &x.made[0], n->name, n->loc);
 
 		if (v && !auxiliary(d, n->name))
-			graph_output(x.g, n->name, x.student.map[v->id]);
+			graph_output(x.g, n->name, x.made[0].map[v->id]);
 		ok = v != NULL;
 	}
 	return finish(&x, ok);
@@ -397,7 +488,7 @@ distill_outputs_graph(struct arena *a, const struct distill *d, int teacher, str
 	bool ok;
 
 	start(&x, a, d, d->teachers[teacher].name, true, diag);
-	m = &x.teachers[teacher];
+	m = &x.made[1 + d->nstudents + teacher];
 	ok = distill_clone(&x, m);
 	for (int i = 0; ok && i < m->m->noutputs; i++) {
 		const struct distill_name *n = &m->m->names[i];
@@ -419,7 +510,7 @@ distill_teacher_graph(struct arena *a, const struct distill *d, int teacher, str
 	bool ok;
 
 	start(&x, a, d, d->teachers[teacher].name, true, diag);
-	m = &x.teachers[teacher];
+	m = &x.made[1 + d->nstudents + teacher];
 	ok = distill_clone(&x, m);
 	for (int i = 0; ok && i < d->nterms; i++)
 		for (int k = 0; ok && k < d->terms[i].nteachers; k++)

@@ -18,7 +18,7 @@ struct made {
 	const struct graph *src;
 	struct value **map; /* by value id of src; NULL: not cloned */
 	struct rows *rows;  /* by value id of src */
-	bool student, failed;
+	bool student, trained, failed, busy; /* trained: in this stage */
 };
 /* The loss of a term by its weight; task -1: none. */
 struct weighed_term {
@@ -39,7 +39,10 @@ struct distiller {
 	struct diag *diag;
 	struct arena *scratch;
 	bool eval;
-	struct made student, *teachers;
+	struct made *made; /* the student, the other students, the teachers */
+	int nmade;
+	const struct distill_turn *turn; /* at hand; NULL: the step is one */
+	int64_t repeat;			 /* of turn->times, from 0 */
 	struct value **field;	     /* by field */
 	struct value *valid;	     /* eval: f32 [batch], 1 for rows that count */
 	struct value *outside;	     /* number of labels outside their classes */
@@ -56,6 +59,7 @@ struct part {
 	const struct value *origin; /* in the model's own graph */
 	struct rows rows;
 	const char *name;
+	bool live; /* depends on what may train */
 };
 /* The operands of a term, cut to the rows they all have. */
 struct operands {
@@ -81,6 +85,11 @@ bool distill_clone(struct distiller *, struct made *);
 /* Does the teacher's output of the recipe's name come from the cache? */
 bool distill_cached(const struct distill_model *, const char *name);
 bool distill_updated(const struct graph *, const struct value *state);
+/* MODEL of "MODEL.NAME"; NULL: no model is called that */
+struct made *distill_made(struct distiller *, const char *name);
+/* The same with another for each repeat of a turn. */
+struct value *distill_step(struct distiller *, struct build *, struct value *step);
+struct value *distill_detached(struct build *, struct value *);
 /* The value in the model's own graph that `name` of the recipe stands for; NULL: reported. */
 struct value *distill_named(struct distiller *, const struct made *, const char *name, struct loc);
 /* Are the outputs of all its teachers there in evaluations? */
@@ -90,6 +99,15 @@ bool distill_student_part(
     struct distiller *, const char *name, struct loc, struct part *); /* "student.cls" or "cls" */
 bool distill_teacher_part(
     struct distiller *, const char *name, struct loc, struct part *); /* "big.y" */
+
+/* distill_source.c: a model's input that is no field of the data; the rows it is about */
+struct value *distill_source(struct distiller *, struct build *, const struct made *, const struct distill_input *, struct rows *);
+
+/* distill_turn.c: which models a turn trains, and averages and earlier selves of them */
+void distill_trains(struct distiller *, const struct distill_turn *, bool *trains);
+bool distill_in_turn(const struct distiller *, const struct distill_term *);
+bool distill_trains_state(struct distiller *, const bool *trains, const struct value *state);
+bool distill_follow(struct distiller *, struct value *step);
 
 /* distill_term.c */
 struct value *distill_valid(

@@ -71,6 +71,12 @@ distill_input(struct graph *g, const char *name, enum dtype t, int rank, const i
 
 /* ---- inputs of models */
 
+static const char *
+source_name(const struct distill_input *in)
+{
+	return in->field ? in->field : in->from ? in->from : in->noise;
+}
+
 /* x*scale + offset, then (x - mean)/std per channel, as one multiplication and
  * one addition. */
 static struct value *
@@ -84,7 +90,7 @@ normalized(struct build *b, const struct distill_input *in, struct value *v, con
 		diag_invalid(b->diag, b->loc,
 		    "normalize has %d means, field \"%s\" for input \"%s\" of %s is %s: one for "
 		    "each of axis 1 (or a single one) expected",
-		    in->nnorm, in->field, in->value->name, model, dims_text(b->g->arena, v));
+		    in->nnorm, source_name(in), in->value->name, model, dims_text(b->g->arena, v));
 		return NULL;
 	}
 	for (int i = 0; i < v->rank; i++)
@@ -98,7 +104,7 @@ normalized(struct build *b, const struct distill_input *in, struct value *v, con
 
 		if (std == 0) {
 			diag_invalid(
-			    b->diag, b->loc, "normalize of field \"%s\": std is 0", in->field);
+			    b->diag, b->loc, "normalize of field \"%s\": std is 0", source_name(in));
 			return NULL;
 		}
 		dtype_put_f(v->dtype, mul->data, i, in->scale / std);
@@ -120,7 +126,7 @@ padded(struct build *b, const struct distill_input *in, struct value *v)
 	if (n > v->rank - 1) {
 		diag_invalid(b->diag, b->loc,
 		    "pad of field \"%s\" names %d axes, its samples are %s without the batch",
-		    in->field, n, dims_text(b->g->arena, v));
+		    source_name(in), n, dims_text(b->g->arena, v));
 		return NULL;
 	}
 	for (int i = 0; i < n; i++) {
@@ -175,15 +181,18 @@ filled(struct build *b, const struct distill_input *in, struct value *v, const c
 }
 
 static struct value *
-prepared(struct distiller *x, struct build *b, const struct distill_input *in, const char *model)
+prepared(struct distiller *x, struct build *b, const struct made *m, const struct distill_input *in, const char *model,
+    struct rows *rows)
 {
-	int i = distill_field_find(x, in->field, b->loc);
-	struct value *v = i < 0 ? NULL : distill_field_value(x, i);
+	int i = in->field ? distill_field_find(x, in->field, b->loc) : -1;
+	struct value *v = i >= 0 ? distill_field_value(x, i) : in->field ? NULL : distill_source(x, b, m, in, rows);
 	const struct value *want = in->value;
 	bool plain = in->scale == 1 && in->offset == 0 && in->nnorm == 0 && !in->channels && !in->resize[0] && !in->hwc;
 
 	if (!v)
 		return NULL;
+	if (i >= 0)
+		*rows = distill_field_rows(x->d, &x->d->fields[i]);
 	if (!plain && !dtype_is_float(want->dtype)) {
 		diag_invalid(x->diag, b->loc,
 		    "input \"%s\" of %s is %s: scale, normalize, resize and channels need a float input", want->name,
@@ -210,7 +219,9 @@ input_is(const struct made *m, const struct distill_input *in, const struct valu
 static const char *
 model_title(struct distiller *x, const struct made *m)
 {
-	return m->student ? "the student" : arena_printf(x->g->arena, "teacher \"%s\"", m->m->name);
+	if (m == &x->made[0])
+		return "the student";
+	return arena_printf(x->g->arena, m->student ? "student \"%s\"" : "teacher \"%s\"", m->m->name);
 }
 
 struct value *
@@ -221,6 +232,26 @@ distill_draws(struct build *b, int64_t accumulate, struct value *step)
 	step = b_muls(b, b_adds(b, step, -1), (double)accumulate);
 	step = b_add(b, step, distill_input(b->g, "$micro", DT_i64, 0, NULL));
 	return b_adds(b, step, 1);
+}
+
+distill_step(struct distiller *x, struct build *b, struct value *step)
+{
+	int64_t times = x->turn ? x->turn->times : 1; /* turns have no windows */
+
+	if (times < 2)
+		return distill_draws(b, x->d->update.accumulate, step);
+	return b_adds(b, b_muls(b, b_adds(b, step, -1), (double)times), (double)(x->repeat + 1));
+}
+
+/* Models draw numbers of their own: a seed for each. */
+static struct value *
+seed_of(struct build *b, const struct made *m, struct value *seed)
+{
+	uint32_t h = 2166136261u;
+
+	for (const char *s = m->m->name; m->m->prefix && *m->m->prefix && *s; s++)
+		h = (h ^ (unsigned char)*s) * 16777619u;
+	return h == 2166136261u ? seed : b_adds(b, seed, (double)(h >> 1));
 }
 
 /* What stands for input v of the model: its fields' rows one after the other. */
@@ -236,8 +267,9 @@ fed(struct distiller *x, struct made *m, const struct value *v, struct rows *row
 		struct value *in = distill_input(x->g, v->name, v->dtype, v->rank, v->dims);
 
 		*rows = (struct rows){0, 0};
-		return strcmp(v->name, "$step") == 0 && !x->eval ? distill_draws(&b, x->d->update.accumulate, in)
-								  : in;
+		if (strcmp(v->name, "$seed") == 0)
+			return seed_of(&b, m, in);
+		return strcmp(v->name, "$step") == 0 && !x->eval ? distill_step(x, &b, in) : in;
 	}
 	for (int i = 0; i < m->m->ninputs && n < 64; i++) {
 		const struct distill_input *in = &m->m->inputs[i];
@@ -245,16 +277,14 @@ fed(struct distiller *x, struct made *m, const struct value *v, struct rows *row
 
 		if (!input_is(m, in, v))
 			continue;
-		part[n] = prepared(x, &b, in, model);
+		part[n] = prepared(x, &b, m, in, model, &r);
 		if (!part[n])
 			return NULL;
-		r = distill_field_rows(
-		    x->d, &x->d->fields[distill_field_find(x, in->field, b.loc)]);
 		if (n > 0 && r.first != rows->end) {
 			diag_invalid(x->diag, b.loc,
-			    "input \"%s\" of %s: rows of field \"%s\" do not follow those before "
+			    "input \"%s\" of %s: rows of %s \"%s\" do not follow those before "
 			    "it; name its fields in the order of the data sets",
-			    v->name, model, in->field);
+			    v->name, model, in->field ? "field" : in->from ? "tensor" : "noise", source_name(in));
 			return NULL;
 		}
 		if (n == 0)
@@ -319,33 +349,63 @@ distill_updated(const struct graph *g, const struct value *state)
 	return false;
 }
 
+const char *
+distill_state_name(struct arena *a, const struct distill_model *m, const struct value *state)
+{
+	bool theirs = m->weights == WEIGHTS_SHARED || (m->weights == WEIGHTS_AVERAGE && !state->trainable);
+	const char *prefix = theirs ? m->of->prefix : m->prefix;
+
+	return prefix && *prefix ? arena_printf(a, "%s%s", prefix, state->name) : state->name;
+}
+
+/* The model's states as they are at this point of the step. */
+static void
+clone_states(struct distiller *x, struct made *m)
+{
+	struct build b = distill_build(x, LOC_NONE);
+
+	for (int i = 0; i < m->src->states.n; i++) {
+		const struct value *v = m->src->states.v[i];
+		const char *name = distill_state_name(x->g->arena, m->m, v);
+		bool own = m->m->weights == WEIGHTS_OWN || m->m->weights == WEIGHTS_SHARED;
+		struct value *s = graph_state_find(x->g, name);
+
+		if (!s) {
+			s = graph_state(x->g, name, v->data, v->trainable && own);
+			s->layout = v->layout;
+			s->loc = v->loc;
+		}
+		m->map[v->id] = x->eval ? s : state_now(&b, s);
+	}
+}
+
 bool
 distill_clone(struct distiller *x, struct made *m)
 {
 	const struct graph *src = m->src;
 
+	if (m->busy)
+		return diag_invalid(x->diag, LOC_NONE, "the inputs of %s depend on its own outputs", model_title(x, m));
 	if (m->map || m->failed)
 		return !m->failed;
 	m->map = arena_array(x->scratch, struct value *, src->nvalue + 1);
 	m->rows = arena_array(x->scratch, struct rows, src->nvalue + 1);
+	m->busy = true;
 	for (int i = 0; i < src->inputs.n; i++) {
 		const struct value *v = src->inputs.v[i];
 
 		m->map[v->id] = fed(x, m, v, &m->rows[v->id]);
 		m->failed |= !m->map[v->id];
 	}
+	m->busy = false;
 	if (m->failed)
 		return false;
 	trace_rows(m);
+	clone_states(x, m);
 	graph_clone_into(
-	    x->g, src, m->map, m->student ? "" : arena_printf(x->g->arena, "%s/", m->m->name));
-	for (int i = 0; i < src->updates.n && !x->eval; i++) {
-		struct update u = {
-		    m->map[src->updates.v[i].state->id], m->map[src->updates.v[i].next->id]};
-
-		if (!distill_updated(x->g, u.state))
-			vec_push(x->g->arena, &x->g->updates, u);
-	}
+	    x->g, src, m->map, m == &x->made[0] ? "" : arena_printf(x->g->arena, "%s/", m->m->name));
+	for (int i = 0; i < src->updates.n && !x->eval; i++)
+		state_move(x->g, m->map[src->updates.v[i].state->id], m->map[src->updates.v[i].next->id]);
 	return true;
 }
 
@@ -358,8 +418,8 @@ find_in(struct value *const *v, int n, const char *name)
 	return NULL;
 }
 
-static struct value *
-onnx_value(const struct graph *g, const char *name)
+struct value *
+distill_tensor(const struct graph *g, const char *name)
 {
 	struct value *v;
 
@@ -419,7 +479,7 @@ distill_named(struct distiller *x, const struct made *m, const char *name, struc
 
 		if (strcmp(m->m->names[i].name, name) != 0)
 			continue;
-		v = onnx_value(m->src, m->m->names[i].onnx);
+		v = distill_tensor(m->src, m->m->names[i].onnx);
 		if (!v)
 			no_tensor(x, m, &m->m->names[i]);
 		return v;
@@ -460,7 +520,7 @@ rows_of_inputs(struct distiller *x, struct made *m)
 
 		for (int k = 0; k < m->m->ninputs; k++) {
 			const struct distill_input *in = &m->m->inputs[k];
-			int f = input_is(m, in, v) ? distill_field_find(x, in->field, v->loc) : -2;
+			int f = input_is(m, in, v) && in->field ? distill_field_find(x, in->field, v->loc) : -2;
 
 			if (f == -1)
 				return false;
@@ -533,6 +593,23 @@ distill_evaluated(const struct distiller *x, const struct distill_term *t)
 	return true;
 }
 
+/* Does anything of the model depend on what may train? */
+static bool
+is_live(struct distiller *x, const struct made *m)
+{
+	bool live = m->student;
+
+	for (int i = 0; i < m->m->ninputs && !live; i++)
+		live = m->m->inputs[i].from && is_live(x, distill_made(x, m->m->inputs[i].from));
+	return live;
+}
+
+struct value *
+distill_detached(struct build *b, struct value *v)
+{
+	return v && v->kind != VAL_CONST && v->kind != VAL_INPUT ? b1(b, OP_stop_gradient, v) : v;
+}
+
 static bool
 part_of(struct distiller *x, struct made *m, const char *name, struct loc loc, struct part *out)
 {
@@ -551,9 +628,10 @@ part_of(struct distiller *x, struct made *m, const char *name, struct loc loc, s
 	out->rows = m->rows[v->id];
 	if (out->rows.first == out->rows.end)
 		out->rows = (struct rows){0, x->d->batch};
-	out->name = m->student
-			? arena_printf(x->g->arena, "student output \"%s\"", name)
-			: arena_printf(x->g->arena, "teacher output \"%s.%s\"", m->m->name, name);
+	out->live = is_live(x, m);
+	out->name = m == &x->made[0] ? arena_printf(x->g->arena, "student output \"%s\"", name)
+				     : arena_printf(x->g->arena, "%s output \"%s.%s\"",
+					   m->student ? "student" : "teacher", m->m->name, name);
 	if (!dtype_is_float(out->v->dtype))
 		return diag_invalid(x->diag, loc, "%s is %s: losses need float tensors", out->name,
 		    dtype_info[out->v->dtype].name);
@@ -565,13 +643,24 @@ part_of(struct distiller *x, struct made *m, const char *name, struct loc loc, s
 	return out->v != NULL;
 }
 
-/* "student.cls" or "cls" */
+struct made *
+distill_made(struct distiller *x, const char *name)
+{
+	size_t n = strcspn(name, ".");
+
+	for (int i = 0; i < x->nmade; i++)
+		if (strncmp(x->made[i].m->name, name, n) == 0 && !x->made[i].m->name[n])
+			return &x->made[i];
+	return NULL;
+}
+
+/* "student.cls", "cls" of the student, "b.cls" of another model */
 bool
 distill_student_part(struct distiller *x, const char *name, struct loc loc, struct part *out)
 {
 	if (str_starts(name, "student."))
 		name += strlen("student.");
-	return part_of(x, &x->student, name, loc, out);
+	return strchr(name, '.') ? distill_teacher_part(x, name, loc, out) : part_of(x, &x->made[0], name, loc, out);
 }
 
 /* "big.y" */
@@ -580,19 +669,16 @@ distill_teacher_part(struct distiller *x, const char *name, struct loc loc, stru
 {
 	const char *dot = strchr(name, '.'), *near;
 	const char *names[256];
+	struct made *m = dot ? distill_made(x, name) : NULL;
 	int n = 0;
 
-	for (int i = 0; dot && i < x->d->nteachers; i++) {
-		const char *t = x->d->teachers[i].name;
-
-		if (strncmp(t, name, (size_t)(dot - name)) == 0 && !t[dot - name])
-			return part_of(x, &x->teachers[i], dot + 1, loc, out);
-	}
+	if (m)
+		return part_of(x, m, dot + 1, loc, out);
 	if (!dot)
 		return diag_invalid(
 		    x->diag, loc, "teacher \"%s\" names no output; write TEACHER.OUTPUT", name);
-	for (int i = 0; i < x->d->nteachers && n < 256; i++)
-		names[n++] = x->d->teachers[i].name;
+	for (int i = 1; i < x->nmade && n < 256; i++)
+		names[n++] = x->made[i].m->name;
 	name = arena_strndup(x->scratch, name, (size_t)(dot - name));
 	near = str_nearest(name, names, n);
 	return diag_invalid(x->diag, loc, "no teacher is called \"%s\"%s%s%s", name,
@@ -606,7 +692,7 @@ distill_check_names(struct distiller *x, const struct made *m)
 	bool ok = true;
 
 	for (int i = 0; i < m->m->nnames && m->src; i++)
-		if (!onnx_value(m->src, m->m->names[i].onnx))
+		if (!distill_tensor(m->src, m->m->names[i].onnx))
 			ok = no_tensor(x, m, &m->m->names[i]);
 	return ok;
 }

@@ -281,6 +281,8 @@ distill_operands(
 	for (int k = 0; k < t->nteachers; k++) {
 		if (!distill_teacher_part(x, t->teachers[k], t->loc, &o->teachers[k]))
 			return false;
+		if (o->teachers[k].live && !x->eval && !t->through)
+			o->teachers[k].v = distill_detached(b, o->teachers[k].v);
 		r = both(r, o->teachers[k].rows);
 	}
 	if (r.first == r.end)

@@ -279,12 +279,9 @@ own(const struct loss_in *in, const char *what, struct tensor *t, bool trained)
 {
 	struct graph *g = in->b->g;
 	const char *name = own_name(in, what);
-	struct value *v = NULL;
+	struct value *v = graph_state_find(g, name);
 
 	trained &= !in->untrained;
-	for (int i = 0; i < g->states.n && !v; i++)
-		if (strcmp(g->states.v[i]->name, name) == 0)
-			v = g->states.v[i];
 	if (!v) {
 		v = graph_state(g, name, t, trained);
 		v->loc = in->term->loc;
@@ -298,6 +295,8 @@ own(const struct loss_in *in, const char *what, struct tensor *t, bool trained)
 		return NULL;
 	}
 	v->trainable |= trained;
+	if (v->trainable) /* an earlier turn may have moved it */
+		return state_now(in->b, v);
 	return v;
 }
 

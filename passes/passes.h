@@ -85,6 +85,13 @@ bool grad_expand_path(struct graph *, struct value **loss, int n, struct value *
 bool grad_build(struct graph *, struct value *loss, int n, struct value *const *wrt,
                 struct value **dwrt, struct diag *);
 
+/* A step may move a state several times.  What it holds at this point of the graph: the
+ * state, or what it was last moved to, not to be differentiated; of the state's name. */
+struct value *state_now(struct build *, struct value *state);
+/* state: it, or what state_now gave of it */
+void state_move(struct graph *, struct value *state, struct value *next);
+struct value *graph_state_find(const struct graph *, const char *name); /* NULL: none */
+
 /* update.c: from gradients to parameters.  Each parameter's group, ngroups where none
  * matches; false, reported: a pattern matches nothing. */
 bool update_groups(const struct update_rule *, int n, struct value *const *params, int *group, struct diag *);

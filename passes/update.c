@@ -32,13 +32,69 @@ struct rule {
 };
 
 /* ---- states */
+struct value *
+graph_state_find(const struct graph *g, const char *name)
+{
+	for (int i = 0; i < g->states.n; i++)
+		if (strcmp(g->states.v[i]->name, name) == 0)
+			return g->states.v[i];
+	return NULL;
+}
+
+static struct update *
+move_of(struct graph *g, const struct value *state)
+{
+	for (int i = 0; i < g->updates.n; i++)
+		if (g->updates.v[i].state == state)
+			return &g->updates.v[i];
+	return NULL;
+}
+
+struct value *
+state_now(struct build *b, struct value *state)
+{
+	const struct update *u = move_of(b->g, state);
+	struct value *now;
+
+	if (!u)
+		return state;
+	for (int i = 0; i < b->g->nodes.n; i++) {
+		const struct node *n = b->g->nodes.v[i];
+
+		if (n->op == OP_stop_gradient && !n->dead && n->in[0] == u->next && n->out[0]->name &&
+		    strcmp(n->out[0]->name, state->name) == 0)
+			return n->out[0];
+	}
+	now = b1(b, OP_stop_gradient, u->next);
+	if (now)
+		now->name = state->name;
+	return now;
+}
+
+void
+state_move(struct graph *g, struct value *state, struct value *next)
+{
+	struct value *s = state->kind == VAL_STATE ? state : graph_state_find(g, state->name);
+	struct update *u;
+
+	require(s != NULL);
+	u = move_of(g, s);
+	if (u)
+		u->next = next;
+	else
+		vec_push(g->arena, &g->updates, (struct update){s, next});
+}
+
 static struct value *
 slot_of(struct rule *r, struct value *p, const char *suffix, enum dtype t, int rank)
 {
 	struct graph *g = r->b->g;
-	struct tensor *zero = tensor_new(g->arena, t, rank, p->dims);
+	const char *name = arena_printf(g->arena, "%s:%s", p->name, suffix);
+	struct value *s = graph_state_find(g, name);
 
-	return graph_state(g, arena_printf(g->arena, "%s:%s", p->name, suffix), zero, false);
+	if (s)
+		return state_now(r->b, s);
+	return graph_state(g, name, tensor_new(g->arena, t, rank, p->dims), false);
 }
 
 static struct value *
@@ -54,7 +110,7 @@ update_to(struct build *b, const struct window *w, struct value *state, struct v
 	if (w->last)
 		next = b_select(b, w->last, next, state);
 	if (next)
-		vec_push(b->g->arena, &b->g->updates, (struct update){state, next});
+		state_move(b->g, state, next);
 }
 
 static struct value *
@@ -474,7 +530,7 @@ accumulated(struct rule *r, struct value *p, struct value *g)
 	g = b_mul(b, g, b_cast(b, r->window->share, p->dtype));
 	g = b_add(b, b_select(b, r->window->first, b_scalar(b, p->dtype, 0), sum), g);
 	if (g)
-		vec_push(b->g->arena, &b->g->updates, (struct update){sum, g});
+		state_move(b->g, sum, g);
 	return g;
 }
 
@@ -509,6 +565,11 @@ clip_norm(struct build *b, const struct window *w, double most, int n, struct va
 	for (int i = 0; i < n; i++)
 		if (grads[i])
 			grads[i] = b_mul(b, grads[i], b_cast(b, scale, grads[i]->dtype));
+	for (int i = 0; i < b->g->outputs.n; i++) /* an earlier turn's: of all together */
+		if (strcmp(b->g->output_names.v[i], "grad_norm.num") == 0) {
+			b->g->outputs.v[i] = b_sqrt(b, b_add(b, square(b, b->g->outputs.v[i]), square(b, sum)));
+			return;
+		}
 	graph_output(b->g, "grad_norm.num", w->last ? b_select(b, w->last, sum, zero) : sum);
 	graph_output(b->g, "grad_norm.den", w->last ? b_select(b, w->last, one, zero) : one);
 }
@@ -564,7 +625,7 @@ update_build(struct graph *g, const struct update_rule *u, const struct update_i
 	for (int i = 0; i < n; i++) {
 		if (!grads[i])
 			continue;
-		require(params[i]->kind == VAL_STATE);
+		require(params[i]->name != NULL);
 		require(grads[i]->dtype == params[i]->dtype);
 		require(
 		    dims_equal(grads[i]->rank, grads[i]->dims, params[i]->rank, params[i]->dims));

@@ -130,6 +130,14 @@ struct rt_stage {
 	const struct rt_program *const *more;
 	const struct rt_program *share; /* outputs grad_share.TERM, norms of the terms' gradients; NULL: not asked for */
 };
+/* A model in inference form, its parameters patched at these offsets. */
+struct rt_model {
+	const char *name;            /* NAME.onnx */
+	const void *onnx;
+	int64_t onnx_bytes;
+	int32_t npatches;
+	const struct rt_patch { const char *state; int64_t offset, bytes; } *patches;
+};
 struct rt_trainer {
 	uint32_t abi;
 	const char *config;          /* lines "key value...", docs/trainer-config.md */
@@ -143,11 +151,8 @@ struct rt_trainer {
 	int64_t state_init_bytes;           /* of state_init; what lies behind begins as zeros */
 	int32_t ncached;             /* teachers whose outputs are cached */
 	const struct rt_program *const *cached; /* outputs $teacher.NAME.OUT */
-	/* the student in inference form, parameters patched at these offsets */
-	const void *onnx;
-	int64_t onnx_bytes;
-	int32_t npatches;
-	const struct rt_patch { const char *state; int64_t offset, bytes; } *patches;
+	int32_t nmodels;             /* what is exported: the student, then the other models */
+	const struct rt_model *models;
 };
 int rt_trainer_main(const struct rt_trainer *, int argc, char **argv);
 extern const struct rt_trainer retort_trainer;

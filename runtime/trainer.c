@@ -666,7 +666,7 @@ finish(struct run *r)
 		return oom(r);
 	if (!r->has_best && !checkpoint_best(r, weights))
 		return false;
-	if (r->t->onnx_bytes > 0 && !export_onnx(r, weights, path))
+	if (!export_models(r, weights, path))
 		return false;
 	if (!epoch_exported(r, weights) || !report_write(r))
 		return false;

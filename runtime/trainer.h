@@ -417,7 +417,8 @@ bool outputs_epoch(struct run *, const struct record *);
 bool outputs_sync(struct run *); /* before a checkpoint counts on them */
 void outputs_close(struct run *);
 /* ---- export.c, report.c */
-bool export_onnx(struct run *, const unsigned char *states, const char *path);
+/* path: of the student; the other models beside it in the output's folder */
+bool export_models(struct run *, const unsigned char *states, const char *path);
 bool report_write(struct run *);
 int64_t parameter_count(const struct run *);
 

@@ -33,9 +33,9 @@ take(void *ctx, const struct saved_state *s)
 static bool
 take_onnx(struct run *r, const unsigned char *file, size_t n, const char *path, int *taken)
 {
-	const struct rt_trainer *t = r->t;
+	const struct rt_model *t = r->t->models; /* the student */
 	int64_t at = 0;
-	bool same = (int64_t)n == t->onnx_bytes;
+	bool same = r->t->nmodels > 0 && (int64_t)n == t->onnx_bytes;
 
 	while (same && at < t->onnx_bytes) {
 		const struct rt_patch *next = NULL;

@@ -248,6 +248,7 @@ static const struct rt_stage stages[] = {
 	"test \"x\" \"test_x.npy\"\ntest \"label\" \"test_y.npy\"\n"
 static const char onnx[256] = "onnx bytes";
 static const struct rt_patch patches[] = {{"w", 100, NW * 4}};
+static const struct rt_model student = {"student", onnx, sizeof onnx, 1, patches};
 const struct rt_trainer retort_trainer = {
     .abi = RT_ABI,
     .config = CONFIG(""),
@@ -259,10 +260,8 @@ const struct rt_trainer retort_trainer = {
     .state_bytes = sizeof(struct states),
     .state_init = &init,
     .state_init_bytes = offsetof(struct states, pad),
-    .onnx = onnx,
-    .onnx_bytes = sizeof onnx,
-    .npatches = 1,
-    .patches = patches,
+    .nmodels = 1,
+    .models = &student,
 };
 
 #ifndef FAKE_NO_MAIN
