@@ -276,7 +276,7 @@ fill_model(struct job *j, const struct recipe_model *m, struct graph *g, struct 
 			return diag_invalid(&j->d->diag, loc, "%s has no input \"%s\"; %s \"%s\"", m->path, in->onnx,
 			                    near ? "did you mean" : "its first is", near ? near : g->inputs.n ? names[0] : "");
 		}
-		out->inputs[i] = (struct distill_input){.value = v, .field = in->field, .from = in->from, .noise = in->noise, .draw = in->draw,
+		out->inputs[i] = (struct distill_input){.value = v, .field = in->field, .from = in->from, .detach = in->detach, .noise = in->noise, .draw = in->draw,
 		                                        .nshape = in->nshape, .shape = in->shape, .scale = in->scale, .offset = in->offset,
 		                                        .mask = in->mask, .length = in->length, .filler = in->filler,
 		                                        .nnorm = in->nnorm, .mean = in->mean, .std = in->std, .npad = in->npad,

@@ -28,6 +28,7 @@ struct recipe_input {            /* feeds one ONNX input of a model */
 	const char *onnx, *field;
 	const char *from;        /* in place of a field: another model's tensor, MODEL.NAME */
 	const char *noise;       /* or numbers drawn anew each step: "normal", "uniform" */
+	bool detach;             /* from: without gradients */
 	const char *draw;        /* by what name: "MODEL.INPUT" of the model that says so */
 	int nshape; int64_t *shape; /* of one sample of the noise; 0: the ONNX input's */
 	double scale, offset;    /* x*scale + offset; 1, 0 */

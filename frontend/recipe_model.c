@@ -77,6 +77,9 @@ input_source(struct ydoc *y, ynode *n, const char *what, struct recipe_input *in
 		;
 	if (i == 2)
 		yaml_bad(y, yaml_get(y, n, "noise"), "\"noise\" is \"%s\"%s", in->noise, yaml_hint(y, in->noise, 2, noises));
+	in->detach = yaml_bool(y, n, "detach", false);
+	if (yaml_get(y, n, "detach") && !in->from)
+		yaml_bad(y, yaml_get(y, n, "detach"), "%s: \"detach\" is of \"from\"", what);
 	if (yaml_get(y, n, "shape") && !in->noise)
 		yaml_bad(y, yaml_get(y, n, "shape"), "%s: \"shape\" is of noise", what);
 	in->nshape = yaml_ints(y, n, "shape", &in->shape, 1, 1 << 24);
@@ -94,7 +97,7 @@ model_input(struct ydoc *y, ynode *n, const char *onnx, const char *model)
 		in.field = yaml_text(y, n);
 		return in;
 	}
-	if (!YAML_KEYS(y, n, what, "field", "from", "noise", "shape", "scale", "offset", "normalize", "pad", "mask",
+	if (!YAML_KEYS(y, n, what, "field", "from", "detach", "noise", "shape", "scale", "offset", "normalize", "pad", "mask",
 		"length", "resize", "channels", "layout") &&
 	    !yaml_is_map(n))
 		return in;

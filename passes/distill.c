@@ -32,7 +32,6 @@ weighted(const struct operands *o, struct value *mean)
 	return b_muls(o->in.b, b_mul(o->in.b, mean, loss_dial(&o->in, "weight")), task);
 }
 
-/* Is the task's target the class that the loss is about? */
 static bool
 graph_has_output(const struct graph *g, const char *name)
 {
@@ -42,6 +41,8 @@ graph_has_output(const struct graph *g, const char *name)
 	return false;
 }
 
+/* Is the task's target the class that the loss is about? */
+static bool
 reads_labels(const struct distill_term *t)
 {
 	const struct loss_info *l = &loss_info[loss_find(t->loss)];

@@ -14,6 +14,7 @@ struct distill_input {       /* graph input of a model <- data field */
 	const char *field;
 	const char *from;        /* in place of a field: another model's tensor, MODEL.NAME */
 	const char *noise;       /* or numbers drawn anew each step: "normal", "uniform" in [0,1) */
+	bool detach;             /* from: without gradients */
 	const char *draw;        /* what it is drawn by: equal names draw equal numbers */
 	int nshape; const int64_t *shape; /* of one sample of the noise; 0: as value */
 	bool mask, length; double filler; /* not the field, but 1 where it is no filler, or how many such a row has */

@@ -234,6 +234,7 @@ distill_draws(struct build *b, int64_t accumulate, struct value *step)
 	return b_adds(b, step, 1);
 }
 
+struct value *
 distill_step(struct distiller *x, struct build *b, struct value *step)
 {
 	int64_t times = x->turn ? x->turn->times : 1; /* turns have no windows */

@@ -69,5 +69,5 @@ distill_source(struct distiller *x, struct build *b, const struct made *m, const
 	if (!distill_teacher_part(x, in->from, b->loc, &p))
 		return NULL;
 	*rows = p.rows;
-	return p.v;
+	return in->detach && !x->eval ? distill_detached(b, p.v) : p.v;
 }

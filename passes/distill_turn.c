@@ -22,7 +22,7 @@ reach(struct distiller *x, struct made *m, bool *trains)
 	if (m->student)
 		trains[holder(x, m) - x->made] = true;
 	for (int i = 0; i < m->m->ninputs; i++)
-		if (m->m->inputs[i].from)
+		if (m->m->inputs[i].from && !m->m->inputs[i].detach)
 			reach(x, distill_made(x, m->m->inputs[i].from), trains);
 }
 
@@ -100,17 +100,20 @@ has_state(struct distiller *x, const struct made *m, const char *name)
 bool
 distill_trains_state(struct distiller *x, const bool *trains, const struct value *state)
 {
+	bool others = false;
+
 	for (int i = 0; i < x->nmade; i++)
 		if (has_state(x, &x->made[i], state->name))
 			return trains[holder(x, &x->made[i]) - x->made];
 	for (int i = 0; i < x->d->nterms; i++) {
 		const struct distill_term *t = &x->d->terms[i];
-		const char *own = arena_printf(x->scratch, "adaptor.%s.", t->name);
+		const char *own = arena_printf(x->scratch, "adaptor.%s.", t->modules ? t->modules : t->name);
 
-		if (str_starts(state->name, own) && !distill_in_turn(x, t))
-			return false;
+		if (str_starts(state->name, own) && distill_in_turn(x, t))
+			return true;
+		others |= str_starts(state->name, own);
 	}
-	return true;
+	return !others;
 }
 
 /* ---- models that follow others */
