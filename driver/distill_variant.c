@@ -49,6 +49,27 @@ inputs_of_set(const struct job *j, const struct recipe_model *m, int set)
 	return out;
 }
 
+/* Models that nothing of the set feeds are no part of its steps, nor what they feed. */
+static void
+drop_unfed(struct recipe *r, struct recipe_model *list, int *n, bool *again)
+{
+	int keep = 0;
+
+	for (int i = 0; i < *n; i++) {
+		struct recipe_model *m = &list[i];
+		int fed = 0;
+
+		for (int k = 0; k < m->ninputs; k++)
+			if (!m->inputs[k].from || recipe_model_find(r, m->inputs[k].from, strcspn(m->inputs[k].from, ".")))
+				m->inputs[fed++] = m->inputs[k];
+		m->ninputs = fed;
+		if ((m->ninputs || m->nrecords) && (!m->of || recipe_model_find(r, m->of, strlen(m->of))))
+			list[keep++] = *m;
+	}
+	*again |= keep < *n;
+	*n = keep;
+}
+
 static bool
 task_of_set(const struct job *j, const struct recipe_task *t, int set)
 {
@@ -67,14 +88,10 @@ term_of_set(const struct recipe *r, const struct recipe_term *t)
 
 	for (int i = 0; i < r->ntasks; i++)
 		task |= t->task && strcmp(r->tasks[i].name, t->task) == 0;
-	for (int k = 0; k < t->nteachers; k++) {
-		size_t n = strcspn(t->teachers[k], ".");
-		bool known = false;
-
-		for (int i = 0; i < r->nteachers; i++)
-			known |= strncmp(r->teachers[i].name, t->teachers[k], n) == 0 && !r->teachers[i].name[n];
-		task &= known;
-	}
+	for (int k = 0; k < t->nteachers; k++)
+		task &= recipe_model_find(r, t->teachers[k], strcspn(t->teachers[k], ".")) != NULL;
+	for (int k = 0; k < t->nstudents; k++)
+		task &= !strchr(t->students[k], '.') || recipe_model_find(r, t->students[k], strcspn(t->students[k], "."));
 	return task;
 }
 
@@ -117,13 +134,23 @@ take_set(struct job *v, const struct job *j, int set)
 	v->batch = v->sets[0].batch;
 	take_fields(v, j, set);
 	r->student = inputs_of_set(j, &j->r->student, set);
-	r->nteachers = r->ntasks = 0;
+	r->nteachers = r->nstudents = r->ntasks = 0;
+	r->students = arena_array(a, struct recipe_model, j->r->nstudents + 1);
+	for (int i = 0; i < j->r->nstudents; i++) {
+		r->students[r->nstudents] = inputs_of_set(j, &j->r->students[i], set);
+		r->nstudents += r->students[r->nstudents].ninputs > 0;
+	}
 	r->teachers = arena_array(a, struct recipe_model, j->r->nteachers + 1);
 	r->tasks = arena_array(a, struct recipe_task, j->r->ntasks + 1);
 	for (int i = 0; i < j->r->nteachers; i++) {
 		r->teachers[r->nteachers] = inputs_of_set(j, &j->r->teachers[i], set);
 		r->nteachers += r->teachers[r->nteachers].ninputs > 0 ||
 		                (j->r->teachers[i].nrecords && j->r->teachers[i].data && strcmp(j->r->teachers[i].data, j->sets[set].name) == 0);
+	}
+	for (bool again = true; again;) {
+		again = false;
+		drop_unfed(r, r->students, &r->nstudents, &again);
+		drop_unfed(r, r->teachers, &r->nteachers, &again);
 	}
 	for (int i = 0; i < j->r->ntasks; i++)
 		if (task_of_set(j, &j->r->tasks[i], set))
