@@ -389,7 +389,7 @@ distill_share_graph(struct arena *a, const struct distill *d, struct diag *diag)
 	bool ok;
 
 	start(&x, a, d, "share", false, diag);
-	loss = build_losses(&x);
+	loss = check_names(&x) ? build_losses(&x, false) : NULL;
 	params = arena_array(x.scratch, struct value *, x.g->states.n + 1);
 	group = arena_array(x.scratch, int, x.g->states.n + 1);
 	ok = loss && choose(&x, params, group, &n);

@@ -726,10 +726,10 @@ int
 main(int argc, char **argv)
 {
 	const struct loss_case *const families[] = {soft_cases, correlation_cases, relation_cases, gram_cases, memory_cases, feature_cases,
-	    transfer_cases, transformer_cases};
+	    transfer_cases, transformer_cases, adversarial_cases};
 	const struct loss_refusal *const refusals[] = {
 	    soft_refusals, correlation_refusals, relation_refusals, gram_refusals, memory_refusals, feature_refusals, transfer_refusals,
-	    transformer_refusals};
+	    transformer_refusals, adversarial_refusals};
 	const char *only = NULL;
 	bool bless = false;
 	int ran = 0, failed = 0;

@@ -73,8 +73,8 @@ struct loss_refusal {
 };
 /* A family's table, ended by a row without a name. */
 extern const struct loss_case soft_cases[], correlation_cases[], relation_cases[], gram_cases[], memory_cases[], feature_cases[],
-    transfer_cases[], transformer_cases[];
+    transfer_cases[], transformer_cases[], adversarial_cases[];
 extern const struct loss_refusal soft_refusals[], correlation_refusals[], relation_refusals[], gram_refusals[], memory_refusals[], feature_refusals[],
-    transfer_refusals[], transformer_refusals[];
+    transfer_refusals[], transformer_refusals[], adversarial_refusals[];
 
 #endif
