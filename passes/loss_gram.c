@@ -18,6 +18,19 @@
 
 #include <string.h>
 
+/* What the recipe calls it. */
+static const char *
+name_of(const struct loss_in *in, const struct value *f)
+{
+	for (int i = 0; i < in->nstudents; i++)
+		if (in->students[i] == f)
+			return in->student_names[i];
+	for (int i = 0; i < in->nteachers; i++)
+		if (in->teachers[i] == f)
+			return in->teacher_names[i];
+	return "a feature";
+}
+
 struct value *
 loss_channels(const struct loss_in *in, struct value *f)
 {
@@ -27,8 +40,8 @@ loss_channels(const struct loss_in *in, struct value *f)
 		return NULL;
 	if (f->rank < 3) {
 		diag_invalid(b->diag, in->term->loc,
-		    "loss %s is about channels and positions; a feature is %s", in->term->loss,
-		    dims_text(b->g->arena, f));
+		    "loss %s is about channels and positions; %s is %s", in->term->loss,
+		    name_of(in, f), dims_text(b->g->arena, f));
 		return NULL;
 	}
 	if (f->rank == 3)

@@ -317,7 +317,7 @@ const struct loss_case gram_cases[] = {
 const struct loss_refusal gram_refusals[] = {
 	{"fsp", "", "is about the flow from layer to layer", .student = {SHAPE(6, 5, 2, 2)}, .teacher = {SHAPE(6, 4, 2, 2)}},
 	{"kdsvd", "", "looks at 4 directions of a layer, k: 1 and 3 more; [6,3,4]", .student = {SHAPE(6, 3, 2, 2), SHAPE(6, 3, 2, 2)}, .teacher = {SHAPE(6, 3, 2, 2), SHAPE(6, 3, 2, 2)}},
-	{"nst", "", "is about channels and positions", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 4)}},
+	{"nst", "", "is about channels and positions; s0 is [6,5]", .student = {SHAPE(6, 5)}, .teacher = {SHAPE(6, 4)}},
 	{"nst", "", "student and teacher have [6,4,5] and [6,4,3]", .student = {SHAPE(6, 5, 4)}, .teacher = {SHAPE(6, 3, 4)}},
 	{NULL},
 };
