@@ -92,8 +92,8 @@ module_conv(const struct loss_in *in, const char *what, struct value *x, const s
 		dims[2 + i] = (x->dims[2 + i] - 1) * f->stride + f->kernel[i] - 2 * f->pad;
 	}
 	pair[0] = x;
-	pair[1] =
-	    loss_parameter(in, named(in, what, "weight"), x->rank, wdims, 1 / sqrt((double)fan));
+	pair[1] = loss_parameter(in, named(in, what, "weight"), x->rank, wdims,
+	    f->bound > 0 ? f->bound : 1 / sqrt((double)fan));
 	if (sp == 0)
 		y = b_contract(b, f->transposed ? "nc,cm->nm" : "nc,mc->nm", x, pair[1]);
 	else if (f->transposed)

@@ -10,6 +10,8 @@
  * (sizes below the map's) weighted 1, 1/2, 1/4, 1/8 over the sum of the weights taken. */
 #include "passes/loss_module.h"
 
+#include <math.h>
+
 /* [N,C] as [N,C,1,1] */
 static struct value *
 as_map(struct build *b, struct value *v)
@@ -98,6 +100,8 @@ loss_reviewkd(const struct loss_in *in, struct loss *out)
 		if (!x || !t)
 			return false;
 		wide = conv_form(t->dims[1], 3, 1, false);
+		narrow.bound = sqrt(3 / (double)x->dims[1]); /* its authors' initial scale */
+		wide.bound = sqrt(3 / (double)(9 * mid));
 		x = module_conv(in, arena_printf(a, "%d.in", k), x, &narrow);
 		x = module_norm(in, arena_printf(a, "%d.in.bn", k), x);
 		y = b_resize_like(b, fused(in, k, x, y), t, RESIZE_NEAREST);

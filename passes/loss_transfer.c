@@ -267,6 +267,7 @@ loss_ofd(const struct loss_in *in, struct loss *out)
 			return false;
 		t = p[i].t;
 		f = conv_form(t->dims[1], 1, 1, false);
+		f.bound = sqrt(6 / (double)t->dims[1]); /* variance 2/channels, as the authors' */
 		s = module_norm(in, layer_name(in, n, i, "bn"),
 		    module_conv(in, layer_name(in, n, i, ""), p[i].s, &f));
 		if (how != 2 && in->teacher_origins && in->nteachers == n)
