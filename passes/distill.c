@@ -195,6 +195,15 @@ check_names(struct distiller *x)
 	return ok;
 }
 
+/* Has a term asked for the model of this head?  Training runs none for metrics alone. */
+static bool
+runs(struct distiller *x, const char *head)
+{
+	const struct made *m = strchr(head, '.') ? distill_made(x, head) : &x->made[0];
+
+	return !m || m->map;
+}
+
 /* The weighted sum of the terms of the turn at hand; metrics: of the tasks too. */
 static struct value *
 build_losses(struct distiller *x, bool metrics)
@@ -204,10 +213,7 @@ build_losses(struct distiller *x, bool metrics)
 	x->tasks = NULL;
 	x->rest = NULL;
 	x->terms.n = 0;
-	for (int i = 0; i <= x->d->nstudents && !x->turn; i++)
-		if (x->made[i].trained)
-			ok &= distill_clone(x, &x->made[i]);
-	for (int i = 0; i < x->d->nterms && ok; i++) {
+	for (int i = 0; i < x->d->nterms; i++) {
 		const struct distill_term *t = &x->d->terms[i];
 
 		if (!distill_in_turn(x, t))
@@ -220,7 +226,8 @@ build_losses(struct distiller *x, bool metrics)
 			    t->name);
 	}
 	for (int i = 0; i < x->d->ntasks && metrics; i++)
-		ok &= distill_metrics(x, &x->d->tasks[i]);
+		if (x->eval || runs(x, x->d->tasks[i].head))
+			ok &= distill_metrics(x, &x->d->tasks[i]);
 	return ok ? distill_total(x) : NULL;
 }
 

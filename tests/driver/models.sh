@@ -139,6 +139,35 @@ first=$(head -n 1 taught/metrics.jsonl | sed 's/.*"loss": \([0-9.e-]*\).*/\1/')
 last=$(tail -n 1 taught/metrics.jsonl | sed 's/.*"loss": \([0-9.e-]*\).*/\1/')
 awk "BEGIN {exit !($last < $first / 2)}" || fail "taught generator: loss $first, then $last"
 
+# ---- data-free: no term reads a sample, so samples of zeros train the same student
+"$RETORT" distill mutual.yaml -o teacher -q >/dev/null 2>&1
+cp teacher/student.onnx expert.onnx
+{ head -c 16 data/train-images-idx3-ubyte; head -c $((400 * 784)) /dev/zero; } >data/zeros-idx3-ubyte
+recipe dafl <<END
+models:
+  student: {onnx: student.onnxtxt, inputs: {$image}, outputs: {cls: logits}, init: kaiming}
+  students:
+    gen: {onnx: gen.onnxtxt, inputs: {z: {noise: normal}}, outputs: {image: image}, init: xavier, export: false}
+    dream: {shares: student, inputs: {image: {from: gen.image, detach: true}}}
+  teachers:
+    big: {onnx: expert.onnx, inputs: {image: {from: gen.image}}, outputs: {y: logits}, taps: {f: f}}
+tasks: {cls: {head: student.cls, target: label, metrics: [accuracy]}}
+terms:
+  sure: {loss: one_hot, student: big.y}
+  all: {loss: class_entropy, student: big.y, weight: 5}
+  lively: {loss: activation, student: big.f, weight: 0.1}
+  soft: {loss: kd, student: dream.cls, teacher: big.y, temperature: 1}
+train: {epochs: 4, optimizer: {adam: {lr: 0.003}}}
+emit: {onnx: true}
+END
+expect 0 'test.cls.accuracy' "$RETORT" distill dafl.yaml -o dafl
+sed 's/train: {image: train-images/train: {image: zeros/' dafl.yaml >zeros.yaml
+expect 0 '' "$RETORT" distill zeros.yaml -o zeros
+same dafl/student.onnx zeros/student.onnx
+first=$(head -n 1 dafl/metrics.jsonl | sed 's/.*"loss": \([0-9.e-]*\).*/\1/')
+last=$(tail -n 1 dafl/metrics.jsonl | sed 's/.*"loss": \([0-9.e-]*\).*/\1/')
+awk "BEGIN {exit !($last < $first)}" || fail "data-free: loss $first, then $last"
+
 # ---- a generation taught by the one before
 recipe born <<END
 models:
