@@ -746,7 +746,10 @@ phase_of(const struct job *j, const struct call *c, bool student)
 	for (int i = 0; !student && i < j->r->nteachers; i++)
 		if (j->r->teachers[i].path && strcmp(file, path_base(j->r->teachers[i].path)) == 0)
 			return PHASE_TEACHER;
-	return strcmp(file, path_base(j->r->student.path)) == 0 ? PHASE_FORWARD : PHASE_LOSS;
+	for (int i = 0; i <= j->r->nstudents; i++)
+		if (strcmp(file, path_base(recipe_model_at(j->r, i)->path)) == 0)
+			return PHASE_FORWARD;
+	return PHASE_LOSS;
 }
 
 static bool
@@ -763,11 +766,24 @@ writes(const struct program *p, const struct buffer *state)
 	return false;
 }
 
+/* Is it one of the model's own, and moved? */
+static void
+count_state(const struct job *j, const struct distill_model *m, const struct program *p, const struct io *v, int64_t *trained,
+            int64_t *running)
+{
+	for (int k = 0; k < m->graph->states.n && m->weights == WEIGHTS_OWN; k++) {
+		const struct value *s = m->graph->states.v[k];
+
+		if (strcmp(distill_state_name(j->d->arena, m, s), v->name) == 0 && writes(p, v->buffer))
+			*(s->trainable ? trained : running) += v->buffer->count;
+	}
+}
+
 /* What a step does and to how many numbers: for --dry-run. */
 static void
 size_lines(const struct job *j, const struct program *p, struct str *s)
 {
-	const struct graph *g = j->dist.student.graph;
+	struct distill ds = j->dist;
 	double flops[NPHASES] = {0};
 	bool *on = arena_array(j->d->arena, bool, p->buffers.n + 1);
 	int64_t trained = 0, running = 0;
@@ -775,14 +791,9 @@ size_lines(const struct job *j, const struct program *p, struct str *s)
 	for (int i = 0; i < p->calls.n; i++)
 		if (p->calls.v[i].kernel)
 			flops[phase_of(j, &p->calls.v[i], depends(&p->calls.v[i], on))] += p->calls.v[i].kernel->flops;
-	for (int i = 0; i < p->states.n; i++)
-		for (int k = 0; k < g->states.n; k++) {
-			const struct buffer *b = p->states.v[i].buffer;
-
-			if (strcmp(g->states.v[k]->name, p->states.v[i].name) != 0 || !writes(p, b))
-				continue;
-			*(g->states.v[k]->trainable ? &trained : &running) += b->count;
-		}
+	for (int m = 0; m <= ds.nstudents; m++)
+		for (int i = 0; i < p->states.n; i++)
+			count_state(j, distill_model_at(&ds, m), p, &p->states.v[i], &trained, &running);
 	str_add(s, "flops");
 	for (int i = 0; i < NPHASES; i++)
 		str_addf(s, " %.17g", flops[i]);

@@ -208,6 +208,21 @@ check_sources(const struct check *c)
 	}
 }
 
+/* What a stage leaves is not there in that stage, nor before. */
+static void
+check_too_early(const struct check *c, const struct recipe_model *m, const struct recipe_stage *st)
+{
+	const struct recipe_term *terms = st->nterms ? st->terms : c->r->terms;
+	int n = st->nterms ? st->nterms : c->r->nterms;
+
+	for (int i = 0; i < n; i++)
+		for (int k = 0; k < terms[i].nteachers; k++)
+			if (recipe_model_find(c->r, terms[i].teachers[k], strcspn(terms[i].teachers[k], ".")) == m)
+				diag_invalid(c->d, at(c, terms[i].line),
+				    "term \"%s\" of stage \"%s\" has teacher \"%s\", which is there after stage \"%s\"", terms[i].name,
+				    st->name, m->name, m->stage);
+}
+
 /* A teacher is the student as a stage left it: that of a later stage's terms. */
 static void
 check_snapshots(const struct check *c)
@@ -222,6 +237,11 @@ check_snapshots(const struct check *c)
 		if (m->stage && !known(&stages, m->stage))
 			diag_invalid(c->d, at(c, m->line), "teacher \"%s\": no stage is called \"%s\"%s", m->name, m->stage,
 			    hint(c, &stages, m->stage));
+		for (int s = 0; m->stage && s < c->r->nstages; s++) {
+			check_too_early(c, m, &c->r->stages[s]);
+			if (strcmp(c->r->stages[s].name, m->stage) == 0)
+				break;
+		}
 	}
 }
 

@@ -216,4 +216,5 @@ wrong gan 'accumulate' 's/  epochs: 3/  epochs: 3\n  accumulate: 2/'
 wrong mutual '"ema_of" of mean is "studnt"' 's/ema_of: student/ema_of: studnt/'
 wrong mutual 'is the name of a student and of a teacher' 's/    mean:/    peer:/'
 wrong born 'no stage is called "on"; did you mean "one"?' 's/stage: one/stage: on/'
+wrong born 'which is there after stage "two"' 's/stage: one/stage: two/'
 finish
