@@ -182,6 +182,32 @@ clone_teachers(struct distiller *x)
 	return ok;
 }
 
+/* Is its head the student's? */
+static bool
+task_of_student(const struct distiller *x, const char *task)
+{
+	for (int i = 0; i < x->d->ntasks; i++)
+		if (strcmp(x->d->tasks[i].name, task) == 0)
+			return str_starts(x->d->tasks[i].head, "student.") || !strchr(x->d->tasks[i].head, '.');
+	return false;
+}
+
+/* Then the student: the order of a step's inputs is that of its models, not of its terms. */
+static bool
+clone_student(struct distiller *x)
+{
+	bool read = false;
+
+	for (int i = 0; i < x->d->nterms; i++) {
+		const struct distill_term *t = &x->d->terms[i];
+
+		read |= distill_in_turn(x, t) && t->task && t->nstudents == 0 && task_of_student(x, t->task);
+		for (int k = 0; k < t->nstudents; k++)
+			read |= distill_in_turn(x, t) && !strchr(t->students[k], '.');
+	}
+	return !read || distill_clone(x, &x->made[0]);
+}
+
 static bool
 check_names(struct distiller *x)
 {
@@ -208,7 +234,7 @@ runs(struct distiller *x, const char *head)
 static struct value *
 build_losses(struct distiller *x, bool metrics)
 {
-	bool ok = clone_teachers(x);
+	bool ok = clone_teachers(x) & clone_student(x);
 
 	x->tasks = NULL;
 	x->rest = NULL;
