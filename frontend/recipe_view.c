@@ -61,11 +61,12 @@ name(struct arena *a, struct recipe *r, const char *field)
 void
 recipe_views(struct arena *a, struct recipe *r)
 {
-	for (int i = 0; i < r->student.ninputs; i++)
-		name(a, r, r->student.inputs[i].field);
-	for (int t = 0; t < r->nteachers; t++)
-		for (int i = 0; i < r->teachers[t].ninputs; i++)
-			name(a, r, r->teachers[t].inputs[i].field);
+	for (int k = 0; k < recipe_nmodels(r); k++) {
+		const struct recipe_model *m = recipe_model_at(r, k);
+
+		for (int i = 0; i < m->ninputs; i++)
+			name(a, r, m->inputs[i].field);
+	}
 	for (int i = 0; i < r->ntasks; i++)
 		name(a, r, r->tasks[i].target);
 }
