@@ -157,6 +157,14 @@ method ickd "a: {loss: ickd, student: f2, teacher: big.f2}"
 method cwd "a: {loss: cwd, student: m, teacher: big.m, temperature: 4}"
 method pkd "a: {loss: pkd, student: f2, teacher: big.f2}"
 method kdsvd "a: {loss: kdsvd, $layers}"
+method hard_pairs "a: {loss: hard_pairs, student: e, teacher: big.e}"
+for l in gan lsgan hinge; do
+	method $l "a: {loss: $l, student: mu, role: generator}"
+done
+for l in one_hot class_entropy; do
+	method $l "a: {loss: $l, student: y}"
+done
+method activation "a: {loss: activation, student: e}"
 for l in $("$RETORT" losses | grep -v '^ '); do
 	tests=$((tests + 1))
 	case " $methods " in
