@@ -318,7 +318,8 @@ lower_scatter(struct lower *lo, struct cluster *c)
 	struct affine row = AFFINE(0);
 	struct emit *e;
 
-	if (lo->buf[y->id] != lo->buf[n->in[0]->id]) /* else the data is there: a state that it updates */
+	/* where they are the same buffer the data is there: a state that it updates; none is no buffer */
+	if (!lo->buf[y->id] || lo->buf[y->id] != lo->buf[n->in[0]->id])
 		copy_data(lo, c);
 	e = emit_begin(lo, c, op_info[n->op].id);
 	if (inner && y->dims[axis + 1] >= 32)
