@@ -57,10 +57,36 @@ build_turns(struct job *j, struct target *t, struct trainer_image *image, const 
 	return job_stage(j, &j->r->stages[n - 1]);
 }
 
+/* The step with the terms of all stages: what is cached is for each of them. */
+static void
+any_stage(struct job *j, struct distill *out)
+{
+	int n = j->r->nstages, count = 0;
+	struct distill_term *terms = NULL;
+
+	for (int pass = 0; pass < 2; pass++) {
+		int at = 0;
+
+		for (int i = 0; i < n; i++) {
+			job_stage(j, &j->r->stages[i]);
+			for (int k = 0; k < j->dist.nterms; k++, at++)
+				if (terms)
+					terms[at] = j->dist.terms[k];
+		}
+		count = at;
+		if (!terms)
+			terms = arena_array(j->d->arena, struct distill_term, count + 1);
+	}
+	*out = j->dist; /* of the last stage */
+	out->terms = terms;
+	out->nterms = count;
+}
+
 static bool
 build_programs(struct job *j, struct target *t, struct trainer_image *image)
 {
 	struct arena *a = j->d->arena;
+	struct distill every;
 	struct diag *diag = &j->d->diag;
 	int n = j->r->nstages;
 	const struct program **train = arena_array(a, const struct program *, n);
@@ -89,9 +115,10 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 	image->eval = sharing[nsharing - 1] = compile_step(j, t, distill_eval_graph(a, &j->dist, diag));
 	if (!image->eval)
 		return false;
+	any_stage(j, &every);
 	for (int i = 0; i < j->dist.nteachers; i++)
 		if (j->dist.teachers[i].cached) {
-			struct graph *g = distill_teacher_graph(a, &j->dist, i, diag);
+			struct graph *g = distill_teacher_graph(a, &every, i, diag);
 
 			key[image->ncached] = g ? arena_printf(a, "%016" PRIx64, graph_hash(g)) : NULL;
 			cached[image->ncached] = compile_step(j, t, g);

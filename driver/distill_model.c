@@ -334,7 +334,8 @@ fill_records(struct job *j, const struct recipe_model *m, struct distill_model *
 
 /* ---- init: kaiming | xavier.  Weights are uniform in +-sqrt(6/fan_in), resp.
  * +-sqrt(6/(fan_in+fan_out)); embeddings normal with variance 1/width; scales of
- * normalisations and running variances 1, everything else of rank 1 is 0.  Every
+ * normalisations, other factors and running variances 1, everything else of rank 1 is 0;
+ * single numbers stay.  Every
  * number depends on the seed, the parameter's name and its place only. */
 static uint64_t
 mix(uint64_t x)
@@ -394,10 +395,12 @@ fans(const struct node *n, const struct tensor *t, double *in, double *out)
 }
 
 static bool
-is_norm_scale(const struct node *n, int input)
+is_factor(const struct node *n, int input)
 {
 	const char *onnx = n && n->loc.op ? n->loc.op : "";
 
+	if (strcmp(onnx, "Mul") == 0)
+		return true;
 	if (strstr(onnx, "Normalization"))
 		return input == 1 || (input == 4 && strcmp(onnx, "BatchNormalization") == 0);
 	return false;
@@ -417,7 +420,7 @@ initialize(struct job *j, struct graph *g, const char *how, const char *prefix)
 		int64_t count;
 		uint64_t key = name_key(arena_printf(g->arena, "%s%s", prefix, v->name), (uint64_t)seed);
 
-		if (!dtype_is_float(v->dtype) || !v->data)
+		if (!dtype_is_float(v->dtype) || !v->data || v->rank == 0)
 			continue;
 		n = reader(g, v, &input);
 		t = tensor_new(g->arena, v->dtype, v->rank, v->dims);
@@ -426,7 +429,7 @@ initialize(struct job *j, struct graph *g, const char *how, const char *prefix)
 			double in, out, x = 0, u = uniform(key, (uint64_t)i);
 
 			if (v->rank < 2) {
-				x = is_norm_scale(n, input) ? 1 : 0;
+				x = is_factor(n, input) ? 1 : 0;
 			} else if (n && n->op == OP_gather) {
 				x = sqrt(-2 * log(1 - u)) * cos(6.283185307179586 * uniform(~key, (uint64_t)i)) /
 				    sqrt((double)t->dims[t->rank - 1]);

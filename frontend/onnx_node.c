@@ -243,12 +243,42 @@ numbers(struct job *j, enum dtype dtype, int rank, size_t n)
 	return tensor_new(j->im->g->arena, dtype, rank, &(int64_t){(int64_t)n});
 }
 
+/* Is the attribute of the type its name says?  Old files give none. */
+static bool
+constant_typed(const char *name, const Onnx__AttributeProto *a)
+{
+	static const struct {
+		const char *name;
+		Onnx__AttributeProto__AttributeType type;
+	} known[] = {
+	    {"value", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__TENSOR},
+	    {"sparse_value", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__SPARSE_TENSOR},
+	    {"value_int", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INT},
+	    {"value_float", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOAT},
+	    {"value_ints", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__INTS},
+	    {"value_floats", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__FLOATS},
+	    {"value_string", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRING},
+	    {"value_strings", ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__STRINGS},
+	};
+
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if (strcmp(known[i].name, name) == 0)
+			return a->type == known[i].type ||
+			       a->type == ONNX__ATTRIBUTE_PROTO__ATTRIBUTE_TYPE__UNDEFINED;
+	return true;
+}
+
 static struct tensor *
 constant(struct job *j, const char *name, const Onnx__AttributeProto *a)
 {
 	struct tensor *t = NULL;
 	size_t i;
 
+	if (!constant_typed(name, a)) {
+		diag_invalid(j->im->d, j->loc, "attribute \"%s\" is of another type (%d); a float is written 2.0",
+		    name, (int)a->type);
+		return NULL;
+	}
 	if (strcmp(name, "value") == 0 && a->t)
 		return onnx_tensor(&j->im->f, a->t, j->loc, j->im->d);
 	if (strcmp(name, "sparse_value") == 0 && a->sparse_tensor)

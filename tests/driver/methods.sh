@@ -165,6 +165,16 @@ for l in one_hot class_entropy; do
 	method $l "a: {loss: $l, student: y}"
 done
 method activation "a: {loss: activation, student: e}"
+# a cached teacher that only an earlier stage reads
+recipe student kaiming '  a: {task: cls, loss: ce}' "$teachers" | sed '/^terms:/,/^train:/d' >stages.yaml
+cat >>stages.yaml <<'TEXT'
+train:
+  - {name: one, epochs: 1, optimizer: {adam: {lr: 0.003}}, terms: {h: {loss: hint, student: f2, teacher: big.f2}}}
+  - {name: two, epochs: 1, optimizer: {adam: {lr: 0.003}}, terms: {c: {task: cls, loss: ce}}}
+TEXT
+sed '$a cache: {teachers: [big]}' stages.yaml >cached.yaml
+expect 0 '' "$RETORT" distill stages.yaml -o stages -q
+expect 0 'cached in' "$RETORT" distill cached.yaml -o cached
 for l in $("$RETORT" losses | grep -v '^ '); do
 	tests=$((tests + 1))
 	case " $methods " in
