@@ -30,6 +30,20 @@ rt_draw(uint64_t key, uint64_t counter)
 	return rt_mix(key + rt_mix(counter));
 }
 
+/* Fisher-Yates with one draw per position. */
+void
+rt_permute(int64_t *perm, int64_t n, uint64_t key)
+{
+	for (int64_t i = 0; i < n; i++)
+		perm[i] = i;
+	for (int64_t i = n - 1; i > 0; i--) {
+		int64_t j = (int64_t)(rt_draw(key, (uint64_t)i) % (uint64_t)(i + 1)), t = perm[i];
+
+		perm[i] = perm[j];
+		perm[j] = t;
+	}
+}
+
 size_t
 longest_row(const struct config *c)
 {
@@ -321,7 +335,7 @@ deal(const struct batches *b, int s)
 	put_batch(o, heap, batch, last, &steps);
 }
 
-/* Fisher-Yates with one draw per position; balanced: a class and one of its samples. */
+/* The pass in its order; balanced: a class and one of its samples. */
 static void
 permute(struct batches *b, int s, int64_t pass)
 {
@@ -340,13 +354,8 @@ permute(struct batches *b, int s, int64_t pass)
 			o->perm[i] = o->sorted[o->first[k] + (int64_t)(rt_draw(key, 2 * (uint64_t)i + 1) % (uint64_t)n)];
 		}
 	}
-	for (int64_t i = o->n - 1; b->shuffle && !o->nclasses && i > 0; i--) {
-		int64_t j = (int64_t)(rt_draw(key, (uint64_t)i) % (uint64_t)(i + 1)),
-			t = o->perm[i];
-
-		o->perm[i] = o->perm[j];
-		o->perm[j] = t;
-	}
+	if (b->shuffle && !o->nclasses)
+		rt_permute(o->perm, o->n, key);
 	if (o->dealt)
 		deal(b, s);
 }

@@ -188,14 +188,7 @@ take_val(struct dset *s, int number, int64_t seed, struct region *r, struct rt_m
 		    "a fraction of %g of %lld training samples leaves %lld for val and %lld for "
 		    "train",
 		    s->cfg->val_fraction, (long long)n, (long long)k, (long long)(n - k));
-	for (int64_t i = 0; i < n; i++)
-		p[i] = i;
-	for (int64_t i = n - 1; i > 0; i--) {
-		int64_t j = (int64_t)(rt_draw(key, (uint64_t)i) % (uint64_t)(i + 1)), t = p[i];
-
-		p[i] = p[j];
-		p[j] = t;
-	}
+	rt_permute(p, n, key);
 	qsort(p, (size_t)k, sizeof *p, by_value);
 	qsort(p + k, (size_t)(n - k), sizeof *p, by_value);
 	s->split[SPLIT_VAL] = (struct dsplit){k, p, SPLIT_TRAIN};

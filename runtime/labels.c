@@ -42,19 +42,6 @@ share_out(const struct cfg_field *f, const int64_t *have, int64_t *keep, const c
 				path, (long long)f->labelled, (long long)(f->labelled - left));
 }
 
-static void
-permute(int64_t *p, int64_t n, uint64_t key)
-{
-	for (int64_t i = 0; i < n; i++)
-		p[i] = i;
-	for (int64_t i = n - 1; i > 0; i--) {
-		int64_t j = (int64_t)(rt_draw(key, (uint64_t)i) % (uint64_t)(i + 1)), t = p[i];
-
-		p[i] = p[j];
-		p[j] = t;
-	}
-}
-
 /* A field's labels, and which samples of the split stay. */
 struct labels {
 	const struct cfg_field *f;
@@ -93,7 +80,7 @@ hide(struct labels *l, const struct dsplit *v, uint64_t key, struct rt_msg *m)
 	}
 	if (!share_out(f, l->have, l->keep, f->file[SPLIT_TRAIN], m))
 		return false;
-	permute(l->perm, v->n, key);
+	rt_permute(l->perm, v->n, key);
 	for (int64_t i = 0; i < v->n; i++) {
 		int64_t at = l->perm[i], row = source_row(v, at), c = class_of(l, row);
 

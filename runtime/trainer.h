@@ -38,6 +38,7 @@ char *dataset_path(const struct config *, const char *data_dir, const char *file
 uint64_t rt_mix(uint64_t); /* splitmix64's finisher */
 uint64_t rt_draw(
     uint64_t key, uint64_t counter); /* the counter-based generator of everything random here */
+void rt_permute(int64_t *perm, int64_t n, uint64_t key); /* 0..n-1 in an order drawn by key */
 struct order { /* one per set */
 	int64_t *perm, n;
 	int64_t pass; /* whose permutation perm holds; -1: none */
