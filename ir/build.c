@@ -625,7 +625,7 @@ b_softmax(struct build *b, struct value *x, int axis)
 struct value *
 b_stop_gradient(struct build *b, struct value *x)
 {
-	return b1(b, OP_stop_gradient, x);
+	return b1(b, OP_StopGradient, x);
 }
 
 struct value *

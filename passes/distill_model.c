@@ -608,7 +608,7 @@ is_live(struct distiller *x, const struct made *m)
 struct value *
 distill_detached(struct build *b, struct value *v)
 {
-	return v && v->kind != VAL_CONST && v->kind != VAL_INPUT ? b1(b, OP_stop_gradient, v) : v;
+	return v && v->kind != VAL_CONST && v->kind != VAL_INPUT ? b1(b, OP_StopGradient, v) : v;
 }
 
 static bool

@@ -282,7 +282,7 @@ static struct value *
 slopes(struct build *b, const struct angles *s, const struct angles *t)
 {
 	struct angles fixed =
-	    angles_of(b, b1(b, OP_stop_gradient, s->g), b1(b, OP_stop_gradient, s->r));
+	    angles_of(b, b1(b, OP_StopGradient, s->g), b1(b, OP_StopGradient, s->r));
 	struct value *p = clipped(b, differences(b, &fixed, t, JKI)), *dg, *dh, *dr, *sum;
 	const int64_t last = 2;
 
@@ -322,7 +322,7 @@ rkd(const struct loss_in *in, int i, struct value *s, struct value *t)
 	at = angles_of(b, dt.gram, dt.inverse);
 	a = b_reduce_all(b, OP_reduce_sum, smooth_l1(b, differences(b, &as, &at, JIK)));
 	if (!in->eval)
-		a = b_add(b, b1(b, OP_stop_gradient, a), slopes(b, &as, &at));
+		a = b_add(b, b1(b, OP_StopGradient, a), slopes(b, &as, &at));
 	a = per_rows(in, a, 3, 0);
 	a = b_mul(b, a, loss_dial(in, "angle"));
 	return is_zero(in, "distance") ? a : b_add(b, d, a);

@@ -61,11 +61,11 @@ state_now(struct build *b, struct value *state)
 	for (int i = 0; i < b->g->nodes.n; i++) {
 		const struct node *n = b->g->nodes.v[i];
 
-		if (n->op == OP_stop_gradient && !n->dead && n->in[0] == u->next && n->out[0]->name &&
+		if (n->op == OP_StopGradient && !n->dead && n->in[0] == u->next && n->out[0]->name &&
 		    strcmp(n->out[0]->name, state->name) == 0)
 			return n->out[0];
 	}
-	now = b1(b, OP_stop_gradient, u->next);
+	now = b1(b, OP_StopGradient, u->next);
 	if (now)
 		now->name = state->name;
 	return now;

@@ -598,7 +598,7 @@ hold_stopped(struct problem *p)
 	for (int i = 0; i < g->nodes.n; i++) {
 		struct value *v = g->nodes.v[i]->out[0];
 
-		if (g->nodes.v[i]->op != OP_stop_gradient)
+		if (g->nodes.v[i]->op != OP_StopGradient)
 			continue;
 		feed[g->inputs.n] = all[v->id];
 		graph_replace(g, v, graph_input(g, arena_printf(arena, "held.%d", i), v->dtype, v->rank, v->dims));
