@@ -58,28 +58,21 @@ build_turns(struct job *j, struct target *t, struct trainer_image *image, const 
 }
 
 /* The step with the terms of all stages: what is cached is for each of them. */
-static void
-any_stage(struct job *j, struct distill *out)
+static struct distill
+any_stage(struct job *j)
 {
-	int n = j->r->nstages, count = 0;
-	struct distill_term *terms = NULL;
+	VEC(struct distill_term) terms = {0};
+	struct distill every;
 
-	for (int pass = 0; pass < 2; pass++) {
-		int at = 0;
-
-		for (int i = 0; i < n; i++) {
-			job_stage(j, &j->r->stages[i]);
-			for (int k = 0; k < j->dist.nterms; k++, at++)
-				if (terms)
-					terms[at] = j->dist.terms[k];
-		}
-		count = at;
-		if (!terms)
-			terms = arena_array(j->d->arena, struct distill_term, count + 1);
+	for (int i = 0; i < j->r->nstages; i++) {
+		job_stage(j, &j->r->stages[i]);
+		for (int k = 0; k < j->dist.nterms; k++)
+			vec_push(j->d->arena, &terms, j->dist.terms[k]);
 	}
-	*out = j->dist; /* of the last stage */
-	out->terms = terms;
-	out->nterms = count;
+	every = j->dist; /* of the last stage */
+	every.terms = terms.v;
+	every.nterms = terms.n;
+	return every;
 }
 
 static bool
@@ -115,7 +108,7 @@ build_programs(struct job *j, struct target *t, struct trainer_image *image)
 	image->eval = sharing[nsharing - 1] = compile_step(j, t, distill_eval_graph(a, &j->dist, diag));
 	if (!image->eval)
 		return false;
-	any_stage(j, &every);
+	every = any_stage(j);
 	for (int i = 0; i < j->dist.nteachers; i++)
 		if (j->dist.teachers[i].cached) {
 			struct graph *g = distill_teacher_graph(a, &every, i, diag);
@@ -529,7 +522,7 @@ emit_saliency(struct job *j, const char *onnx)
 	d->diag.quiet = true;
 	g = model_import(d, onnx, 0, NULL, NULL);
 	d->diag.quiet = d->o.quiet;
-	t = g && saliency_of_recipe(j) && model_explain(d, onnx, g) ? model_target(d) : NULL;
+	t = g && model_explain(d, onnx, g) ? model_target(d) : NULL;
 	if (!t)
 		return false;
 	manifest = model_manifest(d, t, onnx, g);

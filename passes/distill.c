@@ -466,9 +466,8 @@ teacher_output(struct distiller *x, struct made *m, const char *name, struct loc
 
 	if (strncmp(name, m->m->name, len) != 0 || name[len] != '.' || !distill_cached(m->m, name + len + 1))
 		return true;
-	for (int o = 0; o < x->g->outputs.n; o++)
-		if (strcmp(x->g->output_names.v[o], out) == 0)
-			return true;
+	if (graph_has_output(x->g, out))
+		return true;
 	v = distill_named(x, m, name + len + 1, loc);
 	if (v)
 		graph_output(x->g, out, b_cast(&b, m->map[v->id], DT_f32));
@@ -514,16 +513,20 @@ distill_infer_graph(struct arena *a, const struct distill *d, struct diag *diag)
 	return finish(&x, ok);
 }
 
+static struct made *
+start_teacher(struct distiller *x, struct arena *a, const struct distill *d, int teacher, struct diag *diag)
+{
+	start(x, a, d, d->teachers[teacher].name, true, diag);
+	return &x->made[1 + d->nstudents + teacher];
+}
+
 struct graph *
 distill_outputs_graph(struct arena *a, const struct distill *d, int teacher, struct diag *diag)
 {
 	struct distiller x;
-	struct made *m;
-	bool ok;
+	struct made *m = start_teacher(&x, a, d, teacher, diag);
+	bool ok = distill_clone(&x, m);
 
-	start(&x, a, d, d->teachers[teacher].name, true, diag);
-	m = &x.made[1 + d->nstudents + teacher];
-	ok = distill_clone(&x, m);
 	for (int i = 0; ok && i < m->m->noutputs; i++) {
 		const struct distill_name *n = &m->m->names[i];
 		struct build b = distill_build(&x, n->loc);
@@ -540,12 +543,9 @@ struct graph *
 distill_teacher_graph(struct arena *a, const struct distill *d, int teacher, struct diag *diag)
 {
 	struct distiller x;
-	struct made *m;
-	bool ok;
+	struct made *m = start_teacher(&x, a, d, teacher, diag);
+	bool ok = distill_clone(&x, m);
 
-	start(&x, a, d, d->teachers[teacher].name, true, diag);
-	m = &x.made[1 + d->nstudents + teacher];
-	ok = distill_clone(&x, m);
 	for (int i = 0; ok && i < d->nterms; i++)
 		for (int k = 0; ok && k < d->terms[i].nteachers; k++)
 			ok = teacher_output(&x, m, d->terms[i].teachers[k], d->terms[i].loc);
